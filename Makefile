@@ -1,0 +1,55 @@
+# Every target sets up what it needs; a machine with Python 3.11 to 3.13 and pip is enough.
+
+ARGS ?=
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$p" && break; done)
+BIN := .venv/bin
+PEERS := .venv-peers/bin
+SPLITS := benchmarks/cache/splits
+SETUP := .venv/.stamp
+
+.PHONY: help setup demo test lint bench-tables bench-peers clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(SETUP) ## a virtual environment in .venv with pofx and its tools
+	@true
+
+$(SETUP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "expected Python 3.11 to 3.13, found none: install one, or PYTHON=/path make ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(SETUP) ## a made table learned, a synthetic one written, a report on how good it is
+	@$(BIN)/python recipes/demo.py $(ARGS)
+
+lint: $(SETUP) ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint ## style, types, doctests and tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 $(ARGS)
+
+$(SPLITS)/.stamp: benchmarks/splits.py $(SETUP)
+	$(BIN)/python benchmarks/splits.py $(SPLITS)
+	@touch $@
+
+bench-tables: $(SPLITS)/.stamp ## the figures of the README: every model on every table (hours; ARGS="--tables adult --seeds 0")
+	$(BIN)/python benchmarks/tables.py $(ARGS)
+
+.venv-peers/.stamp: benchmarks/requirements-peers.txt
+	$(PYTHON) -m venv .venv-peers
+	$(PEERS)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements-peers.txt
+	@touch $@
+
+bench-peers: .venv-peers/.stamp $(SPLITS)/.stamp ## samples of the ctgan package, kept for bench-tables (hours)
+	$(PEERS)/python benchmarks/peers.py --data $(SPLITS) --cache benchmarks/cache/peers $(ARGS)
+
+clean: ## removes what was built, the environments and the demo's files; keeps benchmarks/
+	rm -rf .venv .venv-peers build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests recipes benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

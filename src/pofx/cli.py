@@ -1,0 +1,269 @@
+"""The command line: `pofx VERB [MODEL.pofx] [INPUT ...] -o OUT`, each verb a call of the Python verb of its name."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import PofxError
+from .version import __version__
+
+EXAMPLES = """examples:
+  pofx fit adult.csv -o adult.pofx --minutes 1
+  pofx sample adult.pofx -n 1000000 -o synthetic.parquet --given "age in [20,30]" --given "sex = Female"
+  pofx score adult.pofx new.csv -o scored.csv
+  pofx complete adult.pofx gaps.csv -o full.csv
+  pofx evaluate adult.pofx --target income -o report.html --json metrics.json
+  pofx evaluate --synthetic any.csv --train train.csv --holdout test.csv -o report.html
+  pofx profile data.csv
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's words."""
+    ask = argparse.ArgumentParser(
+        prog="pofx",
+        description="Learns p(x) from data and uses it: sample it, score it, complete it, judge it.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    ask.add_argument("--version", action="version", version=f"pofx {__version__}")
+    verbs = ask.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for add in (_fit, _sample, _score, _complete, _evaluate, _profile, _info, _models):
+        add(verbs)
+    return ask
+
+
+def _verb(verbs: Any, name: str, words: str) -> argparse.ArgumentParser:
+    verb = verbs.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".")
+    verb.add_argument("--quiet", action="store_true", help="no progress and no words, only errors")
+    return verb
+
+
+def _reading(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--delimiter", help="of a text file, instead of the one found")
+    verb.add_argument("--encoding", help="of a text file, instead of the one found")
+    verb.add_argument(
+        "--header", choices=("auto", "yes", "no"), default="auto", help="whether the first line names the columns"
+    )
+    verb.add_argument("--fields", metavar="JSON", help='how columns are read: {"zip": "category"}')
+
+
+def _fit(verbs: Any) -> None:
+    verb = _verb(verbs, "fit", "learn p(x) of a table")
+    verb.add_argument("input", help="CSV, TSV (.gz, .zst), Parquet, Feather or JSON Lines")
+    verb.add_argument("-o", "--output", required=True, help="the model file to write")
+    verb.add_argument("--model", default="any_order", help="a name of `pofx models` (default any_order)")
+    verb.add_argument("--minutes", type=float, help="how long it may take")
+    verb.add_argument("--steps", type=int, help="how many steps to train, instead of minutes")
+    verb.add_argument("--size", choices=("small", "base", "large"), help="of the network")
+    verb.add_argument("--seed", type=int, default=0)
+    verb.add_argument("--condition", default="", help="columns c of p(x | c), separated by commas")
+    verb.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    verb.add_argument("--threads", type=int, help="of the processor")
+    verb.add_argument("--split", default="0.8,0.1,0.1", help="shares for training, validation, test")
+    verb.add_argument("--resume", action="store_true", help="go on where a killed fit with the same words stopped")
+    verb.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an argument of the model")
+    _reading(verb)
+
+
+def _sample(verbs: Any) -> None:
+    verb = _verb(verbs, "sample", "draw new rows")
+    verb.add_argument("model", metavar="MODEL")
+    verb.add_argument("-n", "--rows", type=int, required=True)
+    verb.add_argument("-o", "--output", required=True)
+    verb.add_argument("--given", action="append", default=[], help='a condition, "age in [20,30]"; repeated: all hold')
+    verb.add_argument("--seed", type=int, help="drawn and printed if not given")
+
+
+def _score(verbs: Any) -> None:
+    verb = _verb(verbs, "score", "add to each row its log-probability and the columns that made it unlikely")
+    verb.add_argument("model", metavar="MODEL")
+    verb.add_argument("input")
+    verb.add_argument("-o", "--output", required=True)
+
+
+def _complete(verbs: Any) -> None:
+    verb = _verb(verbs, "complete", "fill missing cells")
+    verb.add_argument("model", metavar="MODEL")
+    verb.add_argument("input")
+    verb.add_argument("-o", "--output", required=True)
+    verb.add_argument("--draws", type=int, help="several completions of each row instead of the best one")
+    verb.add_argument("--seed", type=int, default=0)
+
+
+def _evaluate(verbs: Any) -> None:
+    verb = _verb(verbs, "evaluate", "judge a model's synthetic rows, or anybody's")
+    verb.add_argument("model", metavar="MODEL", nargs="?")
+    verb.add_argument("--synthetic", help="anybody's synthetic table, with --train, instead of a model")
+    verb.add_argument("--train", "--data", help="the table that was learned from")
+    verb.add_argument("--holdout", help="real rows that were never learned from (default: the model's test rows)")
+    verb.add_argument("--target", help="a column to predict, for the figures of use")
+    verb.add_argument("-o", "--output", help="the report, one HTML file")
+    verb.add_argument("--json", help="the figures")
+    verb.add_argument("--fields", metavar="JSON", help="how columns are read (with --synthetic)")
+    verb.add_argument("--seed", type=int, default=0)
+
+
+def _profile(verbs: Any) -> None:
+    verb = _verb(verbs, "profile", "show how each column is read, and why")
+    verb.add_argument("input")
+    _reading(verb)
+
+
+def _info(verbs: Any) -> None:
+    _verb(verbs, "info", "show what a model file is").add_argument("model", metavar="MODEL")
+
+
+def _models(verbs: Any) -> None:
+    _verb(verbs, "models", "list the models and what each can do")
+
+
+# -- what the verbs do ------------------------------------------------------------------------------------------------
+
+
+def _json(path: str | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PofxError(f"expected a JSON file at {path!r}: {error}") from error
+    if not isinstance(found, dict):
+        raise PofxError(f'expected {{"column": kind, ...}} in {path!r}, got {type(found).__name__}')
+    return found
+
+
+def _words_of_reading(told: argparse.Namespace) -> dict[str, Any]:
+    words = {"delimiter": told.delimiter, "encoding": told.encoding, "header": told.header}
+    return {k: v for k, v in words.items() if v not in (None, "auto")}
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise PofxError(f"expected NAME=VALUE, got {text!r}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def run_fit(told: argparse.Namespace) -> str:
+    """pofx fit"""
+    from . import store
+    from .learn import fit
+
+    output = Path(told.output)
+    store.check_folder(output)
+    try:
+        split = tuple(float(s) for s in told.split.split(","))
+    except ValueError as error:
+        raise PofxError(f"expected --split as three numbers, 0.8,0.1,0.1, got {told.split!r}") from error
+    model = fit(
+        told.input, model=told.model, minutes=told.minutes, steps=told.steps, size=told.size, seed=told.seed,
+        fields=_json(told.fields), condition=[c.strip() for c in told.condition.split(",") if c.strip()],
+        device=told.device, threads=told.threads, split=split, quiet=told.quiet, reading=_words_of_reading(told),
+        checkpoint=output.with_name(output.name + ".checkpoint"), resume=told.resume,
+        **dict(_setting(text) for text in told.set),
+    )  # fmt: skip
+    model.save(output)
+    return f"{model.info()}\nwrote      {output} ({output.stat().st_size / 2**20:.1f} MiB)"
+
+
+def run_sample(told: argparse.Namespace) -> str:
+    """pofx sample"""
+    from .bundle import load
+
+    model = load(told.model)
+    rows = model.sample(told.rows, told.given, seed=told.seed, path=told.output, quiet=told.quiet)
+    return f"wrote {rows:,} rows to {told.output} (seed {model.last_seed}){model.remarks()}"
+
+
+def run_score(told: argparse.Namespace) -> str:
+    """pofx score"""
+    from .bundle import load
+
+    model = load(told.model)
+    rows = model.score(told.input, path=told.output)
+    bound = " (a lower bound)" if "bound" in model.model.abilities else ""
+    return f"wrote {rows:,} rows with log_prob in nats{bound} to {told.output}"
+
+
+def run_complete(told: argparse.Namespace) -> str:
+    """pofx complete"""
+    from .bundle import load
+
+    rows = load(told.model).complete(told.input, draws=told.draws, seed=told.seed, path=told.output, quiet=told.quiet)
+    return f"wrote {rows:,} rows to {told.output}"
+
+
+def run_evaluate(told: argparse.Namespace) -> str:
+    """pofx evaluate"""
+    out = {"report": told.output, "json": told.json, "seed": told.seed, "quiet": told.quiet}
+    if told.synthetic is not None:
+        if told.model is not None or told.train is None:
+            raise PofxError(
+                "expected --synthetic with --train and without a model: pofx evaluate --synthetic S --train T"
+            )
+        from .judging import judge
+
+        evidence = judge(told.synthetic, told.train, told.holdout, told.target, fields=_json(told.fields), **out)
+    elif told.model is None:
+        raise PofxError("expected a model file, or --synthetic with --train")
+    else:
+        from .bundle import load
+
+        evidence = load(told.model).evaluate(told.holdout, told.target, train=told.train, **out)
+    return evidence.summary() + "".join(f"\nwrote {path}" for path in (told.output, told.json) if path)
+
+
+def run_profile(told: argparse.Namespace) -> str:
+    """pofx profile"""
+    from .codecs.table import TableCodec
+    from .codecs.tabular_io import read_table
+
+    table, container = read_table(told.input, **_words_of_reading(told))
+    return TableCodec.learn(table, fields=_json(told.fields), like=container).profile()
+
+
+def run_info(told: argparse.Namespace) -> str:
+    """pofx info"""
+    from .bundle import load
+
+    return load(told.model).info()
+
+
+def run_models(told: argparse.Namespace) -> str:
+    """pofx models"""
+    from .models import load_class, names
+    from .models.model import ABILITIES
+
+    lines = [f"{'model':<16}{'family':<14}can"]
+    for name in names():
+        cls = load_class(name)
+        can = [f"{a}*" if a == "log_prob" and "bound" in cls.abilities else a for a in ABILITIES if a in cls.abilities]
+        lines.append(f"{name:<16}{cls.family:<14}{', '.join(c for c in can if c != 'bound')}")
+    return "\n".join([*lines, "* a lower bound"])
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs a command line: 0, or 1 where the work failed, 2 where the call was wrong, 130 after Ctrl-C."""
+    told = parser().parse_args(words)
+    try:
+        said = globals()[f"run_{told.verb}"](told)
+    except PofxError as error:
+        print(f"pofx {told.verb}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"pofx {told.verb}: stopped", file=sys.stderr)
+        return 130
+    if not told.quiet or told.verb in ("profile", "info", "models"):
+        print(said)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,337 @@
+"""The codec of tables: a table to stored columns of a Spec, and those back to a table like the one that came."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from ..errors import CodecError, SpecError
+from ..fields import Allowed
+from ..spec import Columns, Given, Spec
+from . import conditions
+from .columns import ColumnPlan
+from .conditions import Between, between
+from .dependencies import Dependency
+from .derivation import derive, keep_one
+from .inference import plan_of
+from .overrides import asked_of
+from .tabular_io import look, read_table, to_frame
+from .writing import write_table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Between", "ColumnPlan", "TableCodec", "between", "read_table", "to_frame", "write_table"]
+
+
+class TableCodec:
+    """How the columns of a table become fields, and back.
+
+    spec: the fields to be modelled, and those of the condition; whole: the fields of all columns that have one, the
+    derived ones included; plans: one for each column, in order; dependencies: the columns that are functions of another
+    one; schema: of the table that was learned from; rows: how many it had; like: the kind of its container.
+
+    With t the table that was learned from, `table(encode(t))` equals t in every cell, except in columns that are made
+    anew (keys) or not kept (dropped), and where a column spells one number in several ways.
+    """
+
+    def __init__(
+        self,
+        plans: list[ColumnPlan],
+        dependencies: list[Dependency],
+        schema: "pa.Schema",
+        rows: int,
+        condition: Sequence[str] = (),
+        like: str = "pandas",
+    ) -> None:
+        self.plans, self.dependencies, self.schema = plans, dependencies, schema
+        self.rows, self.condition, self.like = rows, tuple(condition), like
+        self._by_name = {plan.name: plan for plan in plans}
+        every = [plan.field for plan in plans if plan.field is not None]
+        some = [plan.field for plan in plans if plan.field is not None and plan.source is None]
+        self.whole = Spec.table(tuple(every))
+        self.spec = Spec.table(
+            tuple(field for field in some if field.name not in condition),
+            tuple(field for field in some if field.name in condition),
+        )
+
+    @classmethod
+    def learn(
+        cls,
+        table: Any,
+        *,
+        fields: Mapping[str, Any] | None = None,
+        condition: Sequence[str] = (),
+        like: str = "pandas",
+    ) -> Self:
+        """The codec of a table (Arrow, a frame or a path).
+
+        `fields` overrides how columns are read: {"zip": "category", "note": "drop", "ref": "key", "age": {"kind":
+        "bounded", "low": 0, "high": 120}, "size": {"kind": "ordinal", "levels": ["S", "M", "L"]}}. `condition` names
+        the columns of c. Raises SpecError for columns or kinds that do not exist, CodecError for a table without rows,
+        with one row, or with nothing in it.
+        """
+        table = _as_table(table)
+        names = table.column_names
+        _check_rows(table)
+        asked = asked_of(fields, names)
+        titles = look(table).get("titles", names)
+        pairs = [
+            plan_of(name, title, table[name], asked.get(name, {})) for name, title in zip(names, titles, strict=True)
+        ]
+        plans = [plan for plan, _ in pairs]
+        stored = {plan.name: x for plan, x in pairs if x is not None}
+        for name in condition:
+            if name not in stored:
+                raise SpecError(f"expected a condition among the columns {', '.join(map(repr, stored))}, got {name!r}")
+        if all(plan.share == 1.0 for plan in plans):
+            raise CodecError("every cell of the table is missing, expected some values: check the file")
+        keep_one(plans, stored, table)
+        fixed = {*condition, *(name for name, one in asked.items() if one.get("derived") is False)}
+        dependencies = derive(plans, stored, fixed, set(condition))
+        return cls(plans, dependencies, table.schema, table.num_rows, condition, like)
+
+    # -- in ------------------------------------------------------------------------------------------------------------
+
+    def encode(self, table: Any, *, derived: bool = False) -> Columns:
+        """Stored columns, by name, of the fields of spec and of its condition; with `derived`, of all fields of whole.
+
+        A label never seen gets the code after the last one. Raises CodecError where columns are missing, saying which,
+        and for cells that cannot be read.
+        """
+        table = _as_table(table)
+        plans = [plan for plan in self.plans if plan.modelled or (derived and plan.field is not None)]
+        self._check_names(table, [plan.name for plan in plans])
+        return {plan.name: plan.parse(table[plan.name]) for plan in plans}
+
+    def _check_names(self, table: "pa.Table", needed: list[str]) -> None:
+        gone = [name for name in needed if name not in table.column_names]
+        if gone:
+            new = [name for name in table.column_names if name not in self._by_name]
+            hint = f"; it has {', '.join(map(repr, new[:8]))} instead: rename them" if new else ": add them"
+            raise CodecError(f"the table lacks the column(s) {', '.join(map(repr, gone[:8]))}{hint}")
+
+    def broken(self, table: Any) -> np.ndarray:
+        """The number of derived cells in each row, int64 (n,), that break their dependency; 0 where all hold.
+
+        A determinant never seen breaks none.
+        """
+        table = _as_table(table)
+        names = [name for rule in self.dependencies for name in (rule.source, rule.target)]
+        self._check_names(table, names)
+        stored = {name: self._by_name[name].parse(table[name]) for name in set(names)}
+        out = np.zeros(table.num_rows, np.int64)
+        for rule in self.dependencies:
+            x, y = stored[rule.source], stored[rule.target]
+            out += (rule.apply(x) != y) & rule.known(x)
+        return out
+
+    # -- out -----------------------------------------------------------------------------------------------------------
+
+    def table(
+        self,
+        x: Columns,
+        first_row: int = 0,
+        generator: np.random.Generator | None = None,
+        *,
+        plain: bool = False,
+    ) -> "pa.Table":
+        """A table of all columns, as the one that was learned from, of stored columns.
+
+        Derived columns follow from their determinants, keys count from `first_row` (no two rows share one, and no
+        randomness is needed: `generator` is not used). With `plain`, texts that stand for numbers, dates and truth
+        values become such.
+        """
+        import pyarrow as pa
+
+        n = len(next(iter(x.values())))
+        full = self.complete(x)
+        blank = np.zeros(n, np.int32)
+        cells = []
+        for plan in self.plans:
+            stored = full.get(plan.name, blank if plan.share < 1.0 else blank - 1)
+            cells.append((plan.plain if plain else plan.render)(stored, first_row))
+        if plain:
+            made = pa.Table.from_arrays(cells, names=[plan.name for plan in self.plans])
+            return made.replace_schema_metadata(self._plain_meta())
+        return pa.Table.from_arrays(cells, schema=self.schema)
+
+    def _plain_meta(self) -> dict[bytes, bytes]:
+        return {k: v for k, v in (self.schema.metadata or {}).items() if k == b"pofx"}
+
+    def complete(self, x: Columns) -> Columns:
+        """The stored columns together with those that derive from them."""
+        out = dict(x)
+        for rule in self.dependencies:
+            out[rule.target] = rule.apply(out[rule.source])
+        for plan in self.plans:
+            if plan.how == "duplicate" and plan.source is not None:
+                out[plan.name] = out[plan.source]
+        return out
+
+    def typed(self, table: "pa.Table") -> "pa.Table":
+        """The table with texts that stand for numbers, dates and truth values turned into such."""
+        from .columns import is_text
+
+        if table.column_names != [plan.name for plan in self.plans]:
+            return table
+        for i, plan in enumerate(self.plans):
+            if is_text(plan.type) and is_text(table.schema.types[i]) and plan.reading not in ("key", "blank"):
+                column = plan.plain(plan.parse(table[plan.name]))
+                table = table.set_column(i, plan.name, column)
+        return table
+
+    # -- conditions ----------------------------------------------------------------------------------------------------
+
+    def given(self, asked: Sequence[str] | Mapping[str, Any]) -> Given:
+        """The sets of stored values, by field, that conditions mean; several on one column intersect.
+
+        `asked` are strings such as "age in [20, 30)", "sex = Female", "`odd name` is missing", or a mapping from
+        column to a value, a set, `between(a, b)` or None for missing. A condition on a derived column becomes a set on
+        its determinant. Raises CodecError for a column or a value that does not exist, and where nothing that was seen
+        fulfils the conditions.
+        """
+        out: Given = {}
+        words: dict[str, list[str]] = {}
+        for term in conditions.terms(asked, list(self._by_name)):
+            plan = self._by_name[term.name]
+            root, allowed = self._rooted(plan, conditions.allowed_by(plan, term), term)
+            if root is None:
+                continue
+            words.setdefault(root.name, []).append(term.words)
+            out[root.name] = conditions.both(out[root.name], allowed) if root.name in out else allowed
+            if conditions.empty(out[root.name]):
+                joined = " and ".join(map(repr, words[root.name]))
+                raise CodecError(f"the conditions {joined} contradict each other: no value of {root.name!r} is left")
+            self._check_seen(root, out[root.name], words[root.name])
+        return out
+
+    def _rooted(self, plan: ColumnPlan, allowed: Allowed, term: conditions.Term) -> tuple[ColumnPlan | None, Allowed]:
+        if plan.source is not None:
+            root = self._by_name[plan.source]
+            rule = next((rule for rule in self.dependencies if rule.target == plan.name), None)
+            if rule is None:
+                return root, allowed
+            stored = rule.values[conditions.holds(plan, allowed, rule.images)]
+            if not len(stored):
+                self._check_seen(plan, allowed, [term.words])
+                raise CodecError(f"the condition {term.words!r} holds no value that was seen")
+            return root, conditions.set_of(root, stored)
+        if plan.field is None:
+            self._check_constant(plan, allowed, term)
+            return None, allowed
+        return plan, allowed
+
+    def _check_constant(self, plan: ColumnPlan, allowed: Allowed, term: conditions.Term) -> None:
+        code = -1 if plan.share == 1.0 or plan.reading == "blank" else 0
+        if not (allowed.missing if code < 0 else 0 in allowed.codes):
+            what = "missing" if code < 0 else "present" if plan.reading == "key" else repr(plan.form["levels"][0])
+            raise CodecError(
+                f"the condition {term.words!r} holds no value that was seen: {plan.name!r} is always {what}"
+            )
+
+    def _check_seen(self, plan: ColumnPlan, allowed: Allowed, words: list[str]) -> None:
+        field = self.whole.field(plan.name)
+        try:
+            field.allow(field.tokens(1, 1, whole=True), allowed)
+        except SpecError as error:
+            if len(words) > 1:
+                joined = " and ".join(map(repr, words))
+                raise CodecError(
+                    f"the conditions {joined} leave no value that was seen: {field.range_in_words()}"
+                ) from error
+            raise CodecError(
+                f"the condition {words[0]!r} is outside what was seen in {plan.name!r}: {field.range_in_words()}"
+            ) from error
+
+    # -- kept ----------------------------------------------------------------------------------------------------------
+
+    def to_json(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Plain values and arrays that rebuild the codec (`from_json`)."""
+        header, arrays = self.whole.split()
+        arrays = {f"whole.{name}": array for name, array in arrays.items()}
+        arrays["schema"] = np.frombuffer(self.schema.serialize(), np.uint8)
+        plans = []
+        for i, plan in enumerate(self.plans):
+            keep = ("name", "title", "how", "why", "missing", "share", "reading", "form", "source")
+            plans.append({key: getattr(plan, key) for key in keep} | {"examples": list(plan.examples)})
+            if plan.values is not None:
+                arrays[f"values.{i}"] = _packed(plan.values)
+        for i, rule in enumerate(self.dependencies):
+            arrays[f"from.{i}"], arrays[f"to.{i}"] = rule.values, rule.images
+        rules = [[rule.source, rule.target] for rule in self.dependencies]
+        meta = {"whole": header, "plans": plans, "rules": rules, "condition": list(self.condition)}
+        return meta | {"rows": self.rows, "like": self.like}, arrays
+
+    @classmethod
+    def from_json(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
+        """The codec that `to_json` took apart."""
+        import pyarrow as pa
+
+        whole = Spec.join(
+            meta["whole"], {k.removeprefix("whole."): v for k, v in arrays.items() if k.startswith("whole.")}
+        )
+        schema = pa.ipc.read_schema(pa.py_buffer(np.ascontiguousarray(arrays["schema"]).tobytes()))
+        by_name = {field.name: field for field in whole.fields}
+        plans = []
+        for i, one in enumerate(meta["plans"]):
+            plan = ColumnPlan(**{**one, "examples": tuple(one["examples"])}, type=schema.types[i])
+            plan.field = by_name.get(plan.name)
+            plan.values = _unpacked(arrays[f"values.{i}"]) if f"values.{i}" in arrays else None
+            plans.append(plan)
+        rules = [
+            Dependency(source, target, arrays[f"from.{i}"], arrays[f"to.{i}"])
+            for i, (source, target) in enumerate(meta["rules"])
+        ]
+        return cls(plans, rules, schema, meta["rows"], meta["condition"], meta["like"])
+
+    # -- in words ------------------------------------------------------------------------------------------------------
+
+    def profile(self) -> str:
+        """How each column is read and why, for a terminal; then the dependencies that were found."""
+        lines = [("column", "read as", "missing", "examples", "why")]
+        for plan in self.plans:
+            shown = ", ".join(_short(text, 14) for text in plan.examples[:3])
+            lines.append((_short(plan.name, 28), plan.how, f"{plan.share:.1%}" if plan.share else "", shown, plan.why))
+        widths = [max(len(line[i]) for line in lines) for i in range(4)]
+        out = [
+            "  ".join([*(cell.ljust(w) for cell, w in zip(line, widths, strict=False)), line[4]]).rstrip()
+            for line in lines
+        ]
+        out.insert(1, "-" * min(max(map(len, out)), 120))
+        rules = [f"  {rule.source} -> {rule.target} ({len(rule.values)} values)" for rule in self.dependencies]
+        words = ["", "dependencies, kept by construction:", *rules] if rules else []
+        return "\n".join([f"{self.rows:,} rows, {len(self.plans):,} columns", "", *out, *words])
+
+
+def _as_table(table: Any) -> "pa.Table":
+    return read_table(table)[0]
+
+
+def _check_rows(table: "pa.Table") -> None:
+    if not table.num_columns:
+        raise CodecError("expected a table with columns, got none")
+    if table.num_rows < 2:
+        got = "a header and no rows" if not table.num_rows else "one row"
+        raise CodecError(f"expected at least two rows to learn from, got {got}: give more data")
+
+
+def _packed(values: "pa.Array") -> np.ndarray:
+    import pyarrow as pa
+
+    batch, sink = pa.record_batch([values], names=["values"]), pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return np.frombuffer(sink.getvalue(), np.uint8)
+
+
+def _unpacked(data: np.ndarray) -> "pa.Array":
+    import pyarrow as pa
+
+    column = pa.ipc.open_stream(pa.py_buffer(np.ascontiguousarray(data).tobytes())).read_all()["values"]
+    return column.chunk(0) if column.num_chunks else pa.array([], column.type)
+
+
+def _short(text: str, width: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= width else text[: width - 1] + "…"

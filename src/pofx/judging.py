@@ -1,0 +1,102 @@
+"""Judging synthetic tables, a model's or anybody's: tables to columns, columns to evidence, evidence to a page."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import store
+from .codecs.table import TableCodec
+from .codecs.tabular_io import read_table
+from .errors import CodecError
+from .evaluate import Evidence, evaluate
+from .progress import bar
+from .split import fingerprint
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def judged(
+    codec: TableCodec,
+    synthetic: "pa.Table",
+    train: "pa.Table",
+    unseen: "pa.Table | None",
+    target: str | None,
+    log_probs: Mapping[str, np.ndarray] | None,
+    seed: int,
+    quiet: bool,
+) -> Evidence:
+    """The evidence on a synthetic table: every column is read as the training rows say, dependent ones included."""
+    columns = [codec.encode(t, derived=True) if t is not None else None for t in (synthetic, train, unseen)]
+    with bar("judging", 100, "%", quiet) as tick:
+        done = 0
+
+        def hear(share: float, what: str) -> None:
+            nonlocal done
+            tick(int(share * 100) - done, what)
+            done = int(share * 100)
+
+        return evaluate(codec.whole, *columns, target=target, log_probs=log_probs or None, seed=seed, progress=hear)
+
+
+def judge(
+    synthetic: Any,
+    train: Any,
+    holdout: Any = None,
+    target: str | None = None,
+    *,
+    fields: Mapping[str, Any] | None = None,
+    report: str | Path | None = None,
+    json: str | Path | None = None,
+    seed: int = 0,
+    quiet: bool = True,
+) -> Evidence:
+    """The evidence on anybody's synthetic table: paths or frames of synthetic, training and unseen rows.
+
+    Raises CodecError where a table cannot be read or lacks a column of the training rows, SpecError for a target that
+    is no column.
+    """
+    for path in (report, json):
+        if path is not None:
+            store.check_folder(Path(path))
+    with bar("reading", None, "table", quiet) as tick:
+        tables = [read_table(source)[0] if source is not None else None for source in (synthetic, train, holdout)]
+        tick(len(tables))
+    codec = TableCodec.learn(tables[1], fields=fields)
+    evidence = judged(codec, *tables, target, None, seed, quiet)
+    names = [Path(s).name if isinstance(s, str | Path) else "a frame" for s in (synthetic, train)]
+    facts = {"synthetic": names[0], "train": names[1], "fingerprint": fingerprint(tables[0])}
+    publish(evidence, report, json, f"{names[0]} against {names[1]}", facts)
+    return evidence
+
+
+def publish(
+    evidence: Evidence, report: str | Path | None, to_json: str | Path | None, title: str, provenance: dict[str, Any]
+) -> None:
+    """Writes report.html and metrics.json, each where it was asked for, whole or not at all."""
+    if report is not None:
+        from .report.page import write_report
+
+        write_report(evidence, Path(report), title=title, provenance=provenance)
+    if to_json is not None:
+        write_text(Path(to_json), json.dumps({"title": title, "provenance": provenance} | evidence.to_json(), indent=1))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file beside its place and renames it.
+
+    Raises CodecError where that cannot be done.
+    """
+    store.check_folder(path)
+    part = store.beside(path)
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        raise CodecError(f"could not write {str(path)!r}: {error.strerror or error}; nothing was changed") from error
+    finally:
+        part.unlink(missing_ok=True)

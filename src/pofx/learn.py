@@ -1,0 +1,195 @@
+"""`fit`: a table in, a fitted model out."""
+
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .bundle import Fitted
+from .codecs.table import TableCodec
+from .codecs.tabular_io import read_table
+from .compose import Joint
+from .errors import SpecError, Unsupported
+from .models import create, load_class
+from .models.model import Model, who_can
+from .progress import bar
+from .spec import Columns
+from .split import fingerprint, parts
+from .training.checkpoint import Checkpoint
+from .training.loop import Trainer
+from .version import __version__
+
+SPLIT = (0.8, 0.1, 0.1)
+TELLING = 0.01  # a cell is called unlikely below this quantile of its column on held-out rows
+TELLING_ROWS = 2000  # held-out rows that set the quantiles
+SPARE = 0.5  # seconds of --minutes kept for what follows the steps
+
+
+@contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Torch on so many threads and with a random state of its own, for a while."""
+    before = torch.get_num_threads()
+    if count is not None and count < 1:
+        raise SpecError(f"expected at least one thread, got {count}")
+    torch.set_num_threads(count or before)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def pick_device(name: str) -> str:
+    """`auto` is a GPU where there is one.
+
+    Raises SpecError for a device that does not work here.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise SpecError(f"expected a device that works here (auto, cpu, cuda), got {name!r}") from error
+    return name
+
+
+def fit(
+    source: Any,
+    *,
+    model: str = "any_order",
+    minutes: float | None = None,
+    steps: int | None = None,
+    size: str | None = None,
+    seed: int = 0,
+    fields: Mapping[str, Any] | None = None,
+    condition: Sequence[str] | str = (),
+    device: str = "auto",
+    threads: int | None = None,
+    split: Sequence[float] = SPLIT,
+    quiet: bool = True,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    reading: Mapping[str, Any] | None = None,
+    **config: Any,
+) -> Fitted:
+    """Learns p(x) of the rows of a file or frame.
+
+    source: a path (CSV, TSV, Parquet, Feather, JSON Lines) or a pandas, Polars or Arrow frame. model: a name of
+    `pofx models`. minutes or steps bound the work (by default the model's recipe does); minutes count from the call.
+    fields: how columns are to be read, where inference errs. condition: columns c of p(x | c). split: shares of rows
+    for training, validation and test. checkpoint: a file for the state of the fit; with resume, a fit killed there
+    goes on and ends with the weights of an unbroken one. reading: delimiter, encoding, header of a text file.
+    Further arguments go to the model.
+
+    Raises CodecError for a file that cannot be read, SpecError for arguments that do not fit, Unsupported where the
+    model cannot do what was asked.
+
+        >>> import pandas as pd
+        >>> import pofx
+        >>> frame = pd.DataFrame({"sex": ["f", "m"] * 50, "age": range(100)})
+        >>> pofx.fit(frame, steps=2).sample(3, seed=1).columns.tolist()
+        ['sex', 'age']
+    """
+    began = time.monotonic()
+    _check(steps, minutes)
+    cls = load_class(model)
+    condition = [condition] if isinstance(condition, str) else list(condition)
+    if condition and "condition" not in cls.abilities:
+        raise Unsupported(f"model {model!r} cannot learn p(x | c): these can: {', '.join(who_can('condition'))}")
+    with bar("reading", None, "row", quiet) as tick:
+        table, container = read_table(source, **(reading or {}))
+        took = parts(table.num_rows, split, seed)
+        codec = TableCodec.learn(table.take(took[0]), fields=fields, condition=condition, like=container)
+        train, valid = codec.encode(table.take(took[0])), codec.encode(table.take(took[1]))
+        tick(table.num_rows)
+    config |= {"size": size} if size is not None else {}
+    made = create(model, codec.spec, seed, **config)
+    joint = Joint.learn(codec.spec.condition.fields, _only(codec.spec.condition.fields, train)) if condition else None
+    own = {
+        "model": model, "config": made.config, "seed": seed, "split": list(split),
+        "rows": table.num_rows, "train_rows": len(took[0]), "fingerprint": fingerprint(table),
+    }  # fmt: skip
+    until = None if minutes is None else began + 60 * minutes - SPARE
+    with torch_threads(threads):
+        place = Checkpoint(Path(checkpoint), own) if checkpoint is not None else None
+        done = _train(made, codec, train, valid, seed, pick_device(device), steps, until, place, resume, quiet)
+        typical = _typical(made, codec, valid if len(took[1]) >= 100 else train)
+    if place is not None:
+        place.remove()
+    path = str(Path(source).resolve()) if isinstance(source, str | Path) else None
+    provenance = own | {
+        "source": Path(path).name if path else f"a {container} frame", "path": path, "container": container,
+        "reading": dict(reading or {}), "fit": done | {"fit seconds": time.monotonic() - began},
+        "versions": {"pofx": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }  # fmt: skip
+    return Fitted(made, codec, provenance, joint, typical)
+
+
+def _check(steps: int | None, minutes: float | None) -> None:
+    if steps is not None and minutes is not None:
+        raise SpecError("expected steps or minutes, got both: give one")
+    if steps is not None and steps < 1:
+        raise SpecError(f"expected at least one step, got {steps}")
+    if minutes is not None and not minutes > 0:
+        raise SpecError(f"expected minutes above zero, got {minutes}")
+
+
+def _only(fields: Sequence[Any], x: Columns) -> Columns:
+    return {f.name: x[f.name] for f in fields}
+
+
+def _train(
+    model: Model,
+    codec: TableCodec,
+    train: Columns,
+    valid: Columns,
+    seed: int,
+    device: str,
+    steps: int | None,
+    until: float | None,
+    checkpoint: Checkpoint | None,
+    resume: bool,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Fits the model; what happened, in plain values."""
+    spec = codec.spec
+    c = spec.condition.fields if spec.condition else ()
+    if not model.trained:
+        model.fit_closed(_only(spec.fields, train), _only(c, train) if c else None)
+        return {"steps": 0, "stopped": "closed form"}
+    batches = [model.prepare(_only(spec.fields, part), _only(c, part) if c else None) for part in (train, valid)]
+    torch.manual_seed(seed)
+    trainer = Trainer(model, batches[0], batches[1], seed, device)
+    held = checkpoint.read() if checkpoint is not None and resume else None
+    if held is not None:
+        trainer.restore(held[0], held[1])
+    total = held[2] if held is not None else trainer.plan(steps, until)
+    if checkpoint is not None and held is None:
+        checkpoint.write(*trainer.state(), total)
+    with bar("training", total, "step", quiet) as tick:
+        tick(trainer.step)
+        history = trainer.run(total, checkpoint, tick)
+    model.to("cpu")
+    return {
+        "steps": history.steps, "planned": total, "best step": history.best_step, "stopped": history.stopped,
+        "validation": history.best, "skipped": history.skipped, "batch": trainer.recipe.batch,
+        "seconds": history.seconds, "cpu seconds": history.cpu_seconds, "device": device,
+        "threads": torch.get_num_threads(), "looks": history.looks,
+    }  # fmt: skip
+
+
+def _typical(model: Model, codec: TableCodec, x: Columns) -> dict[str, float]:
+    """For each column, the log-probability under which only one held-out cell in a hundred falls."""
+    if "cells" not in model.abilities:
+        return {}
+    some = {k: v[:TELLING_ROWS] for k, v in x.items()}
+    spec = codec.spec
+    c = _only(spec.condition.fields, some) if spec.condition else None
+    cells = model.cells(_only(spec.fields, some), c)
+    low = np.quantile(cells, TELLING, axis=0)
+    return {f.name: float(q) for f, q in zip(spec.fields, low, strict=True)}

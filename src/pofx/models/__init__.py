@@ -1,0 +1,65 @@
+"""Models by name: the file name is the name on the command line, and the registry.
+
+`names()` lists the files of the families; `create(name, spec)` builds the class in that file.
+"""
+
+import inspect
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import SpecError
+
+if TYPE_CHECKING:
+    from ..spec import Spec
+    from .model import Model
+
+FAMILIES = ("flows", "autoencoders", "gans", "restorers", "baselines")
+
+
+@cache
+def _files() -> dict[str, str]:
+    here = Path(__file__).parent
+    return {
+        path.stem: family
+        for family in FAMILIES
+        for path in sorted((here / family).glob("[!_]*.py"))
+        if (here / family).is_dir()
+    }
+
+
+def names(family: str | None = None) -> list[str]:
+    """The names of all models, or of one family's."""
+    return [name for name, home in _files().items() if family in (None, home)]
+
+
+def load_class(name: str) -> "type[Model]":
+    """The class of a model's name; SpecError lists the names there are."""
+    if name not in _files():
+        raise SpecError(f"expected a model among {', '.join(names())}, got {name!r}: see `pofx models`")
+    module = import_module(f".{_files()[name]}.{name}", __name__)
+    return module.MODEL
+
+
+def create(name: str, spec: "Spec", seed: int = 0, **config: Any) -> "Model":
+    """A new model: its layers are initialised under `seed`, and the global random state is left as it was.
+
+    Raises SpecError for an argument that the model does not have.
+    """
+    import torch
+
+    cls = load_class(name)
+    signature = inspect.signature(cls.__init__)
+    extra = set(config) - set(signature.parameters)
+    if extra:
+        known = [k for k in signature.parameters if k not in ("self", "spec")]
+        raise SpecError(f"model {name!r} has no argument {', '.join(sorted(extra))}: it has {', '.join(known)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = cls(spec, **config)
+    bound = signature.bind(None, spec, **config)
+    bound.apply_defaults()
+    model.config = {k: v for k, v in bound.arguments.items() if k not in ("self", "spec")}
+    model.name = name
+    return model

@@ -1,0 +1,163 @@
+"""The contract of a model: it pushes noise to data, x = decode(z, c), z = noise(n), and all randomness is in z.
+
+A model file holds one class, named by the file: `prepare`, `loss` (or `turns`), `noise` and `decode` are its
+obligations; `log_prob`, `cells`, `given`, `known` and `encode` are gifts some models bring, listed in `abilities`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import Unsupported
+from ..spec import Columns, Given, Spec
+
+Batch = tuple[Tensor, ...]
+"""What a step reads: tensors of one row each, made once by `prepare` and indexed by the loop."""
+
+Rows = tuple[Columns, np.ndarray]
+"""Stored values and which of their cells are known, (n, fields)."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where a fit stands: `step` of `total`."""
+
+    step: int
+    total: int
+
+    @property
+    def progress(self) -> float:
+        """step / total, in [0, 1)."""
+        return self.step / max(self.total, 1)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model wants to be trained on n rows; every number can be overridden by an argument of the fit.
+
+    steps: optimiser steps; batch: rows a step; rate: peak learning rate, after `warmup` steps, then by cosine to
+    `floor` times the peak; decay: AdamW's decoupled weight decay of matrices; clip: bound of the gradient's norm;
+    average: the longest half-life, in steps, of the exponential average of the weights; betas: of AdamW.
+    """
+
+    steps: int
+    batch: int
+    rate: float = 2e-3
+    warmup: int = 50
+    floor: float = 0.02
+    decay: float = 1e-4
+    clip: float = 1.0
+    average: float = 200.0
+    betas: tuple[float, float] = (0.9, 0.99)
+
+
+class Model(nn.Module):
+    """Base of every model.
+
+    `spec` describes the data; further arguments of a model's constructor are keywords of plain values, and `create`
+    stores them in `config`. Layers are initialised inside `create`, under a seed of its own.
+    """
+
+    family: ClassVar[str] = ""
+    abilities: ClassVar[frozenset[str]] = frozenset({"sample"})
+    trained: ClassVar[bool] = True
+    config: dict[str, Any]
+    name: str
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    # -- obligations -------------------------------------------------------------------------------------------------
+
+    def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
+        """Stored columns as the tensors that a step reads, once for a data set."""
+        raise NotImplementedError
+
+    def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
+        """The objective of each row, (B,), in nats where it is a likelihood."""
+        raise NotImplementedError
+
+    def turns(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Iterator[tuple[str, Tensor]]:
+        """(player, loss) pairs; the loop takes a step for that player's parameters and resumes here."""
+        yield "model", self.loss(batch, clock, generator)
+
+    def players(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters that each player moves."""
+        return {"model": [p for p in self.parameters() if p.requires_grad]}
+
+    def recipe(self, rows: int) -> Recipe:
+        """How to train on this many rows."""
+        raise NotImplementedError
+
+    def start(self, batch: Batch) -> None:
+        """A start that depends on the data: output biases, scales."""
+
+    def fit_closed(self, x: Columns, c: Columns | None = None) -> None:
+        """The whole fit of a model in closed form (`trained` is False)."""
+        raise NotImplementedError
+
+    def validate(self, batch: Batch, generator: torch.Generator) -> Tensor | None:
+        """What the loop watches on validation rows, (B,), lower is better; None where a model has no such thing."""
+        return self.loss(batch, Clock(1, 1), generator)
+
+    def noise(self, n: int, generator: torch.Generator) -> Tensor:
+        """n rows of the model's own noise."""
+        raise NotImplementedError
+
+    def decode(
+        self, z: Tensor, c: Columns | None = None, given: Given | None = None, known: Rows | None = None
+    ) -> Columns:
+        """Noise to stored columns, one row each.
+
+        `c` holds a row of the condition for each row of z. `given` are sets in which values must lie, the same for
+        all rows (ability "given"). `known` are rows with some cells known, which are kept (ability "known").
+        """
+        raise NotImplementedError
+
+    # -- gifts -------------------------------------------------------------------------------------------------------
+
+    def log_prob(self, x: Columns, c: Columns | None = None) -> np.ndarray:
+        """log p(x | c) of each row, float64 (n,), in the house measure; a lower bound where "bound" is an ability."""
+        if "cells" in self.abilities:
+            return self.cells(x, c).sum(1)
+        raise self._cannot("log_prob")
+
+    def cells(self, x: Columns, c: Columns | None = None) -> np.ndarray:
+        """log p of each cell given those before it in the model's own order, (n, fields); rows sum to log p(x | c)."""
+        raise self._cannot("cells")
+
+    def marginal(self, rows: Rows, c: Columns | None = None) -> np.ndarray:
+        """log p of the known cells alone, (n,), the others integrated out."""
+        raise self._cannot("known")
+
+    def _cannot(self, what: str) -> Unsupported:
+        return Unsupported(f"model {self.name!r} cannot {ABILITIES[what]}: these can: {', '.join(who_can(what))}")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
+
+
+ABILITIES = {
+    "sample": "draw new examples",
+    "log_prob": "give a likelihood",
+    "bound": "bound a likelihood",
+    "cells": "say which cells make a row unlikely",
+    "given": "sample under conditions",
+    "known": "complete missing cells",
+    "encode": "encode an example",
+    "condition": "learn p(x | c)",
+}
+
+
+def who_can(what: str) -> list[str]:
+    """The names of the models with an ability."""
+    from . import load_class, names
+
+    return [name for name in names() if what in load_class(name).abilities]

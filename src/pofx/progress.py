@@ -1,0 +1,33 @@
+"""Progress of long work, with the time left, on a terminal or in a notebook; silent when asked, or where nobody looks."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Tick = Callable[..., None]
+"""tick(done=1, note=""): so many more units are done."""
+
+
+def silent(done: int = 1, note: str = "") -> None:
+    """A Tick that shows nothing."""
+
+
+@contextmanager
+def bar(stage: str, total: int | None, unit: str = "step", quiet: bool = False) -> Iterator[Tick]:
+    """A progress bar named by its stage; `quiet` silences it."""
+    if quiet:
+        yield silent
+        return
+    import sys
+
+    from tqdm.auto import tqdm
+
+    with tqdm(
+        total=total, desc=stage, unit=unit, unit_scale=unit == "row", mininterval=0.5, file=sys.stderr, leave=True
+    ) as shown:
+
+        def tick(done: int = 1, note: str = "") -> None:
+            if note:
+                shown.set_postfix_str(note, refresh=False)
+            shown.update(done)
+
+        yield tick

@@ -1,0 +1,48 @@
+"""Which rows are for training, validation and test: a permutation under the fit's seed; and what the rows were."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .errors import SpecError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def parts(rows: int, shares: Sequence[float], seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row numbers for training, validation and test, in shares of the whole; at least one row is for training.
+
+    Raises SpecError for shares that are negative or do not sum to one.
+    """
+    if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or shares[0] == 0:
+        raise SpecError(f"expected three shares (train, validation, test) that sum to one, got {tuple(shares)}")
+    order = np.random.default_rng(seed).permutation(rows)
+    test, valid = int(rows * shares[2]), int(rows * shares[1])
+    cut = rows - test - valid
+    return np.sort(order[:cut]), np.sort(order[cut : cut + valid]), np.sort(order[cut + valid :])
+
+
+def fingerprint(table: "pa.Table") -> str:
+    """SHA-256 over names, types and cells."""
+    import pyarrow as pa
+
+    digest = hashlib.sha256()
+
+    class Sink:
+        closed = False
+
+        def write(self, data: bytes) -> int:
+            digest.update(data)
+            return len(data)
+
+        def flush(self) -> None: ...
+
+        def close(self) -> None: ...
+
+    plain = table.replace_schema_metadata(None).combine_chunks()
+    with pa.ipc.new_stream(pa.PythonFile(Sink(), "w"), plain.schema) as stream:
+        stream.write_table(plain, max_chunksize=65_536)
+    return digest.hexdigest()

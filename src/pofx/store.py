@@ -1,0 +1,114 @@
+"""Named arrays and one JSON header in a single safetensors file: bundles and checkpoints are written with it.
+
+The file holds numbers and JSON alone, so that reading it can run no code. The header carries a format number and a
+SHA-256 over the tensor bytes. A file is written beside its place, flushed, and renamed, so that a crash or a full disk
+leaves the previous one.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import BadFile, CodecError
+
+FORMAT = 1
+_HEADER_LIMIT = 1 << 30
+
+
+def _checksum(kind: str, number: str, text: str, arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(f"{kind}|{number}|{text}|".encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def beside(path: Path) -> Path:
+    """The name under which a file is written before it is renamed to `path`."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def check_folder(path: Path) -> None:
+    """Raises CodecError where the folder of an output file does not exist, or the path is a folder."""
+    if not path.parent.is_dir():
+        raise CodecError(f"expected an existing folder for {path.name!r}, got {str(path.parent)!r}: create it first")
+    if path.is_dir():
+        raise CodecError(f"expected a file name, got the folder {str(path)!r}: add a file name")
+
+
+def write(path: str | Path, kind: str, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes header and arrays to path, whole or not at all.
+
+    Raises CodecError if the folder does not exist or the disk is full.
+    """
+    from safetensors.numpy import save
+
+    path = Path(path)
+    check_folder(path)
+    plain = {name: np.array(array, order="C") for name, array in arrays.items()}
+    text = json.dumps(header, allow_nan=True)
+    meta = {"pofx": kind, "format": str(FORMAT), "checksum": _checksum(kind, str(FORMAT), text, plain), "header": text}
+    part = beside(path)
+    try:
+        with part.open("wb") as file:
+            file.write(save(plain or {"empty": np.zeros(1, np.uint8)}, metadata=meta))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise CodecError(f"could not write {str(path)!r}: {error.strerror or error}; nothing was changed") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        if not 2 <= size <= min(_HEADER_LIMIT, path.stat().st_size - 8):
+            raise ValueError("no safetensors header")
+        head = json.loads(file.read(size).decode("utf-8"))
+    meta = head.get("__metadata__", {})
+    if "pofx" not in meta:
+        raise ValueError("no pofx header")
+    return meta
+
+
+def read(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The header and arrays of a file of this kind.
+
+    Raises BadFile, saying what is wrong, for a file that is missing, foreign, newer, of another kind, truncated or
+    damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    path = Path(path)
+    if not path.is_file():
+        raise BadFile(f"expected a pofx file at {str(path)!r}, found none: check the path")
+    try:
+        meta = _metadata(path)
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise BadFile(
+            f"{str(path)!r} is not a pofx file, or its beginning is damaged ({error}): write it again with pofx"
+        ) from error
+    number = meta.get("format", "")
+    if not number.isdecimal() or int(number) > FORMAT:
+        raise BadFile(f"{str(path)!r} has format {number!r}, this pofx reads up to {FORMAT}: upgrade pofx")
+    if meta["pofx"] != kind:
+        raise BadFile(f"{str(path)!r} is a pofx {meta['pofx']!r} file, expected {kind!r}: give a {kind} file")
+    try:
+        arrays = load_file(path)
+    except (SafetensorError, ValueError, KeyError, OverflowError) as error:
+        raise BadFile(f"{str(path)!r} is truncated or damaged ({error}): take a copy or write it again") from error
+    if list(arrays) == ["empty"]:
+        arrays = {}
+    text = meta.get("header", "")
+    if _checksum(kind, number, text, arrays) != meta.get("checksum"):
+        raise BadFile(f"{str(path)!r} does not match its checksum: it was changed or damaged; take another copy")
+    return json.loads(text), arrays

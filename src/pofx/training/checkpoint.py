@@ -1,0 +1,50 @@
+"""Checkpoints: the state of a fit, written now and then, so that a killed fit goes on where it was."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import store
+from ..errors import BadFile
+
+KIND = "checkpoint"
+
+
+class Checkpoint:
+    """A place for the state of one fit; `identity` says what fit it is, so that no other is resumed from it."""
+
+    def __init__(self, path: Path, identity: dict[str, Any], every: float = 20.0) -> None:
+        self.path, self.identity, self.every = path, identity, every
+        self.last = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether `every` seconds have passed since the last one."""
+        return time.monotonic() - self.last >= self.every
+
+    def write(self, plain: dict[str, Any], arrays: dict[str, np.ndarray], total: int) -> None:
+        """Writes the state, whole or not at all."""
+        store.write(self.path, KIND, {"identity": self.identity, "state": plain, "total": total}, arrays)
+        self.last = time.monotonic()
+
+    def read(self) -> tuple[dict[str, Any], dict[str, np.ndarray], int] | None:
+        """The state and N, or None where there is no checkpoint.
+
+        Raises BadFile where it belongs to another fit, naming what differs.
+        """
+        if not self.path.exists():
+            return None
+        header, arrays = store.read(self.path, KIND)
+        held = header["identity"]
+        differ = [k for k in {*held, *self.identity} if held.get(k) != self.identity.get(k)]
+        if differ:
+            raise BadFile(
+                f"{str(self.path)!r} belongs to another fit: {', '.join(sorted(differ))} differ; "
+                "repeat the first command, or fit without --resume"
+            )
+        return header["state"], arrays, header["total"]
+
+    def remove(self) -> None:
+        """Takes the checkpoint away once the fit is whole."""
+        self.path.unlink(missing_ok=True)

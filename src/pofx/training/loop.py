@@ -1,0 +1,292 @@
+"""The one loop that trains every model.
+
+A fit is N steps: N is given, or follows from the model's recipe, or from minutes (measured once, then stored). The
+schedule, the validation and the stopping depend on the step alone, so that the same seed, N, threads, torch and device
+give the same weights, whether the fit was interrupted or not.
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import SpecError
+from ..models.model import Batch, Clock, Model, Recipe
+from ..progress import Tick, silent
+from .checkpoint import Checkpoint
+
+PROBES = 25  # steps that are timed to turn minutes into N; enough to be within a few percent
+LOOKS = 16  # validations in a fit: often enough to stop in time, about 3 % of the work
+PATIENCE = 5  # validations without a better one before a fit stops
+VALID_ROWS = 2048  # validation rows that are looked at
+LOST = 10  # steps with a loss that is no number before the fit goes back to its average with half the rate
+
+
+@dataclass
+class History:
+    """What a fit did: its length, why it ended, and a line for each look at the validation rows."""
+
+    steps: int = 0
+    planned: int = 0
+    best_step: int = 0
+    best: float | None = None
+    stopped: str = "planned"
+    skipped: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    looks: list[dict[str, float]] = field(default_factory=list)
+
+
+class Feed:
+    """Rows in a fresh random order each epoch, as index tensors of one batch."""
+
+    def __init__(self, rows: int, batch: int, generator: torch.Generator) -> None:
+        self.rows, self.batch, self.generator = rows, min(batch, rows), generator
+        self.order, self.at = self._shuffled(), 0
+
+    def _shuffled(self) -> Tensor:
+        return torch.randperm(self.rows, generator=self.generator)
+
+    def next(self) -> Tensor:
+        """The next batch's row numbers; a rest too small for a batch is left to the next epochs."""
+        if self.at + self.batch > self.rows:
+            self.order, self.at = self._shuffled(), 0
+        self.at += self.batch
+        return self.order[self.at - self.batch : self.at]
+
+
+class Player:
+    """One player's parameters, their optimiser, and their average."""
+
+    def __init__(self, parameters: list[torch.nn.Parameter], recipe: Recipe) -> None:
+        self.parameters, self.recipe, self.scale = parameters, recipe, 1.0
+        matrices = [p for p in parameters if p.ndim >= 2 and getattr(p, "decays", True)]
+        others = [p for p in parameters if p.ndim < 2 or not getattr(p, "decays", True)]
+        groups = [{"params": matrices, "weight_decay": recipe.decay}, {"params": others, "weight_decay": 0.0}]
+        groups = [g for g in groups if g["params"]]
+        self.optimiser = torch.optim.AdamW(groups, lr=recipe.rate, betas=recipe.betas, fused=True)
+        self.mean = [p.detach().clone() for p in parameters]
+
+    def step(self, loss: Tensor, clock: Clock) -> bool:
+        """One optimiser step on a loss; False, and no step, where the loss or its gradient is no number."""
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward(inputs=self.parameters)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip, foreach=True)
+        if not torch.isfinite(norm):
+            return False
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.scale * rate(self.recipe, clock)
+        self.optimiser.step()
+        keep = min(0.5 ** (1 / self.recipe.average), (clock.step + 1) / (clock.step + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(self.mean, self.parameters, 1.0 - keep)
+        return True
+
+    def swap(self) -> None:
+        """Exchanges the weights and their average."""
+        with torch.no_grad():
+            for p, mean in zip(self.parameters, self.mean, strict=True):
+                held = p.detach().clone()
+                p.copy_(mean)
+                mean.copy_(held)
+
+
+def rate(recipe: Recipe, clock: Clock) -> float:
+    """The learning rate: linear warm-up, then half a cosine down to `floor` of the peak."""
+    warm = min(1.0, (clock.step + 1) / max(recipe.warmup, 1))
+    fall = recipe.floor + (1 - recipe.floor) * 0.5 * (1 + math.cos(math.pi * min(clock.progress, 1.0)))
+    return recipe.rate * warm * fall
+
+
+class Trainer:
+    """A model, its players and its data: `run` trains it.
+
+    Raises SpecError where there is not a single row to learn from.
+    """
+
+    def __init__(self, model: Model, train: Batch, valid: Batch | None, seed: int, device: str, **recipe: Any) -> None:
+        if len(train[0]) == 0:
+            raise SpecError("expected at least one training row, got none: give more rows or another split")
+        self.model, self.device = model.to(device), torch.device(device)
+        self.train = tuple(t.to(device) for t in train)
+        self.valid = tuple(t[:VALID_ROWS].to(device) for t in valid) if valid and len(valid[0]) else None
+        base = model.recipe(len(train[0]))
+        self.recipe = Recipe(**(base.__dict__ | {k: v for k, v in recipe.items() if v is not None}))
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self.feed = Feed(len(train[0]), self.recipe.batch, torch.Generator().manual_seed(seed))
+        self.model.start(self.train)
+        self.players = {name: Player(ps, self.recipe) for name, ps in model.players().items()}
+        self.best: list[np.ndarray] = []
+        self.history = History()
+        self.step = self.bad = 0
+
+    # -- one step ----------------------------------------------------------------------------------------------------
+
+    def advance(self, total: int) -> float | None:
+        """One step of every player; the first player's loss if it was a number."""
+        clock = Clock(self.step, total)
+        rows = self.feed.next().to(self.device)
+        shown: float | Tensor | None = None
+        good = True
+        for player, loss in self.model.turns(tuple(t.index_select(0, rows) for t in self.train), clock, self.generator):
+            mean = loss.mean()
+            shown = mean.detach() if shown is None else shown
+            good &= self.players[player].step(mean, clock)
+        self.step += 1
+        self.bad = 0 if good else self.bad + 1
+        self.history.skipped += not good
+        if self.bad >= LOST:
+            self._retreat()
+        return float(shown) if shown is not None and self.step % 50 == 0 else None
+
+    def _retreat(self) -> None:
+        """Back to the average of the weights, with half the rate and forgotten momenta."""
+        self.bad = 0
+        for player in self.players.values():
+            player.scale /= 2
+            with torch.no_grad():
+                for p, mean in zip(player.parameters, player.mean, strict=True):
+                    p.copy_(mean)
+            player.optimiser.state.clear()
+
+    # -- validation --------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The model with its averaged weights, in evaluation mode."""
+        for player in self.players.values():
+            player.swap()
+        self.model.eval()
+        try:
+            yield
+        finally:
+            self.model.train()
+            for player in self.players.values():
+                player.swap()
+
+    def look(self) -> float | None:
+        """Averaged weights on the validation rows; the best ones are kept."""
+        with self.averaged(), torch.inference_mode():
+            value = None
+            if self.valid is not None:
+                got = self.model.validate(self.valid, torch.Generator(self.device).manual_seed(0))
+                value = None if got is None else float(got.double().mean())
+            better = value is None or self.history.best is None or value < self.history.best
+            if better and (value is None or math.isfinite(value)):
+                self.best = [p.detach().cpu().numpy().copy() for p in self._weights()]
+                self.history.best, self.history.best_step = value, self.step
+        return value
+
+    def _weights(self) -> list[torch.nn.Parameter]:
+        return [p for player in self.players.values() for p in player.parameters]
+
+    # -- the whole fit -----------------------------------------------------------------------------------------------
+
+    def plan(self, steps: int | None, until: float | None) -> int:
+        """N: as given, or what fits until a moment of time.monotonic(), or the recipe's."""
+        if steps is not None or until is None:
+            return steps if steps is not None else self.recipe.steps
+        saved = self.state()
+        for _ in range(3):
+            self.advance(10**6)
+        began = time.monotonic()
+        for _ in range(PROBES):
+            self.advance(10**6)
+        each = (time.monotonic() - began) / PROBES
+        began = time.monotonic()
+        self.look()
+        looks = LOOKS * (time.monotonic() - began)
+        self.restore(*saved)
+        return max(10, int((until - time.monotonic() - looks) * 0.98 / each))
+
+    def run(
+        self, total: int, checkpoint: Checkpoint | None = None, tick: Tick = silent, *, until_step: int | None = None
+    ) -> History:
+        """Trains up to step `total` and leaves the best averaged weights in the model."""
+        began, cpu = time.monotonic(), time.process_time()
+        every = max(1, total // LOOKS)
+        self.model.train()
+        self.history.planned = total
+        while self.step < (until_step or total):
+            loss = self.advance(total)
+            tick(1, f"loss {loss:.3f}" + self._shown() if loss is not None else "")
+            if self.step % every == 0 or self.step == total:
+                self.history.looks.append({"step": self.step, "valid": self.look() or math.nan})
+                if self._overfits():
+                    self.history.stopped = "no better on validation rows"
+                    break
+            if checkpoint is not None and checkpoint.due():
+                checkpoint.write(*self.state(), total)
+        if not self.best:
+            self.look()
+        self.history.steps = self.step
+        self.history.seconds += time.monotonic() - began
+        self.history.cpu_seconds += time.process_time() - cpu
+        with torch.no_grad():
+            for p, best in zip(self._weights(), self.best, strict=True):
+                p.copy_(torch.from_numpy(best))
+        self.model.eval()
+        return self.history
+
+    def _shown(self) -> str:
+        return f", valid {self.history.best:.3f}" if self.history.best is not None else ""
+
+    def _overfits(self) -> bool:
+        behind = [look["valid"] for look in self.history.looks if look["step"] > self.history.best_step]
+        alone = len(self.players) == 1  # a game's figure wanders before it settles: only its best average is kept
+        return alone and self.history.best is not None and len(behind) >= PATIENCE
+
+    # -- state, for checkpoints --------------------------------------------------------------------------------------
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Everything that the rest of the fit depends on, as plain values and arrays."""
+        arrays: dict[str, np.ndarray] = {
+            "feed.order": self.feed.order.numpy().copy(),
+            "feed.rng": self.feed.generator.get_state().numpy().copy(),
+            "rng": self.generator.get_state().cpu().numpy().copy(),
+            "global.rng": torch.get_rng_state().numpy().copy(),
+        }
+        for name, player in self.players.items():
+            for i, (p, mean) in enumerate(zip(player.parameters, player.mean, strict=True)):
+                arrays[f"{name}.weight.{i}"] = p.detach().cpu().numpy().copy()
+                arrays[f"{name}.mean.{i}"] = mean.cpu().numpy().copy()
+                for key, value in player.optimiser.state.get(p, {}).items():
+                    arrays[f"{name}.{key}.{i}"] = value.detach().cpu().numpy().copy()
+        arrays |= {f"best.{i}": best for i, best in enumerate(self.best)}
+        plain = {
+            "step": self.step,
+            "bad": self.bad,
+            "at": self.feed.at,
+            "scale": {name: player.scale for name, player in self.players.items()},
+            "history": {**self.history.__dict__, "looks": list(self.history.looks)},
+        }
+        return plain, arrays
+
+    def restore(self, plain: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Sets what `state` gave."""
+        self.step, self.bad, self.feed.at = plain["step"], plain["bad"], plain["at"]
+        self.feed.order = torch.from_numpy(arrays["feed.order"].copy())
+        self.feed.generator.set_state(torch.from_numpy(arrays["feed.rng"].copy()))
+        self.generator.set_state(torch.from_numpy(arrays["rng"].copy()))
+        torch.set_rng_state(torch.from_numpy(arrays["global.rng"].copy()))
+        self.history = History(**{**plain["history"], "looks": list(plain["history"]["looks"])})
+        self.best = [arrays[f"best.{i}"] for i in range(sum(k.startswith("best.") for k in arrays))]
+        with torch.no_grad():
+            for name, player in self.players.items():
+                player.scale = plain["scale"][name]
+                player.optimiser.state.clear()
+                for i, (p, mean) in enumerate(zip(player.parameters, player.mean, strict=True)):
+                    p.copy_(torch.from_numpy(arrays[f"{name}.weight.{i}"]))
+                    mean.copy_(torch.from_numpy(arrays[f"{name}.mean.{i}"]))
+                    keys = ("step", "exp_avg", "exp_avg_sq")
+                    held = {k: arrays[f"{name}.{k}.{i}"] for k in keys if f"{name}.{k}.{i}" in arrays}
+                    if held:
+                        player.optimiser.state[p] = {
+                            k: torch.from_numpy(a.copy()).to(self.device) for k, a in held.items()
+                        }

@@ -1,0 +1,1 @@
+"""Bijections: call_and_ladj and inverse, one idea a file."""

@@ -10,7 +10,7 @@ import torch
 
 from . import store
 from .codecs.table import TableCodec
-from .codecs.tabular_io import read_table, to_frame
+from .codecs.tabular_io import read_table, to_frame, with_column
 from .codecs.writing import write_table
 from .compose import Joint
 from .errors import BadFile, CodecError, PofxError, SpecError, Unsupported
@@ -94,7 +94,7 @@ class Fitted:
                 if rows >= STRETCH or first + BLOCK >= n:
                     whole = {k: np.concatenate([h[k] for h in held]) for k in held[0]}
                     start = first + len(next(iter(x.values()))) - rows
-                    yield self.codec.table(whole, start, np.random.default_rng([seed & (2**63 - 1), start, 1]))
+                    yield self.codec.table(whole, start)
                     held = []
 
     def sample(
@@ -119,10 +119,10 @@ class Fitted:
             store.check_folder(Path(path))
             return write_table(self.tables(n, given, seed, quiet), path, like=self.codec)
         tables = list(self.tables(n, given, seed, quiet))
-        return to_frame(pa.concat_tables(tables), self.provenance["container"])
+        return to_frame(self.codec.typed(pa.concat_tables(tables)), self.provenance["container"])
 
     def _seed(self, seed: int | None) -> int:
-        self.last_seed = int(np.random.SeedSequence().entropy % 2**31) if seed is None else int(seed)
+        self.last_seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
         return self.last_seed
 
     def remarks(self) -> str:
@@ -197,10 +197,8 @@ class Fitted:
         table, kind, x, c = self._read(source)
         cells, extra = self._cells(x, c), self._extra(table, c)
         total = (cells.sum(1) if cells is not None else self._row_log_prob(x, c)) + extra
-        told = table.append_column(_free_name("log_prob", table), pa.array(total))
-        told = told.append_column(
-            _free_name("unlikely", table), pa.array(self._unlikely(table, cells, extra, len(total)))
-        )
+        told = with_column(self.codec.typed(table) if path is None else table, "log_prob", pa.array(total))
+        told = with_column(told, "unlikely", pa.array(self._unlikely(table, cells, extra, len(total))))
         return write_table([told], path, like=None) if path is not None else to_frame(told, kind)
 
     # -- complete ----------------------------------------------------------------------------------------------------
@@ -232,14 +230,13 @@ class Fitted:
         with bar("completing", (draws or GUESSES) * len(known), "row", quiet) as tick:
             made = [self._complete(x, known, c, present, seed + k, tick) for k in range(draws or GUESSES)]
         made = made if draws else [self._centre(made, known)]
-        rng = np.random.default_rng(seed)
-        tables = [self._filled(table, m | (c or {}), rng) for m in made]
+        tables = [self._filled(table, m | (c or {})) for m in made]
         if draws:
-            name = _free_name("draw", table)
-            tables = [t.append_column(name, pa.array(np.full(len(known), k + 1))) for k, t in enumerate(tables)]
+            tables = [with_column(t, "draw", pa.array(np.full(len(known), k + 1))) for k, t in enumerate(tables)]
         if path is not None:
             return write_table(tables, path, like=self.codec if not draws else None)
-        return to_frame(pa.concat_tables(tables), kind)
+        whole = pa.concat_tables(tables)
+        return to_frame(whole if draws else self.codec.typed(whole), kind)
 
     def _complete(
         self, x: Columns, known: np.ndarray, c: Columns | None, present: Given, seed: int, tick: Any
@@ -268,9 +265,9 @@ class Fitted:
             out[field.name] = best
         return out
 
-    def _filled(self, table: "pa.Table", x: Columns, rng: np.random.Generator) -> "pa.Table":
+    def _filled(self, table: "pa.Table", x: Columns) -> "pa.Table":
         """The table with the columns that the model knows taken from x, and keys and texts as they were."""
-        full = self.codec.table(x, 0, rng)
+        full = self.codec.table(x)
         for plan in self.codec.plans:
             if plan.how in ("key", "dropped"):
                 at = full.column_names.index(plan.name)
@@ -384,15 +381,11 @@ def _words(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _free_name(name: str, table: "pa.Table") -> str:
-    return name if name not in table.column_names else _free_name(name + "_", table)
-
-
 def load(path: str | Path) -> Fitted:
     """The bundle at path. Raises BadFile, saying what is wrong, for anything else."""
     header, arrays = store.read(path, KIND)
     try:
-        own = {k.split(".", 1)[0]: {} for k in arrays} | {"codec": {}, "weight": {}, "joint": {}}
+        own: dict[str, dict[str, np.ndarray]] = {"codec": {}, "weight": {}, "joint": {}}
         for key, value in arrays.items():
             part, name = key.split(".", 1)
             own[part][name] = value

@@ -145,10 +145,10 @@ def _figures(metric: Metric, case: Case) -> Iterator[Figure]:
     matched = _answers(metric, _matched_case(other)) if fewer else {}
     for name, answer in answers.items():
         low, high = _interval(answer)
-        beside = [found[name].value if name in found else None for found in (ceiling, baseline, matched)]
-        beside[0] = answer.ceiling if beside[0] is None else beside[0]
-        yield Figure(name, metric.group, metric.says[name], answer.value, low, high, *beside, metric.better[name],
-                     metric.unit, answer.n, answer.detail)  # fmt: skip
+        best, worst, fair = (found[name].value if name in found else None for found in (ceiling, baseline, matched))
+        best = answer.ceiling if best is None else best
+        yield Figure(name, metric.group, metric.says[name], answer.value, low, high, best, worst, fair,
+                     metric.better[name], metric.unit, answer.n, answer.detail)  # fmt: skip
 
 
 def _answers(metric: Metric, case: Case | None) -> Answers:

@@ -9,7 +9,7 @@ import pytest
 
 from pofx.errors import CodecError
 from pofx.evaluate import evaluate
-from pofx.fields import Category, Real
+from pofx.fields import MISSING, Category, Datetime, Real
 from pofx.report import render, write_report
 from pofx.spec import Spec
 
@@ -86,6 +86,18 @@ def test_ids_of_different_pictures_do_not_meet(page):
     for i, one in enumerate(clips):
         for other in clips[i + 1 :]:
             assert not one & other
+
+
+def test_moments_are_shown_as_dates():
+    rng = np.random.default_rng(0)
+    day, when = (rng.integers(19_000, 20_000, 300) for _ in range(2))
+    when[0] = MISSING
+    spec = Spec.table((Datetime.learn("day", day, unit="D"), Datetime.learn("when", when, unit="D")))
+    evidence = evaluate(spec, {"day": day + 900, "when": when}, {"day": day, "when": when})
+    page = render(evidence, title="t", provenance={})
+    assert "day ≥ 2024" in page
+    assert ">2022-" in page
+    assert "missing" in page
 
 
 def test_the_page_is_written_whole_or_not_at_all(tmp_path):

@@ -132,15 +132,13 @@ class TableCodec:
         self,
         x: Columns,
         first_row: int = 0,
-        generator: np.random.Generator | None = None,
         *,
         plain: bool = False,
     ) -> "pa.Table":
         """A table of all columns, as the one that was learned from, of stored columns.
 
-        Derived columns follow from their determinants, keys count from `first_row` (no two rows share one, and no
-        randomness is needed: `generator` is not used). With `plain`, texts that stand for numbers, dates and truth
-        values become such.
+        Derived columns follow from their determinants, keys count from `first_row`, so that no two rows share one.
+        With `plain`, texts that stand for numbers, dates and truth values become such.
         """
         import pyarrow as pa
 

@@ -57,6 +57,15 @@ def labelled(table: "pa.Table", titles: Sequence[Any], kind: str, **more: Any) -
     return table.rename_columns(unique(titles)).replace_schema_metadata(kept)
 
 
+def with_column(table: "pa.Table", name: str, cells: Any) -> "pa.Table":
+    """The table with one column more, of this name or, where it is taken, of this name and an underscore."""
+    while name in table.column_names:
+        name += "_"
+    known = look(table)
+    titles = [*known.pop("titles", table.column_names), name]
+    return labelled(table.append_column(name, cells), titles, known.pop("kind", "arrow"), **known)
+
+
 def unique(titles: Sequence[Any]) -> list[str]:
     """The titles as texts, all different: a, a.2, a.3."""
     taken: set[str] = set()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeGuard, cast
 
 import numpy as np
 
@@ -50,6 +50,11 @@ class Case:
         """The fields of the rows, those of the condition last."""
         return (*self.spec.fields, *(self.spec.condition.fields if self.spec.condition else ()))
 
+    @property
+    def held_out(self) -> Columns:
+        """The unseen rows of a case that has some."""
+        return cast(Columns, self.unseen)
+
     def generator(self, key: int) -> np.random.Generator:
         """The random stream of this number."""
         return np.random.default_rng([self.seed, key])
@@ -61,7 +66,7 @@ class Case:
     def ordered(self) -> Self:
         """The same case, its tables in the order of their rows' hashes."""
         sort = {name: _sorted(self.fields, getattr(self, name)) for name in ("fake", "train", "unseen")}
-        return replace(self, **sort)
+        return replace(self, **cast(Any, sort))
 
 
 @dataclass(frozen=True)
@@ -183,7 +188,7 @@ def some(x: Columns, n: int, generator: np.random.Generator) -> Columns:
     return take(x, generator.permutation(count(x))[:n])
 
 
-def is_level(field: Field) -> bool:
+def is_level(field: Field) -> TypeGuard[Category]:
     """Whether a field holds one of several levels."""
     return isinstance(field, Category)
 

@@ -35,7 +35,7 @@ def closer(case: Case) -> Answers:
     if size < LEAST or count(case.fake) < LEAST:
         raise Skip(f"distances need {LEAST} rows of each table")
     n = affordable(case.at_most(min(QUERIES, count(case.fake))), 2 * size, len(case.fields))
-    tables = some(case.fake, n, rng), some(case.train, size, rng), some(case.unseen, size, rng)
+    tables = some(case.fake, n, rng), some(case.train, size, rng), some(case.held_out, size, rng)
     fake, train, unseen = Space(case.fields, case.train)(*tables)
     (a, i), (b, j) = nearest(fake, train), nearest(fake, unseen)
     share = np.where(np.isclose(a, b, rtol=1e-6, atol=1e-6), 0.5, a < b)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from . import Answer, Answers, Case, Skip, codes, count, metric
+from . import Answer, Answers, Case, Skip, codes, count, is_level, metric
 from .interval import wilson
 from .two_sample import level_name
 
@@ -75,7 +75,8 @@ def dependencies(case: Case) -> Answers:
     rules = find(real)
     if not rules:
         raise Skip("no column decides another in the training rows")
-    bad, listed, n = np.zeros(count(case.fake), bool), [], count(case.fake)
+    listed: list[dict[str, Any]] = []
+    bad, n = np.zeros(count(case.fake), bool), count(case.fake)
     for rule in rules:
         rows = broken(rule, fake)
         bad |= rows
@@ -94,4 +95,4 @@ def _example(case: Case, rule: Dependency, rows: np.ndarray) -> str:
 def _shown(case: Case, name: str, row: int) -> Any:
     f = next(f for f in case.fields if f.name == name)
     v = case.fake[name][row]
-    return level_name(f, int(v)) if f.dtype == np.int32 else ("missing" if f.absent(np.array([v]))[0] else v.item())
+    return level_name(f, int(v)) if is_level(f) else ("missing" if f.absent(np.array([v]))[0] else v.item())

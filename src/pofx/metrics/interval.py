@@ -15,8 +15,8 @@ def error(
     """
     if draws < 2:
         return None
-    values = [statistic(*(generator.integers(0, n, n) for n in sizes)) for _ in range(draws)]
-    values = np.array(values, np.float64)
+    drawn = [statistic(*(generator.integers(0, n, n) for n in sizes)) for _ in range(draws)]
+    values = np.array(drawn, np.float64)
     values = values[np.isfinite(values)]
     return float(values.std(ddof=1)) if len(values) > 1 else None
 

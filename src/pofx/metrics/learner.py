@@ -5,7 +5,7 @@ Each fit runs on one thread, so that it waits for no other on a busy machine; `t
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -16,6 +16,8 @@ import numpy as np
 from ..fields import Field
 from ..spec import Columns
 from . import is_level, numbers
+
+COLUMNS = 256
 
 
 @cache
@@ -28,7 +30,7 @@ def name() -> str:
     return "xgboost"
 
 
-def together(calls: list[Callable[[], Any]]) -> list[Any]:
+def together(calls: Sequence[Callable[[], Any]]) -> list[Any]:
     """The results of the calls in order, two at a time where there are two cores."""
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
         return [job.result() for job in [pool.submit(call) for call in calls]]
@@ -37,10 +39,17 @@ def together(calls: list[Callable[[], Any]]) -> list[Any]:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Fits and predictions inside run on one thread."""
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     with threadpool_limits(1, user_api="openmp"):
         yield
+
+
+def judged(fields: tuple[Field, ...], seed: int) -> tuple[Field, ...]:
+    """The fields that a judge sees: all, or a random 256 of more."""
+    if len(fields) <= COLUMNS:
+        return fields
+    return tuple(fields[k] for k in np.sort(np.random.default_rng(seed).permutation(len(fields))[:COLUMNS]))
 
 
 def matrix(fields: tuple[Field, ...], x: Columns) -> np.ndarray:

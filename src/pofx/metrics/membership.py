@@ -17,14 +17,14 @@ def ratio(case: Case, reference: Columns, rows: Columns) -> np.ndarray:
     """log p(synthetic) / p(reference) of each row, by a classifier between the two."""
     rng = case.generator(51)
     n = case.at_most(min(count(case.fake), 4 * count(reference)))
-    fake = learner.matrix(case.fields, some(case.fake, n, rng))
-    real = learner.matrix(case.fields, reference)
+    fields = learner.judged(case.fields, case.seed)
+    fake, real = learner.matrix(fields, some(case.fake, n, rng)), learner.matrix(fields, reference)
     weight = np.repeat([0.5 / len(fake), 0.5 / len(real)], [len(fake), len(real)])
     model = learner.classifier(learner.name(), case.seed)
     x, y = np.concatenate([fake, real]), np.arange(len(weight)) < len(fake)
     with learner.one_thread():
         model.fit(x, y, sample_weight=weight * len(weight))
-        p = np.clip(model.predict_proba(learner.matrix(case.fields, rows))[:, 1], 1e-9, 1 - 1e-9)
+        p = np.clip(model.predict_proba(learner.matrix(fields, rows))[:, 1], 1e-9, 1 - 1e-9)
     return np.log(p) - np.log1p(-p)
 
 
@@ -61,11 +61,11 @@ def membership(case: Case) -> Answers:
         raise Skip(f"the attacks need {2 * LEAST} unseen rows and {LEAST} others, there are {count(case.unseen)}")
     rng = case.generator(50)
     cut = rng.permutation(count(case.unseen))
-    reference = take(case.unseen, cut[size:][: case.at_most(REFERENCE)])
+    reference = take(case.held_out, cut[size:][: case.at_most(REFERENCE)])
     fake = some(case.fake, case.at_most(REFERENCE), rng)
     size = affordable(size, 2 * (count(fake) + count(reference)), len(case.fields), 4e9)
     rows = {f.name: np.concatenate([some(case.train, size, case.generator(52))[f.name],
-                                    case.unseen[f.name][cut[:size]]]) for f in case.fields}  # fmt: skip
+                                    case.held_out[f.name][cut[:size]]]) for f in case.fields}  # fmt: skip
     a, b, c = Space(case.fields, case.train)(rows, fake, reference)
     attacks = {"nearest": -nearest(a, b)[0], "ratio": ratio(case, reference, rows)}
     alone = nearest(a, c, neighbour=min(NEIGHBOUR, len(c)))[0]

@@ -52,7 +52,7 @@ def shape(case: Case) -> Answers:
         raise Skip("every column is missing throughout")
     kept = [scores[name] for name in single]
     sizes, n = (count(case.fake), count(case.train)), count(case.fake)
-    spread = error(lambda a, b: np.nanmean([s(a, b) for s in kept]), sizes, case.draws, case.generator(1))
+    spread = error(lambda a, b: float(np.nanmean([s(a, b) for s in kept])), sizes, case.draws, case.generator(1))
     out = {"shape": Answer(float(np.mean(list(single.values()))), spread, n, {"columns": single})}
     return out | _missing(case)
 

@@ -84,7 +84,8 @@ class _Pair:
 
 def _score(case: Case, common: bool) -> Answer | None:
     rng = case.generator(2)
-    rows = tuple(rng.permutation(count(x))[: case.at_most(ROWS)] for x in (case.fake, case.train))
+    most = case.at_most(ROWS)
+    rows = rng.permutation(count(case.fake))[:most], rng.permutation(count(case.train))[:most]
     fake, real = sides(case, rows, common)
     pairs = list(pairs_of([f.name for f in case.fields]))
     if len(pairs) > PAIRS:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..fields import Field
+from ..fields import Category, Datetime, Field
 from ..spec import Columns
 from . import Answer, Answers, Case, Skip, count, is_level, learner, metric, some
 from .interval import auc, error
@@ -78,13 +78,15 @@ def score(area: float) -> float:
 
 def _pair(case: Case, real: Columns, n: int, key: int, watch: bool = False) -> Test:
     rng = case.generator(key)
-    return run(case.fields, some(case.fake, n, rng), some(real, n, rng), case.seed, watch=watch)
+    fields = learner.judged(case.fields, case.seed)
+    return run(fields, some(case.fake, n, rng), some(real, n, rng), case.seed, watch=watch)
 
 
 def _answers(case: Case, name: str, test: Test, key: int, detail: dict[str, Any]) -> Answers:
     area, n = test.auc(), int(test.fake.sum())
     spread = error(test.auc, (len(test.score),), case.draws, case.generator(key))
-    detail = {"learner": learner.name(), "folds": FOLDS} | detail
+    seen = min(len(case.fields), learner.COLUMNS)
+    detail = {"learner": learner.name(), "folds": FOLDS, "seen": seen} | detail
     twice = None if spread is None else 2 * spread
     return {
         f"auc_{name}": Answer(area, spread, n, detail),
@@ -115,7 +117,7 @@ def two_sample(case: Case) -> Answers:
 
     AUC = mean over three folds; score = 2 - 2 max(1/2, AUC). `auc_gap` = AUC against unseen rows - AUC against as
     many training rows: above zero where the synthetic rows resemble the training rows more. `rules` and `columns` of
-    the detail say what gave the synthetic rows away.
+    the detail say what gave the synthetic rows away. Of more than 256 columns the judge sees a random 256 (`seen`).
     """
     n = case.at_most(min(count(case.fake), count(case.train)))
     if n < LEAST:
@@ -124,14 +126,14 @@ def two_sample(case: Case) -> Answers:
     test = _pair(case, case.train, n, 3, watch)
     detail = away(case, n, test) if watch else {}
     out = _answers(case, "train", test, 4, detail)
-    m = case.at_most(min(count(case.fake), count(case.unseen)))
+    m = case.at_most(min(count(case.fake), count(case.held_out)))
     if m < LEAST:
         return out
-    other = _pair(case, case.unseen, m, 5)
+    other = _pair(case, case.held_out, m, 5)
     out |= _answers(case, "unseen", other, 6, {})
     same = test if m == n else _pair(case, case.train, min(m, n), 7)
-    spread = [error(t.auc, (len(t.score),), case.draws, case.generator(6)) for t in (other, same)]
-    width = float(np.hypot(*spread)) if None not in spread else None
+    one, two = (error(t.auc, (len(t.score),), case.draws, case.generator(6)) for t in (other, same))
+    width = None if one is None or two is None else float(np.hypot(one, two))
     return out | {"auc_gap": Answer(other.auc() - same.auc(), width, min(m, n), {})}
 
 
@@ -140,13 +142,16 @@ def two_sample(case: Case) -> Answers:
 
 def away(case: Case, n: int, test: Test, depth: int = 4) -> dict[str, Any]:
     """The columns on which the judge leaned, most first, and rules in words that single out synthetic or real rows."""
-    columns = [[f.name, float(d)] for f, d in zip(case.fields, test.drops, strict=True)]
+    fields = learner.judged(case.fields, case.seed)
+    columns = [(f.name, float(d)) for f, d in zip(fields, test.drops, strict=True)]
     rng = case.generator(8)
     fake, real = some(case.fake, min(n, 20_000), rng), some(case.train, min(n, 20_000), rng)
-    return {"columns": sorted(columns, key=lambda c: -c[1]), "rules": rules(case.fields, fake, real, depth, case.seed)}
+    return {"columns": sorted(columns, key=lambda c: -c[1]), "rules": rules(fields, fake, real, depth, case.seed)}
 
 
-def rules(fields: tuple[Field, ...], fake: Columns, real: Columns, depth: int = 4, seed: int = 0) -> list[dict]:
+def rules(
+    fields: tuple[Field, ...], fake: Columns, real: Columns, depth: int = 4, seed: int = 0
+) -> list[dict[str, Any]]:
     """The leaves of one small decision tree, the most telling first: words, share of synthetic and of real rows."""
     from sklearn.tree import DecisionTreeClassifier
 
@@ -155,7 +160,7 @@ def rules(fields: tuple[Field, ...], fake: Columns, real: Columns, depth: int = 
     y = np.arange(len(x)) < count(fake)
     tree = DecisionTreeClassifier(max_depth=depth, min_samples_leaf=max(20, len(x) // 500), random_state=seed).fit(x, y)
     leaf = tree.apply(x)
-    out = []
+    out: list[dict[str, Any]] = []
     for node, words in _leaves(tree.tree_, features):
         a, b = float((leaf[y] == node).mean()), float((leaf[~y] == node).mean())
         if words:
@@ -180,11 +185,14 @@ def _indicators(fields: tuple[Field, ...], fake: Columns, real: Columns) -> list
 
 
 def _leaves(tree: Any, features: list) -> list[tuple[int, str]]:
-    out, stack = [], [(0, {})]
+    out: list[tuple[int, str]] = []
+    stack: list[tuple[int, dict[int, tuple[float, float]]]] = [(0, {})]
     while stack:
         node, bounds = stack.pop()
         if tree.children_left[node] < 0:
-            out.append((node, " and ".join(_words(*features[k][:2], *ends) for k, ends in bounds.items())))
+            out.append(
+                (node, " and ".join(_words(features[k][0], features[k][1], *ends) for k, ends in bounds.items()))
+            )
             continue
         k, cut = int(tree.feature[node]), float(tree.threshold[node])
         low, high = bounds.get(k, (-np.inf, np.inf))
@@ -193,7 +201,7 @@ def _leaves(tree: Any, features: list) -> list[tuple[int, str]]:
     return out
 
 
-def level_name(field: Field, code: int) -> str:
+def level_name(field: Category, code: int) -> str:
     """A level in words."""
     if code < 0:
         return "missing"
@@ -201,7 +209,7 @@ def level_name(field: Field, code: int) -> str:
 
 
 def _words(field: Field, code: int | None, low: float, high: float) -> str:
-    if code is not None:
+    if code is not None and is_level(field):
         return f"{field.name} {'is' if low > 0 else 'is not'} {level_name(field, code)}"
     if field.dtype.kind == "i":
         low, high = np.floor(low) + 1 if np.isfinite(low) else low, np.floor(high) if np.isfinite(high) else high
@@ -217,6 +225,6 @@ def number_word(field: Field, value: float) -> str:
     """A number of a field in words: a moment as a date."""
     if not np.isfinite(value):
         return str(value)
-    if field.kind == "datetime":
-        return str(np.datetime64(int(value), field.unit))
+    if isinstance(field, Datetime):
+        return str(np.array(int(value)).astype(f"datetime64[{field.unit}]"))
     return f"{value:.0f}" if field.dtype.kind == "i" else f"{value:.6g}"

@@ -39,11 +39,11 @@ class Outcome:
 
 
 def fit(fields: tuple[Field, ...], target: Field, x: Columns, test: Columns, seed: int = 0) -> Outcome:
-    """Trains on x, predicts the target of the test rows.
+    """Trains on x, predicts the target of the test rows; of more than 256 columns the learner sees a random 256.
 
     Raises Skip where x leaves nothing to learn.
     """
-    inputs = tuple(f for f in fields if f.name != target.name)
+    inputs = learner.judged(tuple(f for f in fields if f.name != target.name), seed)
     x, test = (_known(target, rows) for rows in (x, test))
     if not inputs or count(x) < LEAST or count(test) < LEAST:
         raise Skip(f"usefulness needs {LEAST} rows with a known target and one other column")
@@ -101,7 +101,7 @@ def usefulness(case: Case) -> Answers:
     """
     target, rng = _target(case), case.generator(30)
     n = case.at_most(min(ROWS, count(case.fake), count(case.train)))
-    outcome = fit(case.fields, target, some(case.fake, n, rng), case.unseen, case.seed)
+    outcome = fit(case.fields, target, some(case.fake, n, rng), case.held_out, case.seed)
     return _scored(case, outcome, n)
 
 
@@ -133,7 +133,7 @@ def lift(case: Case) -> Answers:
     n = case.at_most(min(ROWS, count(case.fake), count(case.train)))
     real, fake = some(case.train, case.at_most(ROWS), rng), some(case.fake, n, rng)
     both = {name: np.concatenate([v, fake[name]]) for name, v in real.items()}
-    fits = [partial(fit, case.fields, target, x, case.unseen, case.seed) for x in (real, both)]
+    fits = [partial(fit, case.fields, target, x, case.held_out, case.seed) for x in (real, both)]
     alone, joined = learner.together(fits)
     key = "auc" if alone.classes else "r2"
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..fields import Field
+from ..fields import Category, Field
 from ..spec import Columns
 from . import is_level, numbers
 from .two_sample import level_name, number_word
@@ -19,10 +19,11 @@ def marginal(field: Field, fake: Columns, real: Columns) -> dict[str, Any]:
 
     `edges` is None for levels and for numbers of few values; `labels` names each share; the last one may be missing.
     """
-    edges = None if is_level(field) else _edges(field, real)
+    edges: np.ndarray | None = None
     if is_level(field):
         labels, cells = _levels(field, fake, real, LEVELS)
     else:
+        edges = _edges(field, real)
         labels, cells = _bins(field, edges, fake, real)
     shares = [np.bincount(c, minlength=len(labels)) / max(len(c), 1) for c in cells]
     few = len(labels) - 1 <= LEVELS
@@ -53,7 +54,8 @@ def _coarse(field: Field, fake: Columns, real: Columns) -> tuple[list[str], list
     v = numbers(field, real)
     v = v[np.isfinite(v)]
     edges = np.unique(np.quantile(v, np.linspace(0, 1, CELLS + 1))) if len(v) else np.zeros(1)
-    return _bins(field, edges if len(edges) > 1 else np.array([edges[0], edges[0] + 1]), fake, real)
+    labels, cells = _bins(field, edges if len(edges) > 1 else np.array([edges[0], edges[0] + 1]), fake, real)
+    return [label if label == "missing" else f"{label} +" for label in labels], cells
 
 
 def _edges(field: Field, real: Columns) -> np.ndarray:
@@ -82,7 +84,7 @@ def _bins(field: Field, edges: np.ndarray, fake: Columns, real: Columns) -> tupl
     return _without_empty(labels, cells)
 
 
-def _levels(field: Field, fake: Columns, real: Columns, most: int) -> tuple[list[str], list[np.ndarray]]:
+def _levels(field: Category, fake: Columns, real: Columns, most: int) -> tuple[list[str], list[np.ndarray]]:
     size = len(field.levels)
     counts = np.bincount(real[field.name] + 1, minlength=size + 2)[1:-1]
     top = np.sort(np.argsort(-counts, kind="stable")[:most])

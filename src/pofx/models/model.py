@@ -135,6 +135,10 @@ class Model(nn.Module):
         """log p of the known cells alone, (n,), the others integrated out."""
         raise self._cannot("known")
 
+    def remarks(self, x: Columns, c: Columns | None = None) -> dict[str, float]:
+        """What there is to say of the fit on rows not trained on: figures by their names in words."""
+        return {}
+
     def _cannot(self, what: str) -> Unsupported:
         return Unsupported(f"model {self.name!r} cannot {ABILITIES[what]}: these can: {', '.join(who_can(what))}")
 

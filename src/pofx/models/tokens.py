@@ -14,8 +14,7 @@ from torch.nn import functional as F
 from ..fields import Field
 from ..spec import Columns
 
-WAVES = 16  # cosines over the rank of a number's bins
-WIDE = 4096  # the largest K M for which each pair has an input row of its own
+READ_WAVES, WRITE_WAVES = 32, 16  # cosines over the rank of a number's tokens and bins
 SHUT = -1e4  # a logit that no softmax lets through
 
 
@@ -38,14 +37,14 @@ class Codes:
             return type(tokens)((int(coarse[-1]) + 1, side), field.left, field.right, field.mass, np.arange(levels))
         return field.tokens(levels if field.dtype == np.int32 else bins, fine)
 
-    def waves(self) -> list[np.ndarray | None]:
-        """cos(pi k r_c), k = 1..16, at the mid-rank r_c of each coarse code of a number, (K_j, 16); None for levels."""
+    def waves(self, count: int, *, whole: bool = False) -> list[np.ndarray | None]:
+        """cos(pi k r), k = 1..count, at the mid-rank r of each coarse code of a number (`whole`: of each token)."""
         out: list[np.ndarray | None] = []
         for field, tokens in zip(self.fields, self.tokens, strict=True):
-            mass = tokens.marginal.sum(1)
+            mass = tokens.marginal.reshape(-1) if whole else tokens.marginal.sum(1)
             rank = np.cumsum(mass) - mass / 2
-            flat = field.kind == "category" or len(mass) < 8
-            out.append(None if flat else np.cos(np.pi * np.outer(rank, np.arange(1, WAVES + 1))))
+            flat = field.kind == "category" or tokens.sizes[0] < 8
+            out.append(None if flat else np.cos(np.pi * np.outer(rank, np.arange(1, count + 1))))
         return out
 
     def encode(self, x: Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -55,89 +54,82 @@ class Codes:
         return token.astype(np.int32), inside, seen
 
 
-def spread(waves: list[np.ndarray | None], places: list[int], rows: int) -> Tensor:
-    """The waves of all fields as one basis, (rows, sum of waves): field j's rows begin at places[j]."""
-    some = [(at, w) for at, w in zip(places, waves, strict=True) if w is not None]
-    out = np.zeros((rows, WAVES * len(some)), np.float32)
-    for i, (at, w) in enumerate(some):
-        out[at : at + len(w), WAVES * i : WAVES * (i + 1)] = w
-    return torch.from_numpy(out)
-
-
 class Read(nn.Module):
-    """Sums one row per field: (B, F) tokens and which are known -> (B, width).
+    """Sums what each field says: (B, F) tokens and which are known -> (B, width).
 
-    e(x, known) = sum_j [known_j] (E_j[coarse_j] + G_j[fine_j]) + [not known_j] U_j
+    e(x, known) = sum_j [known_j] (E_j[coarse_j] + G_j[fine_j] + C_j w(r_j)) + [not known_j] U_j
 
-    For numbers E_j = free rows + waves_j C_j: a part of its own for every bin, and one that is smooth in the rank.
-    `sees`, (F, width) of zeros and ones, hides fields from parts of the sum.
+    E_j has a row for each coarse code. A number adds a smooth part instead of fine rows: the cosines w of its token's
+    mid-rank r_j, so that near values say nearly the same. `sees`, (F, width) of zeros and ones, hides fields from
+    parts of the sum.
     """
 
-    def __init__(
-        self,
-        sizes: list[tuple[int, int]],
-        width: int,
-        waves: list[np.ndarray | None],
-        sees: Tensor | None = None,
-    ) -> None:
+    def __init__(self, codes: Codes, width: int, sees: Tensor | None = None) -> None:
         super().__init__()
-        coarse = [k for k, _ in sizes]
-        inner = [k * m if k * m <= WIDE else m for k, m in sizes]
-        self.register_buffer("first", torch.tensor([0, *coarse]).cumsum(0)[:-1], persistent=False)
+        sizes = self.sizes = codes.sizes
+        coarse = torch.tensor([k for k, _ in sizes])
+        self.total = int(coarse.sum())
+        self.register_buffer("first", coarse.cumsum(0) - coarse, persistent=False)
         self.register_buffer("fine", torch.tensor([m for _, m in sizes]), persistent=False)
-        self.sizes = sizes
-        self.two = [j for j, (_, m) in enumerate(sizes) if m > 1]
-        self.joint = torch.tensor([sizes[j][0] * sizes[j][1] <= WIDE for j in self.two])
-        self.inner_first = torch.tensor([0, *[inner[j] for j in self.two]]).cumsum(0)[:-1]
-        total = sum(coarse)
-        self.outer = nn.Parameter(torch.randn(total + len(sizes), width) / math.sqrt(len(sizes)))
-        self.inner = nn.Parameter(torch.zeros(sum(inner[j] for j in self.two) + 1, width))
-        self.total = total
-        basis = spread(waves, self.first.tolist(), total + len(sizes))
-        self.register_buffer("basis", basis, persistent=False)
-        self.smooth = nn.Parameter(torch.zeros(basis.shape[1], width))
+        waves = codes.waves(READ_WAVES, whole=True)
+        self.wavy = [j for j, w in enumerate(waves) if w is not None]
+        self.two = [j for j, (_, m) in enumerate(sizes) if m > 1 and j not in self.wavy]
+        rows = torch.tensor([len(waves[j]) for j in self.wavy], dtype=torch.long)  # type: ignore[arg-type]
+        basis = np.concatenate([np.zeros((0, READ_WAVES)), *(waves[j] for j in self.wavy)])  # type: ignore[list-item]
+        self.register_buffer("basis", torch.from_numpy(basis).float(), persistent=False)
+        self.register_buffer("wave_first", rows.cumsum(0) - rows, persistent=False)
+        inner = torch.tensor([sizes[j][1] for j in self.two], dtype=torch.long)
+        self.register_buffer("inner_first", inner.cumsum(0) - inner, persistent=False)
+        scale = 1 / math.sqrt(len(sizes))
+        outer = torch.randn(self.total + len(sizes), width) * scale
+        for j in self.wavy:
+            outer[self.first[j] : self.first[j] + sizes[j][0]] *= 0.1
+        self.outer = nn.Parameter(outer)
+        self.inner = nn.Parameter(torch.zeros(int(inner.sum()) + bool(self.two), width))
+        fall = torch.arange(1, READ_WAVES + 1).repeat(len(self.wavy))[:, None]
+        self.smooth = nn.Parameter(torch.randn(len(self.wavy) * READ_WAVES, width) * scale / fall)
         every = torch.arange(len(sizes))
-        owner = torch.cat([every.repeat_interleave(torch.tensor(coarse)), every])
-        inner_owner = torch.tensor([j for j in self.two for _ in range(inner[j])] + [0])
-        self.register_buffer("mask", sees[owner] if sees is not None else None, persistent=False)
-        self.register_buffer("inner_mask", sees[inner_owner] if sees is not None else None, persistent=False)
+        owner = torch.cat([every.repeat_interleave(coarse), every])
+        inner_owner = torch.tensor([*(j for j in self.two for _ in range(sizes[j][1])), *[0] * bool(self.two)]).long()
+        wave_owner = torch.tensor([j for j in self.wavy for _ in range(READ_WAVES)]).long()
+        for name, own in (("mask", owner), ("inner_mask", inner_owner), ("wave_mask", wave_owner)):
+            self.register_buffer(name, sees[own] if sees is not None else None, persistent=False)
 
-    def _table(self, at: slice = slice(None)) -> Tensor:
-        """Rows E and U, (sum K + F, width), or some of them."""
-        rows = self.outer[at] + self.basis[at] @ self.smooth
-        return rows if self.mask is None else rows * self.mask[at]
+    def _outer(self, at: slice = slice(None)) -> Tensor:
+        return self.outer[at] if self.mask is None else self.outer[at] * self.mask[at]
 
     def _inner(self) -> Tensor:
-        """Rows G."""
         return self.inner if self.inner_mask is None else self.inner * self.inner_mask
 
-    def rows(self, token: Tensor, known: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The rows of `outer` (B, F) and of `inner` (B, fields of two codes) that are summed."""
-        coarse = torch.div(token, self.fine, rounding_mode="floor")
-        unknown = self.total + torch.arange(len(self.first), device=token.device)
-        outer = torch.where(known, coarse + self.first, unknown)
-        if not self.two:
-            return outer, None
-        part = token[:, self.two]
-        index = torch.where(self.joint.to(token.device), part, part - coarse[:, self.two] * self.fine[self.two])
-        inner = torch.where(known[:, self.two], index + self.inner_first.to(token.device), len(self.inner) - 1)
-        return outer, inner
+    def _smooth(self, at: slice = slice(None)) -> Tensor:
+        return self.smooth[at] if self.wave_mask is None else self.smooth[at] * self.wave_mask[at]
 
     def forward(self, token: Tensor, known: Tensor) -> Tensor:
-        outer, inner = self.rows(token, known)
-        out = F.embedding_bag(outer, self._table(), mode="sum")
-        return out if inner is None else out + F.embedding_bag(inner, self._inner(), mode="sum")
+        coarse = torch.div(token, self.fine, rounding_mode="floor")
+        unknown = self.total + torch.arange(len(self.sizes), device=token.device)
+        out = F.embedding_bag(torch.where(known, coarse + self.first, unknown), self._outer(), mode="sum")
+        if self.wavy:
+            waves = self.basis[token[:, self.wavy] + self.wave_first] * known[:, self.wavy, None]
+            out = out + waves.flatten(1) @ self._smooth()
+        if self.two:
+            none = len(self.inner) - 1
+            part = (token - coarse * self.fine)[:, self.two] + self.inner_first
+            inner = torch.where(known[:, self.two], part, none)
+            out = out + F.embedding_bag(inner, self._inner(), mode="sum", padding_idx=none)
+        return out
 
     def change(self, j: int, token: Tensor) -> Tensor:
         """What field j adds to the sum when it becomes known, (B, width)."""
-        m = int(self.fine[j])
+        (k, m), at = self.sizes[j], int(self.first[j])
         coarse = torch.div(token, m, rounding_mode="floor")
-        at, k = int(self.first[j]), self.sizes[j][0]
-        out = (self._table(slice(at, at + k)) - self._table(slice(self.total + j, self.total + j + 1)))[coarse]
-        if m > 1:
-            i = self.two.index(j)
-            index = token if self.joint[i] else token - coarse * m
-            out = out + self._inner()[index + self.inner_first[i]]
+        unknown = self._outer(slice(self.total + j, self.total + j + 1))
+        out = (self._outer(slice(at, at + k)) - unknown)[coarse]
+        if j in self.wavy:
+            i = self.wavy.index(j)
+            part = slice(i * READ_WAVES, (i + 1) * READ_WAVES)
+            out = out + self.basis[token + self.wave_first[i]] @ self._smooth(part)
+        elif j in self.two:
+            out = out + self._inner()[token - coarse * m + self.inner_first[self.two.index(j)]]
         return out
 
 
@@ -146,21 +138,16 @@ class Write(nn.Module):
 
         log P_j(fine | coarse) = log softmax(silu(h A_j + C_j[coarse]) V_j + d_j[coarse]).
 
-    Fields are laid out by size class, so that one softmax serves all fields of a class. Like the rows of Read, those
-    of W_j have a part that is smooth in the rank of a number's bins. `sees`, (F, width) of zeros and ones, hides
+    Fields are laid out by size class, so that one softmax serves all fields of a class. The rows of W_j of a
+    number have a part that is smooth in the rank of its bins. `sees`, (F, width) of zeros and ones, hides
     parts of h from the fields.
     """
 
     def __init__(
-        self,
-        sizes: list[tuple[int, int]],
-        width: int,
-        waves: list[np.ndarray | None],
-        sees: Tensor | None = None,
-        hidden: int = 32,
+        self, codes: Codes, width: int, sees: Tensor | None = None, hidden: int = 32
     ) -> None:
         super().__init__()
-        self.sizes = sizes
+        sizes = self.sizes = codes.sizes
         self.classes = self._classes([k for k, _ in sizes])
         self.two = [j for j, (_, m) in enumerate(sizes) if m > 1]
         start, self.place = 0, {}
@@ -170,8 +157,11 @@ class Write(nn.Module):
                 start += size
         self.weight = nn.Parameter(torch.randn(start, width) * 0.1 / math.sqrt(width))
         self.bias = nn.Parameter(torch.zeros(start))
-        basis = spread(waves, [self.place[j] for j in range(len(sizes))], start)
-        self.register_buffer("basis", basis, persistent=False)
+        waves = {j: w for j, w in enumerate(codes.waves(WRITE_WAVES)) if w is not None}
+        basis = np.zeros((start, WRITE_WAVES * len(waves)), np.float32)
+        for i, (j, w) in enumerate(waves.items()):
+            basis[self.place[j] : self.place[j] + len(w), WRITE_WAVES * i : WRITE_WAVES * (i + 1)] = w
+        self.register_buffer("basis", torch.from_numpy(basis), persistent=False)
         self.smooth = nn.Parameter(torch.zeros(basis.shape[1], width))
         shut = torch.full((start,), SHUT)
         for j, (k, _) in enumerate(sizes):
@@ -183,7 +173,8 @@ class Write(nn.Module):
         self.register_buffer("fine", torch.tensor([m for _, m in sizes]), persistent=False)
         self.register_buffer("at_two", torch.tensor(self.two, dtype=torch.long), persistent=False)
         self.hidden = hidden
-        self.side = nn.Linear(width, hidden * len(self.two))
+        self.side = nn.Parameter(torch.randn(hidden * len(self.two), width) / math.sqrt(3 * width))
+        self.side_bias = nn.Parameter(torch.zeros(hidden * len(self.two)))
         owner = torch.zeros(start, dtype=torch.long)
         for j, (k, _) in enumerate(sizes):
             owner[self.place[j] : self.place[j] + k] = j
@@ -195,6 +186,7 @@ class Write(nn.Module):
             nn.Parameter(torch.randn(hidden, sizes[j][1]) * 0.1 / math.sqrt(hidden)) for j in self.two
         )
         self.offset = nn.ParameterList(nn.Parameter(torch.zeros(sizes[j])) for j in self.two)
+        self._start([t.marginal for t in codes.tokens])
 
     def _rows(self, at: slice = slice(None)) -> Tensor:
         """The rows of W that lie at some places."""
@@ -203,9 +195,8 @@ class Write(nn.Module):
 
     def _sides(self, h: Tensor, at: slice = slice(None)) -> Tensor:
         """h A_j of the fields of two codes, (B, hidden each)."""
-        rows = self.side.weight[at]
-        rows = rows if self.side_mask is None else rows * self.side_mask[at]
-        return F.linear(h, rows, self.side.bias[at])
+        rows = self.side[at] if self.side_mask is None else self.side[at] * self.side_mask[at]
+        return F.linear(h, rows, self.side_bias[at])
 
     @staticmethod
     def _classes(sizes: list[int]) -> list[tuple[int, list[int]]]:
@@ -214,7 +205,7 @@ class Write(nn.Module):
         groups = {p: [j for j, q in enumerate(padded) if q == p] for p in sorted(set(padded))}
         return [(max(sizes[j] for j in members), members) for members in groups.values()]
 
-    def start(self, marginals: list[np.ndarray]) -> None:
+    def _start(self, marginals: list[np.ndarray]) -> None:
         """Biases at the log-marginals, so that an untrained model has the marginal laws."""
         with torch.no_grad():
             for j, mass in enumerate(marginals):

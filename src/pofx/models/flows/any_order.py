@@ -16,6 +16,7 @@ from ..tokens import Codes, Read, Write, invert
 
 SIZES = {"small": (128, 128, 2), "base": (256, 256, 3), "large": (512, 512, 4)}
 CHUNK = 4096  # rows that walk together: one block of noise, so that a sample does not depend on how much is asked for
+JITTER = 2.0  # how far the stored orders stray from that of the fields' sizes
 JOINT = 4096  # joint cells of a condition that are enumerated
 
 
@@ -43,19 +44,17 @@ class AnyOrder(Model):
 
         log p(x) = log 1/K sum_k prod_i p(x_{o_k(i)} | x_{o_k(1)}, ..., x_{o_k(i-1)}),
 
-    the explicit mixture of the K stored orders (one by default: fields of few tokens first). The same law draws,
-    scores and integrates. x = decode(z): z is uniform on (0, 1)^{F+1}, z_0 picks the order, and each field is the
-    inverse distribution function of its conditional at z_j, levels and atoms exactly, numbers by bin, sub-bin, and
-    uniformly inside.
+    the explicit mixture of the K stored orders, each equally likely. The same law draws, scores and integrates.
+    x = decode(z): z is uniform on (0, 1)^{F+1}, z_0 picks the order, and each field is the inverse distribution
+    function of its conditional at z_j: levels and atoms exactly, numbers by bin, sub-bin, and uniformly inside.
 
-    Training draws, for each row, how many fields are known, uniformly on 0..F-1, and then which: half of the rows
-    take any subset, half the beginning of a stored order. The loss is an unbiased estimate of the negative
-    log-likelihood (F times the mean of the unknown fields' terms; in the second half, one part in two is F times the
-    next field's term). Shapes: tokens (B, F) -> hidden (B, width) -> terms (B, F), nats.
+    Training draws for each row how many fields are known, k uniform on 0..F-1, then which; the loss F/(F-k) times the
+    sum of the unknown fields' terms is an unbiased estimate of the negative log-likelihood averaged over all orders.
+    Shapes: tokens (B, F) -> hidden (B, width) -> terms (B, F), nats.
 
-    Conditions (`given`) on sets hold exactly: constrained fields come first, their joint cells are enumerated up to
-    4,096, and beyond that candidates are weighted and resampled. Known cells come first too: completion and the
-    marginal likelihood of incomplete rows are exact for the order that begins with them.
+    Conditions (`given`) on sets hold in every row: constrained fields come first, their joint cells are enumerated up
+    to 4,096, and beyond that as many are kept by weight. Known cells come first too. Such draws, completions and
+    marginal likelihoods are exact for the orders that begin so; how far orders disagree is among the `remarks`.
 
     Hoogeboom et al. 2022, Autoregressive Diffusion Models; Uria et al. 2014, A Deep and Tractable Density Estimator.
 
@@ -66,7 +65,7 @@ class AnyOrder(Model):
     abilities = frozenset({"sample", "log_prob", "cells", "given", "known", "condition"})
 
     def __init__(
-        self, spec: Spec, *, size: str = "base", bins: int = 128, fine: int = 16, orders: int = 1, dropout: float = 0.0
+        self, spec: Spec, *, size: str = "base", bins: int = 128, fine: int = 16, orders: int = 8, dropout: float = 0.1
     ) -> None:
         super().__init__(spec)
         if size not in SIZES:
@@ -74,21 +73,20 @@ class AnyOrder(Model):
         width, inner, blocks = SIZES[size]
         self.before = spec.condition.fields if spec.condition else ()
         self.codes = Codes((*self.before, *spec.fields), bins, fine)
-        waves = self.codes.waves()
-        self.read = Read(self.codes.sizes, width, waves)
+        self.read = Read(self.codes, width)
         self.blocks = nn.ModuleList(Residual(width, inner, dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
-        self.write = Write(self.codes.sizes, width, waves)
-        self.write.start([t.marginal for t in self.codes.tokens])
+        self.write = Write(self.codes, width)
         self.orders = self._orders(orders)
         self.effective = math.inf
 
     def _orders(self, count: int) -> list[list[int]]:
-        """The stored orders: fields of few tokens first, then permutations under a fixed seed; condition apart."""
-        own = list(range(len(self.before), len(self.codes.sizes)))
-        first = sorted(own, key=lambda j: self.codes.sizes[j][0] * self.codes.sizes[j][1])
+        """The stored orders, drawn under a fixed seed: fields of few tokens tend to come first, since rows then share
+        their beginnings and a sample costs less; the condition is apart."""
         rng = np.random.default_rng(0)
-        return [first, *([int(j) for j in rng.permutation(own)] for _ in range(count - 1))]
+        own = np.arange(len(self.before), len(self.codes.sizes))
+        weight = np.log([self.codes.sizes[j][0] * self.codes.sizes[j][1] for j in own])
+        return [own[np.argsort(weight + JITTER * rng.gumbel(size=len(own)))].tolist() for _ in range(count)]
 
     # -- training ----------------------------------------------------------------------------------------------------
 
@@ -113,27 +111,9 @@ class AnyOrder(Model):
         device = token.device
         k = torch.randint(width, (n, 1), generator=generator, device=device)
         rank = torch.rand(n, width, generator=generator, device=device).argsort(1).argsort(1)
-        ranks = torch.tensor([np.argsort(np.array(o) - start).tolist() for o in self.orders], device=device)
-        which = torch.randint(len(self.orders), (n,), generator=generator, device=device)
-        stored = (torch.rand(n, 1, generator=generator, device=device) < 0.5).expand(-1, width)
-        rank = torch.where(stored, ranks[which], rank)
         known = torch.cat([torch.ones(n, start, dtype=torch.bool, device=device), rank < k], 1) & seen
         nll = self.write.nll(self.trunk(self.read(token, known)), token)[:, start:]
-        evenly = (rank >= k) * (width / (width - k))
-        weight = torch.where(stored, 0.5 * evenly + 0.5 * width * (rank == k), evenly)
-        return (nll * weight * seen[:, start:]).sum(1)
-
-    def validate(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """The negative log-likelihood of tokens in the first stored order."""
-        token, seen = batch
-        known = torch.zeros_like(seen)
-        known[:, : len(self.before)] = seen[:, : len(self.before)]
-        out = torch.zeros(len(token), device=token.device)
-        for j in self.orders[0]:
-            h = self.trunk(self.read(token, known))
-            out += torch.where(seen[:, j], self.write.nll_of(j, h, token[:, j]), 0.0)
-            known[:, j] = seen[:, j]
-        return out
+        return (nll * (rank >= k) * seen[:, start:]).sum(1) * (width / (width - k[:, 0]))
 
     # -- sampling, completion ----------------------------------------------------------------------------------------
 
@@ -206,6 +186,16 @@ class AnyOrder(Model):
         Under several orders the cells are those of each order weighted by its posterior, shifted so that they sum to
         the log of the mixture.
         """
+        return mixed(self._terms(x, c, mask))
+
+    @torch.inference_mode()
+    def remarks(self, x: Columns, c: Columns | None = None) -> dict[str, float]:
+        mask = np.ones((len(next(iter(x.values()))), len(self.spec.fields)), bool)
+        rows = self._terms(x, c, mask).sum(2)
+        return {"orders disagree by, nats": float(rows.std(0).mean())} if len(self.orders) > 1 else {}
+
+    def _terms(self, x: Columns, c: Columns | None, mask: np.ndarray) -> np.ndarray:
+        """log p of each cell under `mask` in each order, (orders, n, fields)."""
         token, inside, seen = self.codes.encode(x | (c or {}))
         start = len(self.before)
         scored = np.concatenate([np.zeros((len(token), start), bool), mask], 1)
@@ -217,8 +207,7 @@ class AnyOrder(Model):
                 have[:, :start] = seen[:, :start]
                 walk = Walk(self, token.astype(np.int64), have, None, rows)
                 terms[k, rows] = walk.score(order, scored & seen)
-        terms += np.where(scored, inside, 0.0)
-        return mixed(terms)[:, start:]
+        return (terms + np.where(scored, inside, 0.0))[:, :, start:]
 
 
 def mixed(terms: np.ndarray) -> np.ndarray:

@@ -69,14 +69,12 @@ class Autoregressive(Model):
         width = max(width, 2 * count)
         degree = (torch.arange(width) * max(count - 1, 1)) // width + 1
         self.register_buffer("degree", degree, persistent=False)
-        waves = self.codes.waves()
-        self.read = Read(self.codes.sizes, width, waves, (degree[None, :] > torch.arange(count)[:, None]).float())
+        self.read = Read(self.codes, width, (degree[None, :] > torch.arange(count)[:, None]).float())
         self.blocks = nn.ModuleList(nn.ModuleList([Triangular(degree), Triangular(degree)]) for _ in range(blocks))
         for _, down in self.blocks:
             nn.init.zeros_(down.weight)
         sees = (degree[None, :] <= torch.arange(count)[:, None]).float()
-        self.write = Write(self.codes.sizes, width, waves, sees)
-        self.write.start([t.marginal for t in self.codes.tokens])
+        self.write = Write(self.codes, width, sees)
         self.dropout = dropout
 
     # -- training ----------------------------------------------------------------------------------------------------

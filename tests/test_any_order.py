@@ -1,0 +1,208 @@
+"""any_order against closed forms: what it says of a table is what that table's law says."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from pofx.fields import Allowed, Category, Count
+from pofx.models import create
+from pofx.models.flows.any_order import JOINT, mixed
+from pofx.models.model import Model
+from pofx.models.tokens import Codes, Read, Write, invert
+from pofx.spec import Columns, Spec
+from pofx.training.loop import Trainer
+
+SHAPE = (3, 2, 4)
+
+
+def grid() -> Columns:
+    cells = np.array(list(itertools.product(*map(range, SHAPE))), np.int32)
+    return {name: cells[:, j].copy() for j, name in enumerate("abc")}
+
+
+def law() -> np.ndarray:
+    p = np.random.default_rng(3).dirichlet(np.full(np.prod(SHAPE), 0.7))
+    return 0.9 * p + 0.1 / len(p)
+
+
+@pytest.fixture(scope="module")
+def known_law() -> tuple[Model, np.ndarray]:
+    """A model of three columns of levels, trained on many draws of a law that is known cell by cell."""
+    p, cells = law(), grid()
+    rows = np.random.default_rng(0).choice(len(p), 20_000, p=p)
+    x = {k: v[rows] for k, v in cells.items()}
+    fields = tuple(
+        Category.learn(k, x[k], tuple(map(str, range(size)))) for k, size in zip("abc", SHAPE, strict=True)
+    )
+    model = create("any_order", Spec.table(fields), size="small", orders=4, dropout=0.0)
+    Trainer(model, model.prepare(x), None, 0, "cpu", batch=512, rate=5e-3).run(500)
+    return model, p
+
+
+def test_it_learns_a_known_law(known_law: tuple[Model, np.ndarray]) -> None:
+    model, p = known_law
+    q = np.exp(model.log_prob(grid()))
+    assert q.sum() == pytest.approx(1.0, abs=2e-3)
+    assert (p * np.log(p / q)).sum() < 0.01
+
+
+def test_what_it_draws_is_what_it_scores(known_law: tuple[Model, np.ndarray]) -> None:
+    model, _ = known_law
+    n = 40_000
+    drawn = model.decode(model.noise(n, torch.Generator().manual_seed(1)))
+    code = np.ravel_multi_index(tuple(drawn[k] for k in "abc"), SHAPE)
+    seen = np.bincount(code, minlength=int(np.prod(SHAPE)))
+    expected = np.exp(model.log_prob(grid())) * n
+    assert ((seen - expected) ** 2 / expected).sum() < 55  # chi-square, 23 degrees of freedom, one in 5,000
+
+
+def test_a_joint_condition_draws_from_the_conditional(known_law: tuple[Model, np.ndarray]) -> None:
+    model, p = known_law
+    given = {"a": Allowed(codes=frozenset({0, 2})), "c": Allowed(codes=frozenset({1, 3}))}
+    n = 20_000
+    drawn = model.decode(model.noise(n, torch.Generator().manual_seed(2)), given=given)
+    cells = grid()
+    inside = np.isin(cells["a"], (0, 2)) & np.isin(cells["c"], (1, 3))
+    wanted = np.where(inside, p, 0) / p[inside].sum()
+    code = np.ravel_multi_index(tuple(drawn[k] for k in "abc"), SHAPE)
+    assert np.abs(np.bincount(code, minlength=len(p)) / n - wanted).sum() < 0.06
+
+
+def test_completion_draws_from_the_conditional(known_law: tuple[Model, np.ndarray]) -> None:
+    model, p = known_law
+    n = 20_000
+    rows = {"a": np.full(n, 1, np.int32), "b": np.zeros(n, np.int32), "c": np.full(n, 3, np.int32)}
+    known = np.tile([True, False, True], (n, 1))
+    drawn = model.decode(model.noise(n, torch.Generator().manual_seed(3)), known=(rows, known))
+    both = np.exp(model.log_prob({"a": np.full(2, 1, np.int32), "b": np.arange(2, dtype=np.int32), "c": np.full(2, 3, np.int32)}))
+    truth = p.reshape(SHAPE)[1, :, 3]
+    assert drawn["b"].mean() == pytest.approx(both[1] / both.sum(), abs=0.02)
+    assert drawn["b"].mean() == pytest.approx(truth[1] / truth.sum(), abs=0.08)
+
+
+def test_the_marginal_integrates_the_others_out(known_law: tuple[Model, np.ndarray]) -> None:
+    model, p = known_law
+    rows = {"a": np.arange(3, dtype=np.int32), "b": np.zeros(3, np.int32), "c": np.zeros(3, np.int32)}
+    got = np.exp(model.marginal((rows, np.tile([True, False, False], (3, 1)))))
+    assert np.allclose(got, p.reshape(SHAPE).sum((1, 2)), atol=0.02)
+
+
+def test_an_untrained_model_has_the_marginal_laws() -> None:
+    x = {"a": np.random.default_rng(0).integers(0, 5000, 4000), "b": np.arange(4000) % 7}
+    spec = Spec.table(tuple(Count.learn(k, v) for k, v in x.items()))
+    model = create("any_order", spec).eval()
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if name in ("write.weight", "write.smooth") or "write.tip." in name:
+                p.zero_()
+    want = sum(f.log_prob(x[f.name]) for f in spec.fields)
+    assert np.allclose(model.log_prob(x), want, atol=1e-4)
+
+
+def test_many_joint_cells_are_kept_by_weight() -> None:
+    x = {k: np.random.default_rng(i).integers(0, 200, 3000) for i, k in enumerate("abc")}
+    model = create("any_order", Spec.table(tuple(Count.learn(k, v) for k, v in x.items())), size="small").eval()
+    wide = {k: Allowed(intervals=((10, 150),)) for k in "abc"}
+    drawn = model.decode(model.noise(2000, torch.Generator().manual_seed(0)), given=wide)
+    assert all((drawn[k] >= 10).all() and (drawn[k] <= 150).all() for k in "abc")
+    assert 100 < model.effective <= JOINT
+
+
+def test_a_shorter_sample_is_the_beginning_of_a_longer_one() -> None:
+    x = {k: np.random.default_rng(i).integers(0, 50, 3000) for i, k in enumerate("abc")}
+    model = create("any_order", Spec.table(tuple(Count.learn(k, v) for k, v in x.items()))).eval()
+    z = model.noise(8192 + 17, torch.Generator().manual_seed(0))
+    long, short = model.decode(z), model.decode(z[:4096])
+    assert all(np.array_equal(long[k][:4096], short[k]) for k in x)
+
+
+def test_a_hundred_thousand_levels_take_two_codes() -> None:
+    code = np.concatenate([np.arange(100_000), np.arange(1000)]).astype(np.int32)
+    order = np.argsort(-np.bincount(code), kind="stable")
+    code = np.argsort(order)[code].astype(np.int32)
+    field = Category.learn("city", code, tuple(map(str, order)))
+    codes = Codes((field,), 128, 16)
+    assert codes.sizes == [(316, 317)]
+    token, inside, _ = codes.encode({"city": code})
+    assert np.array_equal(field.decode(token[:, 0], np.full(len(code), 0.5), codes.tokens[0]), code)
+    assert np.allclose(inside, field.log_seen)
+
+
+def test_mixtures_add_up() -> None:
+    terms = np.random.default_rng(0).normal(size=(3, 5, 4)) - 2
+    want = np.log(np.exp(terms.sum(2)).mean(0))
+    assert np.allclose(mixed(terms).sum(1), want)
+    assert np.allclose(mixed(terms[:1]), terms[0])
+
+
+def test_invert_is_the_inverse_distribution_function() -> None:
+    law = torch.tensor([[0.2, 0.0, 0.8], [0.5, 0.5, 0.0]], dtype=torch.float64)
+    index, level = invert(law, np.array([0.1, 0.2, 0.99, 0.75]), np.array([0, 0, 0, 1]))
+    assert index.tolist() == [0, 2, 2, 1]
+    assert np.allclose(level, [0.5, 0.0, 0.79 / 0.8, 0.5])
+
+
+@pytest.fixture(scope="module")
+def codes() -> Codes:
+    """Fields of one code and of two, levels and numbers."""
+    rng = np.random.default_rng(0)
+    many = np.concatenate([np.arange(5000), rng.integers(0, 5000, 5000)]).astype(np.int32)
+    many = np.argsort(np.argsort(-np.bincount(many), kind="stable"))[many].astype(np.int32)
+    few = np.concatenate([np.arange(3), rng.integers(0, 3, 97)]).astype(np.int32)
+    fields = (
+        Category.learn("few", few, tuple("abc")),
+        Count.learn("count", rng.integers(0, 60, 5000)),
+        Count.learn("wide", rng.integers(0, 10**6, 5000)),
+        Category.learn("many", many, tuple(map(str, range(5000)))),
+    )
+    made = Codes(fields, 32, 8)
+    assert [m > 1 for _, m in made.sizes] == [False, True, True, True]
+    return made
+
+
+def tokens_of(codes: Codes) -> torch.Tensor:
+    size = [len(np.unique(t.token)) and int(t.token.max()) + 1 for t in codes.tokens]
+    rng = np.random.default_rng(1)
+    return torch.from_numpy(np.stack([rng.choice(np.unique(t.token), 9) for t in codes.tokens], 1)[:, : len(size)])
+
+
+def test_heads_of_all_classes_agree_with_heads_one_by_one(codes: Codes) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        read, write = Read(codes, 24), Write(codes, 24)
+    token = tokens_of(codes)
+    h = read(token, token % 2 == 0)
+    whole = write.nll(h, token)
+    single = torch.stack([write.nll_of(j, h, token[:, j]) for j in range(len(codes.sizes))], 1)
+    assert torch.allclose(whole, single, atol=1e-5)
+
+
+def test_learning_one_field_changes_the_sum_by_its_rows(codes: Codes) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        read = Read(codes, 8)
+        torch.nn.init.normal_(read.inner)
+    token = tokens_of(codes)
+    known = torch.tensor([True, False, False, False]).expand(9, -1)
+    total = read(token, known)
+    for j in (1, 2, 3):
+        total = total + read.change(j, token[:, j])
+    assert torch.allclose(total, read(token, torch.ones_like(known)), atol=1e-4)
+
+
+def test_hidden_fields_leave_no_trace(codes: Codes) -> None:
+    """`sees` lets each unit see only what its degree allows: what Autoregressive is built on."""
+    sees = (torch.arange(8)[None, :] >= 2 * torch.arange(4)[:, None]).float()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        read = Read(codes, 8, sees)
+        torch.nn.init.normal_(read.inner)
+    token = tokens_of(codes)
+    other = token.clone()
+    other[:, 2] = token.flip(0)[:, 2]
+    known = torch.ones_like(token, dtype=torch.bool)
+    changed = (read(token, known) - read(other, known)).abs().amax(0) > 0
+    assert not changed[:4].any()
+    assert changed[4:].any()

@@ -1,0 +1,148 @@
+"""The loop: the same seed gives the same weights, interrupted or not; bad steps are skipped; overfitting stops."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made import mixed, spec_of
+from torch import Tensor
+
+from pofx.errors import BadFile, SpecError
+from pofx.models import create, names
+from pofx.models.model import Batch, Clock, Model, Recipe
+from pofx.training.checkpoint import Checkpoint
+from pofx.training.loop import Feed, Trainer, rate
+
+
+def trainer(name: str = "any_order", **recipe: object) -> Trainer:
+    x = mixed()
+    model = create(name, spec_of(x), seed=0)
+    torch.manual_seed(5)
+    return Trainer(model, model.prepare(x), model.prepare(mixed(100, 1)), 5, "cpu", **({"batch": 32} | recipe))
+
+
+def weights(model: Model) -> list[np.ndarray]:
+    return [p.detach().numpy().copy() for p in model.parameters()]
+
+
+@pytest.fixture(autouse=True)
+def _own_random_state() -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        yield
+
+
+@pytest.mark.parametrize("name", ["any_order", "autoregressive", "vae", "gan", "realnvp"])
+def test_a_fit_resumed_ends_as_one_unbroken(name: str, tmp_path: Path) -> None:
+    assert name in names()
+    whole = trainer(name)
+    whole.run(24)
+    place = Checkpoint(tmp_path / "c", {"fit": 1})
+    first = trainer(name)
+    first.run(24, until_step=11)
+    first = trainer(name)
+    for _ in range(11):  # the state in the middle of a run, as a kill would leave it
+        first.advance(24)
+        if first.step % (24 // 16 or 1) == 0:
+            first.history.looks.append({"step": first.step, "valid": first.look() or float("nan")})
+    place.write(*first.state(), 24)
+    torch.manual_seed(99)
+    second = trainer(name)
+    state = place.read()
+    assert state is not None
+    second.restore(state[0], state[1])
+    second.run(state[2])
+    assert second.history.looks == whole.history.looks
+    assert all(np.array_equal(a, b) for a, b in zip(weights(whole.model), weights(second.model), strict=True))
+
+
+def test_minutes_become_steps_without_a_trace() -> None:
+    import time
+
+    t = trainer()
+    before = weights(t.model)
+    steps = t.plan(None, time.monotonic() + 3.0)
+    assert steps >= 10
+    assert t.step == 0
+    assert all(np.array_equal(a, b) for a, b in zip(before, weights(t.model), strict=True))
+
+
+def test_a_checkpoint_of_another_fit(tmp_path: Path) -> None:
+    Checkpoint(tmp_path / "c", {"seed": 1, "model": "vae"}).write(*trainer().state(), 5)
+    with pytest.raises(BadFile, match="another fit: seed differ"):
+        Checkpoint(tmp_path / "c", {"seed": 2, "model": "vae"}).read()
+
+
+def test_no_checkpoint_is_no_error(tmp_path: Path) -> None:
+    assert Checkpoint(tmp_path / "c", {}).read() is None
+
+
+class Hurdle(Model):
+    """Minimises |w - 1|, with a loss that is no number at some steps."""
+
+    abilities = frozenset()
+
+    def __init__(self, bad: set[int]) -> None:
+        super().__init__(spec_of(mixed()))
+        self.weight, self.bad = torch.nn.Parameter(torch.zeros(1)), bad
+
+    def recipe(self, rows: int) -> Recipe:
+        return Recipe(steps=100, batch=8, rate=0.05, warmup=1)
+
+    def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
+        loss = (self.weight - 1).abs().expand(8)
+        return loss * float("nan") if clock.step in self.bad else loss
+
+    def validate(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        return (self.weight - 1).abs()
+
+
+def test_steps_that_are_no_numbers_are_skipped() -> None:
+    t = Trainer(Hurdle({3, 4, 40}), (torch.zeros(64, 1),), (torch.zeros(8, 1),), 0, "cpu")
+    history = t.run(100)
+    assert history.skipped == 3
+    assert abs(t.model.weight.item() - 1) < 0.1
+
+
+def test_a_run_of_bad_steps_goes_back_to_the_average_with_half_the_rate() -> None:
+    t = Trainer(Hurdle(set(range(20, 30))), (torch.zeros(64, 1),), None, 0, "cpu")
+    t.run(60)
+    assert t.players["model"].scale == 0.5
+    assert torch.isfinite(t.model.weight).all()
+
+
+class Worse(Hurdle):
+    """Validation that only gets worse."""
+
+    def validate(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        return self.weight.clone()
+
+
+def test_a_fit_that_overfits_stops_and_keeps_the_best() -> None:
+    t = Trainer(Worse(set()), (torch.zeros(64, 1),), (torch.zeros(8, 1),), 0, "cpu")
+    history = t.run(160)
+    assert history.stopped == "no better on validation rows"
+    assert history.best_step == 10
+    assert history.steps < 160
+
+
+def test_an_epoch_shows_each_row_once() -> None:
+    feed = Feed(100, 20, torch.Generator().manual_seed(0))
+    first = torch.cat([feed.next() for _ in range(5)])
+    second = torch.cat([feed.next() for _ in range(5)])
+    assert first.sort().values.tolist() == list(range(100)) == second.sort().values.tolist()
+    assert first.tolist() != second.tolist()
+
+
+def test_the_rate_rises_and_falls() -> None:
+    recipe = Recipe(steps=100, batch=1, rate=1.0, warmup=10, floor=0.1)
+    curve = [rate(recipe, Clock(step, 100)) for step in range(100)]
+    assert curve[0] == pytest.approx(0.1, abs=0.01)
+    assert max(curve) == pytest.approx(1.0, abs=0.03)
+    assert curve[-1] == pytest.approx(0.1, abs=0.01)
+
+
+def test_no_rows() -> None:
+    with pytest.raises(SpecError, match="at least one training row"):
+        Trainer(Hurdle(set()), (torch.zeros(0, 1),), None, 0, "cpu")

@@ -29,9 +29,7 @@ def fields_of(x: Columns) -> dict[str, object]:
 def spec_of(x: Columns, condition: tuple[str, ...] = ()) -> Spec:
     """The Spec of `mixed` columns, some of them moved into the condition."""
     fields = fields_of(x)
-    return Spec.table(
-        tuple(f for k, f in fields.items() if k not in condition), tuple(fields[k] for k in condition)
-    )
+    return Spec.table(tuple(f for k, f in fields.items() if k not in condition), tuple(fields[k] for k in condition))
 
 
 def split(x: Columns, condition: tuple[str, ...]) -> tuple[Columns, Columns | None]:

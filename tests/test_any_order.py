@@ -8,9 +8,10 @@ import torch
 
 from pofx.fields import Allowed, Category, Count
 from pofx.models import create
-from pofx.models.flows.any_order import JOINT, mixed
+from pofx.models.flows.any_order import mixed
 from pofx.models.model import Model
 from pofx.models.tokens import Codes, Read, Write, invert
+from pofx.models.walk import JOINT
 from pofx.spec import Columns, Spec
 from pofx.training.loop import Trainer
 
@@ -33,9 +34,7 @@ def known_law() -> tuple[Model, np.ndarray]:
     p, cells = law(), grid()
     rows = np.random.default_rng(0).choice(len(p), 20_000, p=p)
     x = {k: v[rows] for k, v in cells.items()}
-    fields = tuple(
-        Category.learn(k, x[k], tuple(map(str, range(size)))) for k, size in zip("abc", SHAPE, strict=True)
-    )
+    fields = tuple(Category.learn(k, x[k], tuple(map(str, range(size)))) for k, size in zip("abc", SHAPE, strict=True))
     model = create("any_order", Spec.table(fields), size="small", orders=4, dropout=0.0)
     Trainer(model, model.prepare(x), None, 0, "cpu", batch=512, rate=5e-3).run(500)
     return model, p
@@ -76,7 +75,9 @@ def test_completion_draws_from_the_conditional(known_law: tuple[Model, np.ndarra
     rows = {"a": np.full(n, 1, np.int32), "b": np.zeros(n, np.int32), "c": np.full(n, 3, np.int32)}
     known = np.tile([True, False, True], (n, 1))
     drawn = model.decode(model.noise(n, torch.Generator().manual_seed(3)), known=(rows, known))
-    both = np.exp(model.log_prob({"a": np.full(2, 1, np.int32), "b": np.arange(2, dtype=np.int32), "c": np.full(2, 3, np.int32)}))
+    both = np.exp(
+        model.log_prob({"a": np.full(2, 1, np.int32), "b": np.arange(2, dtype=np.int32), "c": np.full(2, 3, np.int32)})
+    )
     truth = p.reshape(SHAPE)[1, :, 3]
     assert drawn["b"].mean() == pytest.approx(both[1] / both.sum(), abs=0.02)
     assert drawn["b"].mean() == pytest.approx(truth[1] / truth.sum(), abs=0.08)

@@ -265,11 +265,11 @@ def frames(draw: st.DrawFn) -> pd.DataFrame:
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(frames())
 def test_any_small_frame_goes_all_the_way(frame: pd.DataFrame) -> None:
-    try:
-        model = pofx.fit(frame, steps=2, size="small", split=(1.0, 0.0, 0.0))
-    except pofx.CodecError as error:
-        assert "missing" in str(error)  # a table of nothing but missing cells is the one that is refused
+    if all(frame[name].map(lambda cell: cell is None or cell != cell or cell == "").all() for name in frame):
+        with pytest.raises(pofx.CodecError, match="missing"):
+            pofx.fit(frame, steps=2)
         return
+    model = pofx.fit(frame, steps=2, size="small", split=(1.0, 0.0, 0.0))
     again = _through_a_file(model)
     drawn = again.sample(9, seed=0)
     assert drawn.columns.tolist() == frame.columns.tolist()

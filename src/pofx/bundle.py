@@ -1,7 +1,10 @@
 """`Fitted`: a model, its codec and its provenance, and the verbs on files and frames."""
 
 import math
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +13,7 @@ import torch
 
 from . import store
 from .codecs.table import TableCodec
-from .codecs.tabular_io import read_table, to_frame, with_column
+from .codecs.tabular_io import TEXT, container, read_table, to_frame, with_column
 from .codecs.writing import write_table
 from .compose import Joint
 from .errors import BadFile, CodecError, PofxError, SpecError, Unsupported
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
 KIND = "model"
 BLOCK = 4096  # rows of one block of noise: (seed, block) decides them
-STRETCH = 8 * BLOCK  # rows written at a time
+STRETCH = 8  # blocks written at a time
 GUESSES = 20  # draws behind one best completion
 
 
@@ -67,34 +70,52 @@ class Fitted:
             )
         return sets
 
-    def _blocks(self, n: int, sets: Given | None, seed: int) -> Iterator[tuple[int, Columns]]:
-        """Stored columns, whole blocks of noise at a time, cut to n rows."""
-        for first in range(0, n, BLOCK):
-            keys = [seed & (2**63 - 1), first // BLOCK]
-            rng = np.random.default_rng(keys)
-            generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-            c = self.joint.sample(BLOCK, rng, sets) if self.joint else None
-            own = {k: v for k, v in (sets or {}).items() if not c or k not in c}
-            x = self.model.decode(self.model.noise(BLOCK, generator), c, own or None)
-            yield first, {k: v[: n - first] for k, v in (x | (c or {})).items()}
+    def _block(self, first: int, rows: int, sets: Given | None, seed: int, plain: bool) -> "pa.Table":
+        """The rows from `first` on of one block, decided by (seed, block) alone."""
+        rng = np.random.default_rng([seed & (2**63 - 1), first // BLOCK])
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        c = self.joint.sample(BLOCK, rng, sets) if self.joint else None
+        own = {k: v for k, v in (sets or {}).items() if not c or k not in c}
+        with torch.inference_mode():
+            x = self.model.decode(self.model.noise(BLOCK, generator), c, own or None) | (c or {})
+        return self.codec.table({k: v[:rows] for k, v in x.items()}, first, plain=plain)
 
     def tables(
-        self, n: int, given: Sequence[str] | str | Mapping[str, Any] | None = None, seed: int = 0, quiet: bool = True
+        self,
+        n: int,
+        given: Sequence[str] | str | Mapping[str, Any] | None = None,
+        seed: int = 0,
+        *,
+        plain: bool = False,
+        quiet: bool = True,
     ) -> Iterator["pa.Table"]:
-        """n new rows as Arrow tables, a stretch at a time."""
+        """n new rows as Arrow tables, a stretch at a time; each worker draws whole blocks on one torch thread.
+
+        `plain` turns texts of a file that stand for numbers, dates and truth values into such.
+        """
+        import pyarrow as pa
+
         if n < 1:
             raise SpecError(f"expected a number of rows of at least 1, got {n}")
         sets = self._given(given)
-        with torch.inference_mode(), bar("sampling", n, "row", quiet) as tick:
-            held: list[Columns] = []
-            for first, x in self._blocks(n, sets, seed):
-                held.append(x)
-                rows = sum(len(next(iter(h.values()))) for h in held)
-                tick(len(next(iter(x.values()))))
-                if rows >= STRETCH or first + BLOCK >= n:
-                    whole = {k: np.concatenate([h[k] for h in held]) for k in held[0]}
-                    start = first + len(next(iter(x.values()))) - rows
-                    yield self.codec.table(whole, start)
+        firsts = iter(range(0, n, BLOCK))
+        workers = torch.get_num_threads()
+        with (
+            bar("sampling", n, "row", quiet) as tick,
+            ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        ):
+
+            def more(count: int) -> Iterator[Future["pa.Table"]]:
+                for first in islice(firsts, count):
+                    yield pool.submit(self._block, first, min(BLOCK, n - first), sets, seed, plain)
+
+            ahead, held = deque(more(2 * workers)), []
+            while ahead:
+                held.append(ahead.popleft().result())
+                ahead.extend(more(1))
+                tick(held[-1].num_rows)
+                if len(held) == STRETCH or not ahead:
+                    yield pa.concat_tables(held).combine_chunks()
                     held = []
 
     def sample(
@@ -117,9 +138,14 @@ class Fitted:
         seed = self._seed(seed)
         if path is not None:
             store.check_folder(Path(path))
-            return write_table(self.tables(n, given, seed, quiet), path, like=self.codec)
-        tables = list(self.tables(n, given, seed, quiet))
-        return to_frame(self.codec.typed(pa.concat_tables(tables)), self.provenance["container"])
+            plain = container(Path(path))[0] not in TEXT
+            return write_table(self.tables(n, given, seed, plain=plain, quiet=quiet), path, like=self.codec)
+        tables = list(self.tables(n, given, seed, quiet=quiet))
+        return self._frame(pa.concat_tables(tables), self.provenance["container"])
+
+    def _frame(self, table: "pa.Table", kind: str) -> Any:
+        """The table as what came in; texts of a file that stand for numbers or dates become such."""
+        return to_frame(table if kind in ("pandas", "polars", "arrow") else self.codec.typed(table), kind)
 
     def _seed(self, seed: int | None) -> int:
         self.last_seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
@@ -197,9 +223,9 @@ class Fitted:
         table, kind, x, c = self._read(source)
         cells, extra = self._cells(x, c), self._extra(table, c)
         total = (cells.sum(1) if cells is not None else self._row_log_prob(x, c)) + extra
-        told = with_column(self.codec.typed(table) if path is None else table, "log_prob", pa.array(total))
+        told = with_column(table, "log_prob", pa.array(total))
         told = with_column(told, "unlikely", pa.array(self._unlikely(table, cells, extra, len(total))))
-        return write_table([told], path, like=None) if path is not None else to_frame(told, kind)
+        return write_table([told], path, like=None) if path is not None else self._frame(told, kind)
 
     # -- complete ----------------------------------------------------------------------------------------------------
 
@@ -235,8 +261,7 @@ class Fitted:
             tables = [with_column(t, "draw", pa.array(np.full(len(known), k + 1))) for k, t in enumerate(tables)]
         if path is not None:
             return write_table(tables, path, like=self.codec if not draws else None)
-        whole = pa.concat_tables(tables)
-        return to_frame(whole if draws else self.codec.typed(whole), kind)
+        return self._frame(pa.concat_tables(tables), kind)
 
     def _complete(
         self, x: Columns, known: np.ndarray, c: Columns | None, present: Given, seed: int, tick: Any
@@ -298,7 +323,7 @@ class Fitted:
             if path is not None:
                 store.check_folder(Path(path))
         learned, unseen = self._own_rows(train, holdout)
-        drawn = pa.concat_tables(self.tables(learned.num_rows, None, seed, quiet))
+        drawn = pa.concat_tables(self.tables(learned.num_rows, None, seed, quiet=quiet))
         evidence = judged(self.codec, drawn, learned, unseen, target, self._ladder(learned, unseen), seed, quiet)
         publish(
             evidence,
@@ -365,13 +390,13 @@ class Fitted:
         lines = [
             f"model      {m.name} ({m.family}), {count:,} parameters, {_words(m.config)}",
             f"learned    {p['source']}, {p['train_rows']:,} of {p['rows']:,} rows, {len(self.codec.plans)} columns",
-            f"split      train/validation/test {'/'.join(f'{s:g}' for s in p['split'])} by a permutation of seed {p['seed']}",
+            f"split      {'/'.join(f'{s:g}' for s in p['split'])} train/validation/test, a permutation of seed {p['seed']}",
             f"can        {', '.join(sorted(m.abilities))}",
             f"fields     {', '.join(f'{f.name} ({f.kind})' for f in m.spec.fields)}",
         ]
         if self.joint:
             lines.append(f"condition  {', '.join(f.name for f in self.joint.fields)}")
-        lines += [f"{k:<10} {_words(v)}" for k, v in p["fit"].items()]
+        lines += [f"{k:<10} {_words(v)}" for k, v in p["fit"].items() if k != "looks"]
         return "\n".join([*lines, f"versions   {_words(p['versions'])}"])
 
 

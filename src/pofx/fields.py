@@ -144,7 +144,7 @@ class Field:
         return math.log(max(self.rows, 1) / (max(self.rows, 1) + 4))
 
     def piece(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(index, seen): the piece that holds each stored value, the nearest one where none does, and whether one does."""
+        """(index, seen): the piece that holds each stored value, the nearest where none does, and whether one does."""
         first = int(self.has_missing)
         gone = self.absent(v)
         if len(self.left) == first:  # nothing but missing cells was seen
@@ -298,7 +298,7 @@ def pieces_of(t: np.ndarray, missing: int) -> dict[str, Any]:
         common = np.sort(common[np.argsort(-counts[common], kind="stable")[:ATOMS]])
     atoms = levels[common]
     rest = t[~np.isin(t, atoms)] if len(atoms) else t
-    edges = [atoms - 0.5, atoms + 0.5]
+    edges: list[Any] = [atoms - 0.5, atoms + 0.5]
     if len(rest):
         knots = np.quantile(rest, np.linspace(0, 1, max(2, min(KNOTS, len(rest) // 10)) + 1), method="nearest")
         edges += [np.floor(knots[:-1]) - 0.5, [rest.max() + 0.5]]

@@ -31,7 +31,8 @@ def judged(
     quiet: bool,
 ) -> Evidence:
     """The evidence on a synthetic table: every column is read as the training rows say, dependent ones included."""
-    columns = [codec.encode(t, derived=True) if t is not None else None for t in (synthetic, train, unseen)]
+    fake, real = codec.encode(synthetic, derived=True), codec.encode(train, derived=True)
+    other = codec.encode(unseen, derived=True) if unseen is not None else None
     with bar("judging", 100, "%", quiet) as tick:
         done = 0
 
@@ -40,7 +41,9 @@ def judged(
             tick(int(share * 100) - done, what)
             done = int(share * 100)
 
-        return evaluate(codec.whole, *columns, target=target, log_probs=log_probs or None, seed=seed, progress=hear)
+        return evaluate(
+            codec.whole, fake, real, other, target=target, log_probs=log_probs or None, seed=seed, progress=hear
+        )
 
 
 def judge(
@@ -64,12 +67,12 @@ def judge(
         if path is not None:
             store.check_folder(Path(path))
     with bar("reading", None, "table", quiet) as tick:
-        tables = [read_table(source)[0] if source is not None else None for source in (synthetic, train, holdout)]
-        tick(len(tables))
-    codec = TableCodec.learn(tables[1], fields=fields)
-    evidence = judged(codec, *tables, target, None, seed, quiet)
+        fake, real = read_table(synthetic)[0], read_table(train)[0]
+        unseen = read_table(holdout)[0] if holdout is not None else None
+        tick(3)
+    evidence = judged(TableCodec.learn(real, fields=fields), fake, real, unseen, target, None, seed, quiet)
     names = [Path(s).name if isinstance(s, str | Path) else "a frame" for s in (synthetic, train)]
-    facts = {"synthetic": names[0], "train": names[1], "fingerprint": fingerprint(tables[0])}
+    facts = {"synthetic": names[0], "train": names[1], "fingerprint": fingerprint(fake)}
     publish(evidence, report, json, f"{names[0]} against {names[1]}", facts)
     return evidence
 

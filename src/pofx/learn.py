@@ -26,8 +26,8 @@ from .version import __version__
 
 SPLIT = (0.8, 0.1, 0.1)
 TELLING = 0.01  # a cell is called unlikely below this quantile of its column on held-out rows
-TELLING_ROWS = 2000  # held-out rows that set the quantiles
-SPARE = 0.5  # seconds of --minutes kept for what follows the steps
+TELLING_ROWS = 1000  # held-out rows that set the quantiles
+SPARE = 1.5  # seconds of --minutes kept for what follows the steps
 
 
 @contextmanager
@@ -109,7 +109,8 @@ def fit(
         tick(table.num_rows)
     config |= {"size": size} if size is not None else {}
     made = create(model, codec.spec, seed, **config)
-    joint = Joint.learn(codec.spec.condition.fields, _only(codec.spec.condition.fields, train)) if condition else None
+    c = codec.spec.condition
+    joint = Joint.learn(c.fields, _only(c.fields, train)) if c else None
     own = {
         "model": model, "config": made.config, "seed": seed, "split": list(split),
         "rows": table.num_rows, "train_rows": len(took[0]), "fingerprint": fingerprint(table),
@@ -118,13 +119,13 @@ def fit(
     with torch_threads(threads):
         place = Checkpoint(Path(checkpoint), own) if checkpoint is not None else None
         done = _train(made, codec, train, valid, seed, pick_device(device), steps, until, place, resume, quiet)
-        typical = _typical(made, codec, valid if len(took[1]) >= 100 else train)
+        typical, remarks = _look_back(made, codec, valid if len(took[1]) >= 100 else train)
     if place is not None:
         place.remove()
     path = str(Path(source).resolve()) if isinstance(source, str | Path) else None
     provenance = own | {
         "source": Path(path).name if path else f"a {container} frame", "path": path, "container": container,
-        "reading": dict(reading or {}), "fit": done | {"fit seconds": time.monotonic() - began},
+        "reading": dict(reading or {}), "fit": done | remarks | {"fit seconds": time.monotonic() - began},
         "versions": {"pofx": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }  # fmt: skip
     return Fitted(made, codec, provenance, joint, typical)
@@ -183,13 +184,12 @@ def _train(
     }  # fmt: skip
 
 
-def _typical(model: Model, codec: TableCodec, x: Columns) -> dict[str, float]:
-    """For each column, the log-probability under which only one held-out cell in a hundred falls."""
+def _look_back(model: Model, codec: TableCodec, x: Columns) -> tuple[dict[str, float], dict[str, float]]:
+    """For each column, the log-probability under which only one held-out cell in a hundred falls; and the remarks."""
     if "cells" not in model.abilities:
-        return {}
+        return {}, {}
     some = {k: v[:TELLING_ROWS] for k, v in x.items()}
     spec = codec.spec
-    c = _only(spec.condition.fields, some) if spec.condition else None
-    cells = model.cells(_only(spec.fields, some), c)
-    low = np.quantile(cells, TELLING, axis=0)
-    return {f.name: float(q) for f, q in zip(spec.fields, low, strict=True)}
+    own, c = _only(spec.fields, some), _only(spec.condition.fields, some) if spec.condition else None
+    low = np.quantile(model.cells(own, c), TELLING, axis=0)
+    return {f.name: float(q) for f, q in zip(spec.fields, low, strict=True)}, model.remarks(own, c)

@@ -1,4 +1,4 @@
-"""Progress of long work, with the time left, on a terminal or in a notebook; silent when asked, or where nobody looks."""
+"""Progress of long work, with the time left, on a terminal or in a notebook; silent when asked."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

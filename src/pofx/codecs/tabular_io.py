@@ -282,6 +282,7 @@ def _from_pandas(frame: Any) -> "pa.Table":
     import pyarrow as pa
 
     titles = [_plain(title) for title in frame.columns]
+    objects = [i for i, dtype in enumerate(frame.dtypes) if dtype.kind == "O" and str(dtype) == "object"]
     frame = frame.set_axis(unique(titles), axis=1)
     for name in frame.columns:
         if frame[name].dtype == object:
@@ -290,7 +291,7 @@ def _from_pandas(frame: Any) -> "pa.Table":
             if pa.types.is_string(guess.type) or pa.types.is_nested(guess.type):
                 missing = frame[name].isna()
                 frame = frame.assign(**{name: frame[name].where(missing, frame[name].map(str)).where(~missing, None)})
-    return labelled(pa.Table.from_pandas(frame, preserve_index=False), titles, "pandas")
+    return labelled(pa.Table.from_pandas(frame, preserve_index=False), titles, "pandas", objects=objects)
 
 
 def _from_polars(frame: Any) -> "pa.Table":
@@ -327,6 +328,8 @@ def _to_pandas(table: "pa.Table", titles: list[Any]) -> Any:
     import pandas as pd
 
     frame = table.to_pandas()
+    objects = [table.column_names[i] for i in look(table).get("objects", ())]
+    frame = frame.astype(dict.fromkeys(objects, object))
     names = [tuple(title) if isinstance(title, list) else title for title in titles]
     frame.columns = pd.Index(names, dtype=None if names else object)
     return frame

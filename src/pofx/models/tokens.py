@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..fields import Field
+from ..fields import Field, Tokens
 from ..spec import Columns
 
 READ_WAVES, WRITE_WAVES = 32, 16  # cosines over the rank of a number's tokens and bins
@@ -27,14 +27,13 @@ class Codes:
         self.sizes = [t.sizes for t in self.tokens]
 
     @staticmethod
-    def _resolve(field: Field, bins: int, fine: int):  # noqa: ANN205
+    def _resolve(field: Field, bins: int, fine: int) -> Tokens:
         """A number has `bins` x `fine` tokens; many levels have as many as there are, in two codes of equal size."""
         levels = len(field.mass)
         if field.dtype == np.int32 and levels > bins * 2:
             side = math.isqrt(levels - 1) + 1
             coarse = np.arange(levels) // side
-            tokens = field.tokens(1, whole=True)
-            return type(tokens)((int(coarse[-1]) + 1, side), field.left, field.right, field.mass, np.arange(levels))
+            return Tokens((int(coarse[-1]) + 1, side), field.left, field.right, field.mass, np.arange(levels))
         return field.tokens(levels if field.dtype == np.int32 else bins, fine)
 
     def waves(self, count: int, *, whole: bool = False) -> list[np.ndarray | None]:
@@ -74,8 +73,8 @@ class Read(nn.Module):
         waves = codes.waves(READ_WAVES, whole=True)
         self.wavy = [j for j, w in enumerate(waves) if w is not None]
         self.two = [j for j, (_, m) in enumerate(sizes) if m > 1 and j not in self.wavy]
-        rows = torch.tensor([len(waves[j]) for j in self.wavy], dtype=torch.long)  # type: ignore[arg-type]
-        basis = np.concatenate([np.zeros((0, READ_WAVES)), *(waves[j] for j in self.wavy)])  # type: ignore[list-item]
+        rows = torch.tensor([len(w) for w in waves if w is not None], dtype=torch.long)
+        basis = np.concatenate([np.zeros((0, READ_WAVES)), *(w for w in waves if w is not None)])
         self.register_buffer("basis", torch.from_numpy(basis).float(), persistent=False)
         self.register_buffer("wave_first", rows.cumsum(0) - rows, persistent=False)
         inner = torch.tensor([sizes[j][1] for j in self.two], dtype=torch.long)
@@ -143,9 +142,7 @@ class Write(nn.Module):
     parts of h from the fields.
     """
 
-    def __init__(
-        self, codes: Codes, width: int, sees: Tensor | None = None, hidden: int = 32
-    ) -> None:
+    def __init__(self, codes: Codes, width: int, sees: Tensor | None = None, hidden: int = 32) -> None:
         super().__init__()
         sizes = self.sizes = codes.sizes
         self.classes = self._classes([k for k, _ in sizes])

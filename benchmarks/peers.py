@@ -61,7 +61,10 @@ def fit_one(name: str, table: str, data: Path, cache: Path, kinds: dict[str, str
     drawing = time.perf_counter()
     sample = model.sample(len(frame))
     drawing = time.perf_counter() - drawing
-    without_flags(sample, flags)[order].to_csv(out, index=False)
+    sample = without_flags(sample, flags)[order]
+    whole = [c for c in numeric if kinds[c] == "integer"]
+    sample[whole] = sample[whole].round().astype("Int64")  # the package leaves whole numbers with fractions
+    sample.to_csv(out, index=False)
     weights = out.with_suffix(".pt")
     model.save(weights)
     record = {

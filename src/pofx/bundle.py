@@ -390,7 +390,7 @@ class Fitted:
         lines = [
             f"model      {m.name} ({m.family}), {count:,} parameters, {_words(m.config)}",
             f"learned    {p['source']}, {p['train_rows']:,} of {p['rows']:,} rows, {len(self.codec.plans)} columns",
-            f"split      {'/'.join(f'{s:g}' for s in p['split'])} train/validation/test, a permutation of seed {p['seed']}",
+            f"split      {'/'.join(map(str, p['split']))} train/validation/test by a permutation, seed {p['seed']}",
             f"can        {', '.join(sorted(m.abilities))}",
             f"fields     {', '.join(f'{f.name} ({f.kind})' for f in m.spec.fields)}",
         ]

@@ -32,7 +32,7 @@ class Joint:
         if len(cells) > CELLS:
             names = ", ".join(repr(f.name) for f in fields)
             raise SpecError(
-                f"the condition {names} has {len(cells)} joint cells, at most {CELLS} can be counted: name fewer columns"
+                f"the condition {names} has {len(cells)} joint cells, at most {CELLS} can be counted: name fewer"
             )
         return cls(fields, cells.astype(np.int64), counts.astype(np.float64))
 

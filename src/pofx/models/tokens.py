@@ -117,6 +117,10 @@ class Read(nn.Module):
             out = out + F.embedding_bag(inner, self._inner(), mode="sum", padding_idx=none)
         return out
 
+    def blank(self) -> Tensor:
+        """The sum where nothing is known, (1, width)."""
+        return self._outer(slice(self.total, None)).sum(0, keepdim=True)
+
     def change(self, j: int, token: Tensor) -> Tensor:
         """What field j adds to the sum when it becomes known, (B, width)."""
         (k, m), at = self.sizes[j], int(self.first[j])
@@ -135,7 +139,9 @@ class Read(nn.Module):
 class Write(nn.Module):
     """(B, width) -> log P of codes: log P_j(coarse) = log softmax(h W_j + b_j), and with it the fine one,
 
-        log P_j(fine | coarse) = log softmax(silu(h A_j + C_j[coarse]) V_j + d_j[coarse]).
+        log P_j(fine | coarse) = log softmax((silu(h A_j + C_j[coarse]) - silu(C_j[coarse])) V_j + d_j[coarse]).
+
+    b and d are the log-marginals and stay so: h = 0 gives exactly the marginal laws.
 
     Fields are laid out by size class, so that one softmax serves all fields of a class. The rows of W_j of a
     number have a part that is smooth in the rank of its bins. `sees`, (F, width) of zeros and ones, hides
@@ -153,7 +159,7 @@ class Write(nn.Module):
                 self.place[j] = start
                 start += size
         self.weight = nn.Parameter(torch.randn(start, width) * 0.1 / math.sqrt(width))
-        self.bias = nn.Parameter(torch.zeros(start))
+        self.register_buffer("bias", torch.zeros(start), persistent=False)
         waves = {j: w for j, w in enumerate(codes.waves(WRITE_WAVES)) if w is not None}
         basis = np.zeros((start, WRITE_WAVES * len(waves)), np.float32)
         for i, (j, w) in enumerate(waves.items()):
@@ -171,7 +177,6 @@ class Write(nn.Module):
         self.register_buffer("at_two", torch.tensor(self.two, dtype=torch.long), persistent=False)
         self.hidden = hidden
         self.side = nn.Parameter(torch.randn(hidden * len(self.two), width) / math.sqrt(3 * width))
-        self.side_bias = nn.Parameter(torch.zeros(hidden * len(self.two)))
         owner = torch.zeros(start, dtype=torch.long)
         for j, (k, _) in enumerate(sizes):
             owner[self.place[j] : self.place[j] + k] = j
@@ -182,7 +187,6 @@ class Write(nn.Module):
         self.tip = nn.ParameterList(
             nn.Parameter(torch.randn(hidden, sizes[j][1]) * 0.1 / math.sqrt(hidden)) for j in self.two
         )
-        self.offset = nn.ParameterList(nn.Parameter(torch.zeros(sizes[j])) for j in self.two)
         self._start([t.marginal for t in codes.tokens])
 
     def _rows(self, at: slice = slice(None)) -> Tensor:
@@ -193,7 +197,7 @@ class Write(nn.Module):
     def _sides(self, h: Tensor, at: slice = slice(None)) -> Tensor:
         """h A_j of the fields of two codes, (B, hidden each)."""
         rows = self.side[at] if self.side_mask is None else self.side[at] * self.side_mask[at]
-        return F.linear(h, rows, self.side_bias[at])
+        return F.linear(h, rows)
 
     @staticmethod
     def _classes(sizes: list[int]) -> list[tuple[int, list[int]]]:
@@ -203,18 +207,13 @@ class Write(nn.Module):
         return [(max(sizes[j] for j in members), members) for members in groups.values()]
 
     def _start(self, marginals: list[np.ndarray]) -> None:
-        """Biases at the log-marginals, so that an untrained model has the marginal laws."""
-        with torch.no_grad():
-            for j, mass in enumerate(marginals):
-                k = self.sizes[j][0]
-                self.bias[self.place[j] : self.place[j] + k] = torch.from_numpy(
-                    np.log(np.maximum(mass.sum(1), 1e-12))
-                ).float()
-            for i, j in enumerate(self.two):
-                inner = (
-                    np.log(np.maximum(marginals[j], 1e-12)) - np.log(np.maximum(marginals[j].sum(1), 1e-12))[:, None]
-                )
-                self.offset[i].copy_(torch.from_numpy(np.maximum(inner, SHUT / 1e2)).float())
+        """Fixed offsets at the log-marginals: h = 0 gives the marginal laws."""
+        for j, mass in enumerate(marginals):
+            k = self.sizes[j][0]
+            self.bias[self.place[j] : self.place[j] + k] = _log(mass.sum(1))
+        for i, j in enumerate(self.two):
+            inner = _log(marginals[j]) - _log(marginals[j].sum(1))[:, None]
+            self.register_buffer(f"offset_{i}", inner.clamp(min=SHUT), persistent=False)
 
     def nll(self, h: Tensor, token: Tensor) -> Tensor:
         """-log P(token_j) of every field given h, (B, F)."""
@@ -238,7 +237,9 @@ class Write(nn.Module):
         return nll.index_add(1, self.at_two, torch.stack(fine, 1))
 
     def _fine(self, i: int, side: Tensor, coarse: Tensor) -> Tensor:
-        return F.silu(side + self.centre[i][coarse]) @ self.tip[i] + self.offset[i][coarse]
+        centre = self.centre[i]
+        change = F.silu(side + centre[coarse]) - F.silu(centre)[coarse]
+        return change @ self.tip[i] + self.get_buffer(f"offset_{i}")[coarse]
 
     def nll_of(self, j: int, h: Tensor, token: Tensor, rows: Tensor | None = None) -> Tensor:
         """-log P(token) of field j alone, (B,); `rows` says which row of h each token has."""
@@ -261,6 +262,10 @@ class Write(nn.Module):
         i = self.two.index(j)
         part = slice(i * self.hidden, (i + 1) * self.hidden)
         return self._fine(i, self._sides(h, part), coarse)
+
+
+def _log(mass: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.log(np.maximum(mass, 1e-12))).float()
 
 
 def invert(law: Tensor, u: np.ndarray, rows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

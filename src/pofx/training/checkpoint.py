@@ -10,18 +10,19 @@ from .. import store
 from ..errors import BadFile
 
 KIND = "checkpoint"
+EVERY = 20.0  # seconds between checkpoints: little is lost, and writing one takes a tenth of a second
 
 
 class Checkpoint:
     """A place for the state of one fit; `identity` says what fit it is, so that no other is resumed from it."""
 
-    def __init__(self, path: Path, identity: dict[str, Any], every: float = 20.0) -> None:
-        self.path, self.identity, self.every = path, identity, every
+    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+        self.path, self.identity = path, identity
         self.last = time.monotonic()
 
     def due(self) -> bool:
-        """Whether `every` seconds have passed since the last one."""
-        return time.monotonic() - self.last >= self.every
+        """Whether EVERY seconds have passed since the last one."""
+        return time.monotonic() - self.last >= EVERY
 
     def write(self, plain: dict[str, Any], arrays: dict[str, np.ndarray], total: int) -> None:
         """Writes the state, whole or not at all."""

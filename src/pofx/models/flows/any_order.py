@@ -53,8 +53,10 @@ class AnyOrder(Model):
     x = decode(z): z is uniform on (0, 1)^{F+1}, z_0 picks the order, and each field is the inverse distribution
     function of its conditional at z_j: levels and atoms exactly, numbers by bin, sub-bin, and uniformly inside.
 
-    Training draws for each row how many fields are known, k uniform on 0..F-1, then which; the loss F/(F-k) times the
-    sum of the unknown fields' terms is an unbiased estimate of the negative log-likelihood averaged over all orders.
+    p(x_j) with nothing known is the field's marginal law by construction: the hidden vector is f(sums) - f(nothing),
+    and the heads' offsets are the log-marginals. Training draws for each row how many fields are known, k uniform on
+    1..F-1, then which; F/(F-k) times the sum of the unknown fields' terms is, but for the first field's, an unbiased
+    estimate of the negative log-likelihood averaged over all orders.
     Shapes: tokens (B, F) -> hidden (B, width) -> terms (B, F), nats.
 
     Conditions (`given`) on sets hold in every row: constrained fields come first, their joint cells are enumerated up
@@ -80,7 +82,7 @@ class AnyOrder(Model):
         self.codes = Codes((*self.before, *spec.fields), bins, fine)
         self.read = Read(self.codes, width)
         self.blocks = nn.ModuleList(Residual(width, inner, dropout) for _ in range(blocks))
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width, bias=False)
         self.write = Write(self.codes, width)
         self.orders = self._orders(orders)
         self.effective = math.inf
@@ -105,18 +107,21 @@ class AnyOrder(Model):
         batch = int(min(512, max(32, 2 ** math.ceil(math.log2(max(rows, 2) / 16)))))
         return Recipe(steps=int(min(20_000, max(300, 40 * rows / batch))), batch=batch, rate=2e-3, decay=1e-2)
 
-    def trunk(self, h: Tensor) -> Tensor:
-        """The hidden vector that all conditionals read, (B, width)."""
+    def trunk(self, sums: Tensor) -> Tensor:
+        """The hidden vector that all conditionals read, (B, width): zero where nothing is known."""
+        h = torch.cat([sums, self.read.blank()])
         for block in self.blocks:
             h = block(h)
-        return self.norm(h)
+        h = self.norm(h)
+        return h[:-1] - h[-1:]
 
     def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
         token, seen = batch
         n, total, start = len(token), token.shape[1], len(self.before)
         width = total - start
         device = token.device
-        k = torch.randint(width, (n, 1), generator=generator, device=device)
+        least = int(start == 0 and width > 1)
+        k = torch.randint(least, width, (n, 1), generator=generator, device=device)
         rank = torch.rand(n, width, generator=generator, device=device).argsort(1).argsort(1)
         known = torch.cat([torch.ones(n, start, dtype=torch.bool, device=device), rank < k], 1) & seen
         nll = self.write.nll(self.trunk(self.read(token, known)), token)[:, start:]

@@ -95,6 +95,16 @@ def test_scores(model: pofx.Fitted) -> None:
     assert np.allclose(cells[~broken], detail["log_prob"][~broken])
 
 
+def test_missing_cells_can_be_integrated_out(model: pofx.Fitted) -> None:
+    frame = people(60, 5)
+    whole = frame["gap"].notna().to_numpy()
+    state, unknown = model.log_prob(frame), model.log_prob(frame, missing="unknown")
+    assert np.allclose(state[whole], unknown[whole], atol=1e-6)
+    assert (unknown[~whole] > state[~whole]).all()
+    with pytest.raises(pofx.SpecError, match='"state" or "unknown"'):
+        model.log_prob(frame, missing="what")
+
+
 def test_completion_keeps_what_is_known(model: pofx.Fitted) -> None:
     frame = people(40, 2)
     holes = frame.copy()

@@ -87,7 +87,7 @@ class Fitted:
         seed: int = 0,
         *,
         plain: bool = False,
-        quiet: bool = True,
+        quiet: bool = False,
     ) -> Iterator["pa.Table"]:
         """n new rows as Arrow tables, a stretch at a time; each worker draws whole blocks on one torch thread.
 
@@ -125,7 +125,7 @@ class Fitted:
         *,
         seed: int | None = None,
         path: str | Path | None = None,
-        quiet: bool = True,
+        quiet: bool = False,
     ) -> Any:
         """n new rows, in the kind of container that was learned from; with `path`, written there in a stream.
 
@@ -164,13 +164,19 @@ class Fitted:
         c = {f.name: x[f.name] for f in self.joint.fields} if self.joint else None
         return table, kind, x, c
 
-    def log_prob(self, source: Any, *, detail: bool = False) -> Any:
+    def log_prob(self, source: Any, *, detail: bool = False, missing: str = "state") -> Any:
         """log p of each row, float64, in nats per row of the user's units (see docs/measure.md); never -inf.
 
-        A lower bound where the model only has one (`pofx models`). detail: a frame with the row's figure, each
-        column's share, and the columns that made the row unlikely.
+        A lower bound where the model only has one (`pofx models`). missing: "state", a missing cell is a state with a
+        probability of its own, as it was learned; "unknown", it is integrated out, and the figure is that of the cells
+        that are there. detail: a frame with the row's figure, each column's share, and the columns that made the row
+        unlikely.
         """
         table, kind, x, c = self._read(source)
+        if missing == "unknown":
+            return self._marginal(x, c) + self._extra(table, c)
+        if missing != "state":
+            raise SpecError(f'expected missing to be "state" or "unknown", got {missing!r}')
         cells = self._cells(x, c)
         extra = self._extra(table, c)
         total = (cells.sum(1) if cells is not None else self._row_log_prob(x, c)) + extra
@@ -182,6 +188,11 @@ class Fitted:
         for j, f in enumerate(self.model.spec.fields):
             out |= {f"log_prob.{f.name}": cells[:, j]} if cells is not None else {}
         return to_frame(pa.table(out), kind)
+
+    def _marginal(self, x: Columns, c: Columns | None) -> np.ndarray:
+        if "known" not in self.model.abilities:
+            raise self.model._cannot("known")
+        return self.model.marginal((x, ~self.model.spec.absent(x)), c)
 
     def _extra(self, table: "pa.Table", c: Columns | None) -> np.ndarray:
         """log p(c) where there is a condition, and 1/(n+1) for each dependency that a row breaks."""
@@ -236,7 +247,7 @@ class Fitted:
         draws: int | None = None,
         seed: int | None = 0,
         path: str | Path | None = None,
-        quiet: bool = True,
+        quiet: bool = False,
     ) -> Any:
         """The rows with their missing cells filled from p(missing | known); known cells are kept as they are.
 
@@ -310,7 +321,7 @@ class Fitted:
         report: str | Path | None = None,
         json: str | Path | None = None,
         seed: int = 0,
-        quiet: bool = True,
+        quiet: bool = False,
     ) -> Evidence:
         """The evidence: fidelity, use, likelihood and privacy of a sample as large as the training rows.
 

@@ -56,7 +56,7 @@ def judge(
     report: str | Path | None = None,
     json: str | Path | None = None,
     seed: int = 0,
-    quiet: bool = True,
+    quiet: bool = False,
 ) -> Evidence:
     """The evidence on anybody's synthetic table: paths or frames of synthetic, training and unseen rows.
 

@@ -26,8 +26,8 @@ from .version import __version__
 
 SPLIT = (0.8, 0.1, 0.1)
 TELLING = 0.01  # a cell is called unlikely below this quantile of its column on held-out rows
-TELLING_ROWS = 1000  # held-out rows that set the quantiles
-SPARE = 1.5  # seconds of --minutes kept for what follows the steps
+TELLING_CELLS = 10_000  # held-out cells that set the quantiles, in at least 100 rows: seconds even for 1,000 columns
+SPARE = (2.0, 0.04)  # of --minutes, kept for what follows the steps: so many seconds, and this share
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def fit(
     device: str = "auto",
     threads: int | None = None,
     split: Sequence[float] = SPLIT,
-    quiet: bool = True,
+    quiet: bool = False,
     checkpoint: str | Path | None = None,
     resume: bool = False,
     reading: Mapping[str, Any] | None = None,
@@ -115,7 +115,7 @@ def fit(
         "model": model, "config": made.config, "seed": seed, "split": list(split),
         "rows": table.num_rows, "train_rows": len(took[0]), "fingerprint": fingerprint(table),
     }  # fmt: skip
-    until = None if minutes is None else began + 60 * minutes - SPARE
+    until = None if minutes is None else began + 60 * minutes * (1 - SPARE[1]) - SPARE[0]
     with torch_threads(threads):
         place = Checkpoint(Path(checkpoint), own) if checkpoint is not None else None
         done = _train(made, codec, train, valid, seed, pick_device(device), steps, until, place, resume, quiet)
@@ -188,8 +188,9 @@ def _look_back(model: Model, codec: TableCodec, x: Columns) -> tuple[dict[str, f
     """For each column, the log-probability under which only one held-out cell in a hundred falls; and the remarks."""
     if "cells" not in model.abilities:
         return {}, {}
-    some = {k: v[:TELLING_ROWS] for k, v in x.items()}
     spec = codec.spec
+    rows = max(100, TELLING_CELLS // len(spec.fields))
+    some = {k: v[:rows] for k, v in x.items()}
     own, c = _only(spec.fields, some), _only(spec.condition.fields, some) if spec.condition else None
     low = np.quantile(model.cells(own, c), TELLING, axis=0)
     return {f.name: float(q) for f, q in zip(spec.fields, low, strict=True)}, model.remarks(own, c)

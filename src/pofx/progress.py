@@ -13,7 +13,7 @@ def silent(done: int = 1, note: str = "") -> None:
 
 @contextmanager
 def bar(stage: str, total: int | None, unit: str = "step", quiet: bool = False) -> Iterator[Tick]:
-    """A progress bar named by its stage; `quiet` silences it."""
+    """A progress bar named by its stage, with the time left; work under a second shows none, `quiet` silences it."""
     if quiet:
         yield silent
         return
@@ -22,7 +22,7 @@ def bar(stage: str, total: int | None, unit: str = "step", quiet: bool = False) 
     from tqdm.auto import tqdm
 
     with tqdm(
-        total=total, desc=stage, unit=unit, unit_scale=unit == "row", mininterval=0.5, file=sys.stderr, leave=True
+        total=total, desc=stage, unit=unit, unit_scale=unit == "row", mininterval=0.5, file=sys.stderr, delay=1.0
     ) as shown:
 
         def tick(done: int = 1, note: str = "") -> None:

@@ -1,0 +1,56 @@
+"""What the README says of the models is what the models say; files of released formats keep loading."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pofx
+from pofx.models import load_class, names
+
+ROOT = Path(__file__).parents[1]
+COLUMNS = ("sample", "log_prob", "given", "known", "condition")
+
+
+def rows_of_the_readme() -> dict[str, list[str]]:
+    lines = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| `")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {re.sub(r"[`]| \(default\)", "", row[0]): row[1:] for row in cells}
+
+
+def test_the_readme_lists_every_model() -> None:
+    assert set(rows_of_the_readme()) == set(names())
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_readme_tells_what_a_model_can(name: str) -> None:
+    family, *said = rows_of_the_readme()[name]
+    cls = load_class(name)
+    assert {"flow": "flows", "autoencoder": "autoencoders", "adversarial": "gans", "baseline": "baselines"}[
+        family
+    ] == cls.family
+    assert [bool(cell) for cell in said] == [ability in cls.abilities for ability in COLUMNS]
+    if "log_prob" in cls.abilities:
+        assert said[1] == ("bound" if "bound" in cls.abilities else "exact")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests" / "golden").glob("*.pofx")), ids=lambda path: path.stem)
+def test_a_file_of_a_released_format_loads(path: Path) -> None:
+    model = pofx.load(path)
+    drawn = model.sample(50, seed=0)
+    assert drawn.columns.tolist() == ["city", "people", "area"]
+    assert np.isfinite(model.log_prob(drawn)).all()
+
+
+def test_there_is_a_file_of_each_released_format() -> None:
+    from pofx.store import FORMAT
+
+    held = {path.stem.split("-")[0] for path in (ROOT / "tests" / "golden").glob("*.pofx")}
+    assert held == {f"format{number}" for number in range(1, FORMAT + 1)}
+
+
+def test_the_documents_name_files_that_exist() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} names {target}"

@@ -8,7 +8,7 @@ PEERS := .venv-peers/bin
 SPLITS := benchmarks/cache/splits
 SETUP := .venv/.stamp
 
-.PHONY: help setup demo test lint bench-tables bench-peers clean
+.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -49,6 +49,9 @@ bench-tables: $(SPLITS)/.stamp ## the figures of the README: every model on ever
 
 bench-peers: .venv-peers/.stamp $(SPLITS)/.stamp ## samples of the ctgan package, kept for bench-tables (hours)
 	$(PEERS)/python benchmarks/peers.py --data $(SPLITS) --cache benchmarks/cache/peers $(ARGS)
+
+bench-sdmetrics: .venv-peers/.stamp ## Shape and Trend beside the SDMetrics package
+	PYTHONPATH=src $(PEERS)/python benchmarks/sdmetrics_check.py
 
 clean: ## removes what was built, the environments and the demo's files; keeps benchmarks/
 	rm -rf .venv .venv-peers build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

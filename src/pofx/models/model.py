@@ -41,7 +41,7 @@ class Recipe:
 
     steps: optimiser steps; batch: rows a step; rate: peak learning rate, after `warmup` steps, then by cosine to
     `floor` times the peak; decay: AdamW's decoupled weight decay of matrices; clip: bound of the gradient's norm;
-    average: the longest half-life, in steps, of the exponential average of the weights; betas: of AdamW.
+    average: the half-life of the exponential average of the weights, as a share of the steps; betas: of AdamW.
     """
 
     steps: int
@@ -51,7 +51,7 @@ class Recipe:
     floor: float = 0.02
     decay: float = 1e-4
     clip: float = 1.0
-    average: float = 200.0
+    average: float = 0.04
     betas: tuple[float, float] = (0.9, 0.99)
 
 

@@ -83,7 +83,7 @@ class Player:
         for group in self.optimiser.param_groups:
             group["lr"] = self.scale * rate(self.recipe, clock)
         self.optimiser.step()
-        half = max(min(self.recipe.average, clock.total / 25), 1.0)  # a longer memory than that drags a short fit back
+        half = max(self.recipe.average * clock.total, 1.0)
         keep = min(0.5 ** (1 / half), (clock.step + 1) / (clock.step + 10))
         with torch.no_grad():
             torch._foreach_lerp_(self.mean, self.parameters, 1.0 - keep)

@@ -92,7 +92,7 @@ class GAN(Lifted):
 
     def recipe(self, rows: int) -> Recipe:
         steps = min(3000, 500 + rows // 8)
-        return Recipe(steps, batch=min(256, max(rows, 1)), rate=1e-3, decay=0.0, average=500.0, betas=(0.0, 0.99))
+        return Recipe(steps, batch=min(256, max(rows, 1)), rate=1e-3, decay=0.0, average=0.15, betas=(0.0, 0.99))
 
     def players(self) -> dict[str, list[nn.Parameter]]:
         return {"critic": list(self.critic.parameters()), "generator": list(self.generator.parameters())}

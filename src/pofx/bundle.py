@@ -98,6 +98,7 @@ class Fitted:
         if n < 1:
             raise SpecError(f"expected a number of rows of at least 1, got {n}")
         sets = self._given(given)
+        self.model.effective = math.inf
         firsts = iter(range(0, n, BLOCK))
         workers = torch.get_num_threads()
         with (
@@ -130,7 +131,7 @@ class Fitted:
         """n new rows, in the kind of container that was learned from; with `path`, written there in a stream.
 
         given: conditions, "age in [20,30]" or {"age": pofx.between(20, 30)}; they hold exactly. A sample of 10 is the
-        beginning of a sample of a million of the same seed; without a seed, one is drawn, printed and stored.
+        beginning of a sample of a million of the same seed; without a seed, one is drawn and kept in `last_seed`.
         Raises SpecError for n < 1, CodecError for a condition that cannot hold, Unsupported where the model cannot.
         """
         import pyarrow as pa
@@ -153,7 +154,7 @@ class Fitted:
 
     def remarks(self) -> str:
         """What is to be said of the last sample."""
-        size = getattr(self.model, "effective", math.inf)
+        size = self.model.effective
         return f"; effective sample size of the joint condition {size:,.0f} a block" if math.isfinite(size) else ""
 
     # -- score -------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ A model file holds one class, named by the file: `prepare`, `loss` (or `turns`),
 obligations; `log_prob`, `cells`, `given`, `known` and `encode` are gifts some models bring, listed in `abilities`.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -67,6 +68,7 @@ class Model(nn.Module):
     trained: ClassVar[bool] = True
     config: dict[str, Any]
     name: str
+    effective: float = math.inf  # the least effective sample size of a weighted condition since it was last reset
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()

@@ -85,7 +85,6 @@ class AnyOrder(Model):
         self.norm = nn.LayerNorm(width, bias=False)
         self.write = Write(self.codes, width)
         self.orders = self._orders(orders)
-        self.effective = math.inf
 
     def _orders(self, count: int) -> list[list[int]]:
         """The stored orders, drawn under a fixed seed; the condition is apart.

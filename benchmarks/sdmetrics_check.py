@@ -1,8 +1,8 @@
 """Holds pofx's Shape and Trend against the SDMetrics package on the published samples of adult_peers.
 
 Run by `make bench-sdmetrics` in the peers' environment (SDMetrics needs a package that is not open, so pofx does not
-depend on it). Prints both figures for each sample, writes benchmarks/results/sdmetrics.json, and fails where they differ
-by more than 1e-4.
+depend on it). Prints both figures for each sample, writes benchmarks/results/sdmetrics.json, and fails where they
+differ by more than 1e-4.
 
     PYTHONPATH=src python benchmarks/sdmetrics_check.py
 """
@@ -13,9 +13,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
+from sdmetrics.reports.single_table import QualityReport
+
 from pofx.codecs.table import TableCodec
 from pofx.metrics import Case, registry
-from sdmetrics.reports.single_table import QualityReport
 from splits import data_root
 
 HERE = Path(__file__).parent

@@ -14,7 +14,8 @@ COLUMNS = ("sample", "log_prob", "given", "known", "condition")
 
 
 def rows_of_the_readme() -> dict[str, list[str]]:
-    lines = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| `")]
+    section = (ROOT / "README.md").read_text().split("## What it can do")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| `")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {re.sub(r"[`]| \(default\)", "", row[0]): row[1:] for row in cells}
 

@@ -67,13 +67,11 @@ def write(path: str | Path, kind: str, header: Mapping[str, Any], arrays: Mappin
         part.unlink(missing_ok=True)
 
 
-def _metadata(path: Path) -> dict[str, str]:
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        if not 2 <= size <= min(_HEADER_LIMIT, path.stat().st_size - 8):
-            raise ValueError("no safetensors header")
-        head = json.loads(file.read(size).decode("utf-8"))
-    meta = head.get("__metadata__", {})
+def _metadata(data: bytes) -> dict[str, str]:
+    size = int.from_bytes(data[:8], "little")
+    if not 2 <= size <= min(_HEADER_LIMIT, len(data) - 8):
+        raise ValueError("no safetensors header")
+    meta = json.loads(data[8 : 8 + size].decode("utf-8")).get("__metadata__", {})
     if "pofx" not in meta:
         raise ValueError("no pofx header")
     return meta
@@ -86,14 +84,15 @@ def read(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, np.ndar
     damaged.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
     path = Path(path)
     if not path.is_file():
         raise BadFile(f"expected a pofx file at {str(path)!r}, found none: check the path")
     try:
-        meta = _metadata(path)
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        data = path.read_bytes()  # once, so that a file that is renamed into place meanwhile is not half read
+        meta = _metadata(data)
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise BadFile(
             f"{str(path)!r} is not a pofx file, or its beginning is damaged ({error}): write it again with pofx"
         ) from error
@@ -103,7 +102,7 @@ def read(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, np.ndar
     if meta["pofx"] != kind:
         raise BadFile(f"{str(path)!r} is a pofx {meta['pofx']!r} file, expected {kind!r}: give a {kind} file")
     try:
-        arrays = load_file(path)
+        arrays = load(data)
     except (SafetensorError, ValueError, KeyError, OverflowError) as error:
         raise BadFile(f"{str(path)!r} is truncated or damaged ({error}): take a copy or write it again") from error
     if list(arrays) == ["empty"]:

@@ -10,7 +10,7 @@ model.save("adult.pofx")
 
 from typing import TYPE_CHECKING, Any
 
-from .errors import BadFile, CodecError, NotFitted, PofxError, SpecError, Unsupported
+from .errors import BadFile, CodecError, PofxError, SpecError, Unsupported
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .learn import fit
 
 __all__ = [
-    "BadFile", "Between", "CodecError", "Fitted", "NotFitted", "PofxError", "SpecError", "Unsupported", "__version__",
+    "BadFile", "Between", "CodecError", "Fitted", "PofxError", "SpecError", "Unsupported", "__version__",
     "between", "fit", "judge", "load", "models",
 ]  # fmt: skip
 

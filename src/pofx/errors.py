@@ -17,9 +17,5 @@ class Unsupported(PofxError):
     """A model was asked for something that it cannot do; the message names models that can."""
 
 
-class NotFitted(PofxError):
-    """A model was used before it was fitted."""
-
-
 class BadFile(PofxError):
     """A pofx file is truncated, damaged, foreign, or from a newer version."""

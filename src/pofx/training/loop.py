@@ -206,15 +206,13 @@ class Trainer:
         self.restore(*saved)
         return max(10, int((until - time.monotonic() - looks) * 0.98 / each))
 
-    def run(
-        self, total: int, checkpoint: Checkpoint | None = None, tick: Tick = silent, *, until_step: int | None = None
-    ) -> History:
+    def run(self, total: int, checkpoint: Checkpoint | None = None, tick: Tick = silent) -> History:
         """Trains up to step `total` and leaves the best averaged weights in the model."""
         began, cpu = time.monotonic(), time.process_time()
         every = max(1, total // LOOKS)
         self.model.train()
         self.history.planned = total
-        while self.step < (until_step or total):
+        while self.step < total:
             loss = self.advance(total)
             tick(1, f"loss {loss:.3f}" + self._shown() if loss is not None else "")
             if self.step % every == 0 or self.step == total:

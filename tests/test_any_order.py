@@ -8,10 +8,10 @@ import torch
 
 from pofx.fields import Allowed, Category, Count
 from pofx.models import create
-from pofx.models.flows.any_order import mixed
+from pofx.models.flows.any_order import JOINT
+from pofx.models.made import Made, Pass
 from pofx.models.model import Model
 from pofx.models.tokens import Codes, Read, Write, invert
-from pofx.models.walk import JOINT
 from pofx.spec import Columns, Spec
 from pofx.training.loop import Trainer
 
@@ -35,8 +35,8 @@ def known_law() -> tuple[Model, np.ndarray]:
     rows = np.random.default_rng(0).choice(len(p), 20_000, p=p)
     x = {k: v[rows] for k, v in cells.items()}
     fields = tuple(Category.learn(k, x[k], tuple(map(str, range(size)))) for k, size in zip("abc", SHAPE, strict=True))
-    model = create("any_order", Spec.table(fields), size="small", orders=4, dropout=0.0)
-    Trainer(model, model.prepare(x), None, 0, "cpu", batch=512, rate=5e-3).run(500)
+    model = create("any_order", Spec.table(fields), size="small", dropout=0.0)
+    Trainer(model, model.prepare(x), None, 0, "cpu", batch=512, rate=5e-3).run(1500)
     return model, p
 
 
@@ -79,8 +79,8 @@ def test_completion_draws_from_the_conditional(known_law: tuple[Model, np.ndarra
         model.log_prob({"a": np.full(2, 1, np.int32), "b": np.arange(2, dtype=np.int32), "c": np.full(2, 3, np.int32)})
     )
     truth = p.reshape(SHAPE)[1, :, 3]
-    assert drawn["b"].mean() == pytest.approx(both[1] / both.sum(), abs=0.02)
-    assert drawn["b"].mean() == pytest.approx(truth[1] / truth.sum(), abs=0.08)
+    assert drawn["b"].mean() == pytest.approx(both[1] / both.sum(), abs=0.03)
+    assert drawn["b"].mean() == pytest.approx(truth[1] / truth.sum(), abs=0.05)
 
 
 def test_the_marginal_integrates_the_others_out(known_law: tuple[Model, np.ndarray]) -> None:
@@ -96,7 +96,7 @@ def test_an_untrained_model_has_the_marginal_laws() -> None:
     model = create("any_order", spec).eval()
     with torch.no_grad():
         for name, p in model.named_parameters():
-            if name in ("write.weight", "write.smooth") or "write.tip." in name:
+            if name in ("net.write.weight", "net.write.smooth") or "write.tip." in name:
                 p.zero_()
     want = sum(f.log_prob(x[f.name]) for f in spec.fields)
     assert np.allclose(model.log_prob(x), want, atol=1e-4)
@@ -131,16 +131,9 @@ def test_a_hundred_thousand_levels_take_two_codes() -> None:
     assert np.allclose(inside, field.log_seen)
 
 
-def test_mixtures_add_up() -> None:
-    terms = np.random.default_rng(0).normal(size=(3, 5, 4)) - 2
-    want = np.log(np.exp(terms.sum(2)).mean(0))
-    assert np.allclose(mixed(terms).sum(1), want)
-    assert np.allclose(mixed(terms[:1]), terms[0])
-
-
 def test_invert_is_the_inverse_distribution_function() -> None:
     law = torch.tensor([[0.2, 0.0, 0.8], [0.5, 0.5, 0.0]], dtype=torch.float64)
-    index, level = invert(law, np.array([0.1, 0.2, 0.99, 0.75]), np.array([0, 0, 0, 1]))
+    index, level = invert(law[[0, 0, 0, 1]], np.array([0.1, 0.2, 0.99, 0.75]))
     assert index.tolist() == [0, 2, 2, 1]
     assert np.allclose(level, [0.5, 0.0, 0.79 / 0.8, 0.5])
 
@@ -193,17 +186,48 @@ def test_learning_one_field_changes_the_sum_by_its_rows(codes: Codes) -> None:
     assert torch.allclose(total, read(token, torch.ones_like(known)), atol=1e-4)
 
 
-def test_hidden_fields_leave_no_trace(codes: Codes) -> None:
-    """`sees` lets each unit see only what its degree allows: what Autoregressive is built on."""
-    sees = (torch.arange(8)[None, :] >= 2 * torch.arange(4)[:, None]).float()
+def made(codes: Codes, first: int = 0) -> Made:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        read = Read(codes, 8, sees)
-        torch.nn.init.normal_(read.inner)
-    token = tokens_of(codes)
-    other = token.clone()
-    other[:, 2] = token.flip(0)[:, 2]
-    known = torch.ones_like(token, dtype=torch.bool)
-    changed = (read(token, known) - read(other, known)).abs().amax(0) > 0
-    assert not changed[:4].any()
-    assert changed[4:].any()
+        net = Made(codes, first, 24, 2, 0.0)
+        for p in net.parameters():
+            torch.nn.init.normal_(p, std=0.3)
+    return net.eval()
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 1, 0, 2], [2, 3, 1, 0]])
+def test_a_term_depends_on_what_lies_before_it_alone(codes: Codes, order: list[int]) -> None:
+    net, token = made(codes), tokens_of(codes)
+    seen = torch.ones_like(token, dtype=torch.bool)
+    before = net(token, seen, order)
+    for place, j in enumerate(order):
+        other = token.clone()
+        other[:, j] = token[:, j].flip(0)
+        changed = (net(other, seen, order) - before).abs().amax(0) > 0
+        assert not changed[order[:place]].any()
+        assert changed[order[place + 1 :]].all()
+
+
+def test_a_pass_is_the_network_unit_by_unit(codes: Codes) -> None:
+    """Each row in an order of its own, some values never seen."""
+    net, token = made(codes, first=1), tokens_of(codes)
+    rng = np.random.default_rng(0)
+    orders = np.array([[0, *(1 + rng.permutation(3))] for _ in token])
+    seen = rng.random(token.shape) < 0.8
+    want = torch.cat([net(token[[i]], torch.from_numpy(seen[[i]]), orders[i].tolist()) for i in range(len(token))])
+    walk, rows = Pass(net, len(token)), np.arange(len(token))
+    for i in range(4):
+        for n, j in enumerate(orders[:, i]) if i else ():
+            got = net.write.nll_of(int(j), walk.hidden[[n]], token[[n], j])
+            assert torch.allclose(got, want[[n], j], atol=1e-4)
+        if i < 3:
+            walk.learn(orders[:, i], token.numpy()[rows, orders[:, i]], seen[rows, orders[:, i]])
+
+
+def test_marginals_of_whole_rows_are_their_likelihood() -> None:
+    x = {k: np.random.default_rng(i).integers(0, 50, 3000) for i, k in enumerate("abc")}
+    model = create("any_order", Spec.table(tuple(Count.learn(k, v) for k, v in x.items()))).eval()
+    whole = np.ones((3000, 3), bool)
+    assert np.allclose(model.marginal((x, whole)), model.log_prob(x), atol=1e-4)
+    none = model.marginal((x, ~whole))
+    assert np.array_equal(none, np.zeros(3000))

@@ -42,7 +42,8 @@ class Recipe:
 
     steps: optimiser steps; batch: rows a step; rate: peak learning rate, after `warmup` steps, then by cosine to
     `floor` times the peak; decay: AdamW's decoupled weight decay of matrices; clip: bound of the gradient's norm;
-    average: the half-life of the exponential average of the weights, as a share of the steps; betas: of AdamW.
+    average: the half-life of the exponential average of the weights, as a share of the steps; betas: of AdamW;
+    most: steps beyond which more only overfit, so that minutes buy no more of them.
     """
 
     steps: int
@@ -54,6 +55,7 @@ class Recipe:
     clip: float = 1.0
     average: float = 0.04
     betas: tuple[float, float] = (0.9, 0.99)
+    most: int | None = None
 
 
 class Model(nn.Module):

@@ -60,10 +60,10 @@ class Read(nn.Module):
 
     E_j has a row for each coarse code. A number adds a smooth part instead of fine rows: the cosines w of its token's
     mid-rank r_j, so that near values say nearly the same. `sees`, (F, width) of zeros and ones, hides fields from
-    parts of the sum.
+    parts of the sum: there, a field is as one not known.
     """
 
-    def __init__(self, codes: Codes, width: int, sees: Tensor | None = None) -> None:
+    def __init__(self, codes: Codes, width: int) -> None:
         super().__init__()
         sizes = self.sizes = codes.sizes
         coarse = torch.tensor([k for k, _ in sizes])
@@ -91,48 +91,48 @@ class Read(nn.Module):
         owner = torch.cat([every.repeat_interleave(coarse), every])
         inner_owner = torch.tensor([*(j for j in self.two for _ in range(sizes[j][1])), *[0] * bool(self.two)]).long()
         wave_owner = torch.tensor([j for j in self.wavy for _ in range(READ_WAVES)]).long()
-        for name, own in (("mask", owner), ("inner_mask", inner_owner), ("wave_mask", wave_owner)):
-            self.register_buffer(name, sees[own] if sees is not None else None, persistent=False)
+        for name, own in (("owner", owner), ("inner_owner", inner_owner), ("wave_owner", wave_owner)):
+            self.register_buffer(name, own, persistent=False)
 
-    def _outer(self, at: slice = slice(None)) -> Tensor:
-        return self.outer[at] if self.mask is None else self.outer[at] * self.mask[at]
-
-    def _inner(self) -> Tensor:
-        return self.inner if self.inner_mask is None else self.inner * self.inner_mask
-
-    def _smooth(self, at: slice = slice(None)) -> Tensor:
-        return self.smooth[at] if self.wave_mask is None else self.smooth[at] * self.wave_mask[at]
-
-    def forward(self, token: Tensor, known: Tensor) -> Tensor:
+    def forward(self, token: Tensor, known: Tensor, sees: Tensor | None = None) -> Tensor:
+        outer, inner, smooth = self.outer, self.inner, self.smooth
+        if sees is not None:
+            outer, inner, smooth = (
+                outer * sees[self.owner],
+                inner * sees[self.inner_owner],
+                smooth * sees[self.wave_owner],
+            )
         coarse = torch.div(token, self.fine, rounding_mode="floor")
         unknown = self.total + torch.arange(len(self.sizes), device=token.device)
-        out = F.embedding_bag(torch.where(known, coarse + self.first, unknown), self._outer(), mode="sum")
+        out = F.embedding_bag(torch.where(known, coarse + self.first, unknown), outer, mode="sum")
+        if sees is not None:
+            out = out + ((1 - sees) * self.outer[self.total :]).sum(0)
         if self.wavy:
             waves = self.basis[token[:, self.wavy] + self.wave_first] * known[:, self.wavy, None]
-            out = out + waves.flatten(1) @ self._smooth()
+            out = out + waves.flatten(1) @ smooth
         if self.two:
             none = len(self.inner) - 1
             part = (token - coarse * self.fine)[:, self.two] + self.inner_first
-            inner = torch.where(known[:, self.two], part, none)
-            out = out + F.embedding_bag(inner, self._inner(), mode="sum", padding_idx=none)
+            out = out + F.embedding_bag(
+                torch.where(known[:, self.two], part, none), inner, mode="sum", padding_idx=none
+            )
         return out
 
     def blank(self) -> Tensor:
         """The sum where nothing is known, (1, width)."""
-        return self._outer(slice(self.total, None)).sum(0, keepdim=True)
+        return self.outer[self.total :].sum(0, keepdim=True)
 
-    def change(self, j: int, token: Tensor) -> Tensor:
-        """What field j adds to the sum when it becomes known, (B, width)."""
+    def change(self, j: int, token: Tensor, since: int = 0) -> Tensor:
+        """What field j adds to the sum, from unit `since` on, when it becomes known, (B, width - since)."""
         (k, m), at = self.sizes[j], int(self.first[j])
         coarse = torch.div(token, m, rounding_mode="floor")
-        unknown = self._outer(slice(self.total + j, self.total + j + 1))
-        out = (self._outer(slice(at, at + k)) - unknown)[coarse]
+        out = (self.outer[at : at + k, since:] - self.outer[self.total + j, since:])[coarse]
         if j in self.wavy:
             i = self.wavy.index(j)
             part = slice(i * READ_WAVES, (i + 1) * READ_WAVES)
-            out = out + self.basis[token + self.wave_first[i]] @ self._smooth(part)
+            out = out + self.basis[token + self.wave_first[i]] @ self.smooth[part, since:]
         elif j in self.two:
-            out = out + self._inner()[token - coarse * m + self.inner_first[self.two.index(j)]]
+            out = out + self.inner[token - coarse * m + self.inner_first[self.two.index(j)], since:]
         return out
 
 
@@ -144,11 +144,11 @@ class Write(nn.Module):
     b and d are the log-marginals and stay so: h = 0 gives exactly the marginal laws.
 
     Fields are laid out by size class, so that one softmax serves all fields of a class. The rows of W_j of a
-    number have a part that is smooth in the rank of its bins. `sees`, (F, width) of zeros and ones, hides
-    parts of h from the fields.
+    number have a part that is smooth in the rank of its bins. `reads`, (F, width) of zeros and ones, hides
+    parts of h from the fields; the methods for one field take the part of h that it may read, from the first unit on.
     """
 
-    def __init__(self, codes: Codes, width: int, sees: Tensor | None = None, hidden: int = 32) -> None:
+    def __init__(self, codes: Codes, width: int, hidden: int = 32) -> None:
         super().__init__()
         sizes = self.sizes = codes.sizes
         self.classes = self._classes([k for k, _ in sizes])
@@ -180,24 +180,14 @@ class Write(nn.Module):
         owner = torch.zeros(start, dtype=torch.long)
         for j, (k, _) in enumerate(sizes):
             owner[self.place[j] : self.place[j] + k] = j
-        self.register_buffer("mask", sees[owner] if sees is not None else None, persistent=False)
-        side = sees[self.two].repeat_interleave(hidden, 0) if sees is not None else None
-        self.register_buffer("side_mask", side, persistent=False)
+        self.register_buffer("owner", owner, persistent=False)
+        self.register_buffer("side_owner", torch.tensor(self.two).repeat_interleave(hidden).long(), persistent=False)
+        self.wavy = list(waves)
         self.centre = nn.ParameterList(nn.Parameter(torch.randn(sizes[j][0], hidden) * 0.5) for j in self.two)
         self.tip = nn.ParameterList(
             nn.Parameter(torch.randn(hidden, sizes[j][1]) * 0.1 / math.sqrt(hidden)) for j in self.two
         )
         self._start([t.marginal for t in codes.tokens])
-
-    def _rows(self, at: slice = slice(None)) -> Tensor:
-        """The rows of W that lie at some places."""
-        rows = self.weight[at] + self.basis[at] @ self.smooth
-        return rows if self.mask is None else rows * self.mask[at]
-
-    def _sides(self, h: Tensor, at: slice = slice(None)) -> Tensor:
-        """h A_j of the fields of two codes, (B, hidden each)."""
-        rows = self.side[at] if self.side_mask is None else self.side[at] * self.side_mask[at]
-        return F.linear(h, rows)
 
     @staticmethod
     def _classes(sizes: list[int]) -> list[tuple[int, list[int]]]:
@@ -215,11 +205,14 @@ class Write(nn.Module):
             inner = _log(marginals[j]) - _log(marginals[j].sum(1))[:, None]
             self.register_buffer(f"offset_{i}", inner.clamp(min=SHUT), persistent=False)
 
-    def nll(self, h: Tensor, token: Tensor) -> Tensor:
+    def nll(self, h: Tensor, token: Tensor, reads: Tensor | None = None) -> Tensor:
         """-log P(token_j) of every field given h, (B, F)."""
+        rows, side = self.weight + self.basis @ self.smooth, self.side
+        if reads is not None:
+            rows, side = rows * reads[self.owner], side * reads[self.side_owner]
         coarse = torch.div(token, self.fine, rounding_mode="floor")
         targets = coarse[:, self.order].split([len(members) for _, members in self.classes], 1)
-        logits = F.linear(h, self._rows(), self.bias + self.shut)
+        logits = F.linear(h, rows, self.bias + self.shut)
         parts = logits.split([size * len(members) for size, members in self.classes], 1)
         out = []
         for (size, members), part, target in zip(self.classes, parts, targets, strict=True):
@@ -228,7 +221,7 @@ class Write(nn.Module):
         nll = torch.cat(out, 1)[:, self.back]
         if not self.two:
             return nll
-        sides = self._sides(h).view(len(h), len(self.two), self.hidden).unbind(1)
+        sides = F.linear(h, side).view(len(h), len(self.two), self.hidden).unbind(1)
         inner = token - coarse * self.fine
         fine = [
             F.cross_entropy(self._fine(i, sides[i], coarse[:, j]), inner[:, j], reduction="none")
@@ -241,42 +234,45 @@ class Write(nn.Module):
         change = F.silu(side + centre[coarse]) - F.silu(centre)[coarse]
         return change @ self.tip[i] + self.get_buffer(f"offset_{i}")[coarse]
 
-    def nll_of(self, j: int, h: Tensor, token: Tensor, rows: Tensor | None = None) -> Tensor:
-        """-log P(token) of field j alone, (B,); `rows` says which row of h each token has."""
+    def nll_of(self, j: int, h: Tensor, token: Tensor) -> Tensor:
+        """-log P(token) of field j alone, (B,)."""
         m = self.sizes[j][1]
         coarse = torch.div(token, m, rounding_mode="floor")
-        law = self.coarse_logits(j, h).log_softmax(1)
-        law = law[rows, coarse] if rows is not None else law.gather(1, coarse[:, None])[:, 0]
+        nll = F.cross_entropy(self.coarse_logits(j, h), coarse, reduction="none")
         if m == 1:
-            return -law
-        fine = self.fine_logits(j, h if rows is None else h[rows], coarse)
-        return F.cross_entropy(fine, token - coarse * m, reduction="none") - law
+            return nll
+        return nll + F.cross_entropy(self.fine_logits(j, h, coarse), token - coarse * m, reduction="none")
 
     def coarse_logits(self, j: int, h: Tensor) -> Tensor:
         """Logits of field j's coarse code, (B, K_j)."""
-        at, k = self.place[j], self.sizes[j][0]
-        return F.linear(h, self._rows(slice(at, at + k)), self.bias[at : at + k])
+        at = slice(self.place[j], self.place[j] + self.sizes[j][0])
+        rows = self.weight[at, : h.shape[1]]
+        if j in self.wavy:
+            i = self.wavy.index(j)
+            part = slice(WRITE_WAVES * i, WRITE_WAVES * (i + 1))
+            rows = rows + self.basis[at, part] @ self.smooth[part, : h.shape[1]]
+        return F.linear(h, rows, self.bias[at])
 
     def fine_logits(self, j: int, h: Tensor, coarse: Tensor) -> Tensor:
         """Logits of field j's fine code given the coarse one, (B, M_j)."""
         i = self.two.index(j)
-        part = slice(i * self.hidden, (i + 1) * self.hidden)
-        return self._fine(i, self._sides(h, part), coarse)
+        side = self.side[i * self.hidden : (i + 1) * self.hidden, : h.shape[1]]
+        return self._fine(i, F.linear(h, side), coarse)
 
 
 def _log(mass: np.ndarray) -> Tensor:
     return torch.from_numpy(np.log(np.maximum(mass, 1e-12))).float()
 
 
-def invert(law: Tensor, u: np.ndarray, rows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def invert(law: Tensor, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The inverse distribution function of discrete laws: (index, level inside it), u and level in [0, 1).
 
-    law: (G, K) weights; u: (n,); rows: which law each u has (by default its own).
+    law: (n, K) weights, or (1, K) where all share one; u: (n,).
     """
-    total = law.cumsum(1)
-    total = (total / total[:, -1:]).numpy()
-    mine = total if rows is None else total[rows]
-    index = np.minimum((mine <= u[:, None]).sum(1), law.shape[1] - 1)
-    below = np.where(index > 0, np.take_along_axis(mine, np.maximum(index - 1, 0)[:, None], 1)[:, 0], 0.0)
-    above = np.take_along_axis(mine, index[:, None], 1)[:, 0]
-    return index, np.clip((u - below) / np.maximum(above - below, 1e-300), 0.0, 1.0 - 1e-12)
+    total = law.double().cumsum(1).expand(len(u), -1).contiguous()
+    level = torch.from_numpy(u)[:, None] * total[:, -1:]
+    index = torch.searchsorted(total, level, right=True).clamp_(max=law.shape[1] - 1)
+    above = total.gather(1, index)
+    below = torch.where(index > 0, total.gather(1, (index - 1).clamp(min=0)), 0.0)
+    inside = ((level - below) / (above - below).clamp(min=1e-300)).clamp(0.0, 1.0 - 1e-12)
+    return index[:, 0].numpy(), inside[:, 0].numpy()

@@ -190,7 +190,7 @@ class Trainer:
     # -- the whole fit -----------------------------------------------------------------------------------------------
 
     def plan(self, steps: int | None, until: float | None) -> int:
-        """N: as given, or what fits until a moment of time.monotonic(), or the recipe's."""
+        """N: as given, or the recipe's, or what fits until a moment of time.monotonic() and is of use."""
         if steps is not None or until is None:
             return steps if steps is not None else self.recipe.steps
         saved = self.state()
@@ -204,7 +204,8 @@ class Trainer:
         self.look()
         looks = LOOKS * (time.monotonic() - began)
         self.restore(*saved)
-        return max(10, int((until - time.monotonic() - looks) * 0.98 / each))
+        fits = max(10, int((until - time.monotonic() - looks) * 0.98 / each))
+        return fits if self.recipe.most is None else min(fits, self.recipe.most)
 
     def run(self, total: int, checkpoint: Checkpoint | None = None, tick: Tick = silent) -> History:
         """Trains up to step `total` and leaves the best averaged weights in the model."""

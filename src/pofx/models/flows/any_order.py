@@ -1,100 +1,68 @@
 """any_order: a flow over mixed fields, any of them given any others."""
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from ...errors import SpecError
+from ...fields import Tokens
 from ...spec import Columns, Given, Spec
+from ..made import Made, Pass
 from ..model import Batch, Clock, Model, Recipe, Rows
-from ..tokens import Codes, Read, Write
-from ..walk import Cut, Walk, together
+from ..tokens import Codes, invert
 
-SIZES = {"small": (128, 128, 2), "base": (256, 256, 3), "large": (512, 512, 4)}
-CHUNK = 4096  # rows that walk together: one block of noise, so that a sample does not depend on how many are asked for
-JITTER = 2.0  # how far the stored orders stray from that of the fields' sizes
-
-
-class Residual(nn.Module):
-    """h + W2 silu(W1 norm(h)), (B, width); starts as the identity."""
-
-    def __init__(self, width: int, inner: int, dropout: float) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.up, self.down = nn.Linear(width, inner), nn.Linear(inner, width)
-        nn.init.zeros_(self.down.weight)
-        nn.init.zeros_(self.down.bias)
-        self.dropout = dropout
-
-    def forward(self, h: Tensor) -> Tensor:
-        inner = F.silu(self.up(self.norm(h)))
-        return h + self.down(self._dropped(inner) if self.training and self.dropout else inner)
-
-    def _dropped(self, inner: Tensor) -> Tensor:
-        """Dropout with one mask for every eight rows: drawing masks would cost a fifth of a step."""
-        groups = -(-len(inner) // 8)
-        keep = (torch.rand(groups, inner.shape[1], device=inner.device) >= self.dropout).to(inner.dtype)
-        return inner * (keep / (1 - self.dropout)).repeat_interleave(8, 0)[: len(inner)]
+SIZES = {"small": (256, 1), "base": (512, 2), "large": (1024, 3)}
+CHUNK = 4096  # rows that are drawn or scored together
+JOINT = 4096  # joint cells of a condition that are enumerated
+GROUPS = 4  # orders that the validation rows are seen in, beside the stored one
 
 
 class AnyOrder(Model):
     """Any-order autoregressive flow over tokens; a discrete flow with a mask source.
 
-    A row x has fields 1..F, each one or two codes (tokens.py). For a set S of known fields one network gives every
-    p(x_j | x_S), and a row follows an order o,
+    A row x has fields 1..F, each one or two codes (tokens.py). For an order o of the fields one pass of one network
+    (made.py) gives all terms of
 
-        log p(x) = log 1/K sum_k prod_i p(x_{o_k(i)} | x_{o_k(1)}, ..., x_{o_k(i-1)}),
+        log p(x) = sum_i log p(x_{o(i)} | x_{o(1)}, ..., x_{o(i-1)}).
 
-    the explicit mixture of the K stored orders, each equally likely. The same law draws, scores and integrates.
-    x = decode(z): z is uniform on (0, 1)^{F+1}, z_0 picks the order, and each field is the inverse distribution
-    function of its conditional at z_j: levels and atoms exactly, numbers by bin, sub-bin, and uniformly inside.
+    The model's law is that of the stored order, fields of few tokens first. It draws, scores and integrates.
+    x = decode(z): z is uniform on (0, 1)^F, and each field is the inverse distribution function of its conditional at
+    z_j: levels and atoms exactly, numbers by bin, sub-bin, and uniformly inside.
 
-    p(x_j) with nothing known is the field's marginal law by construction: the hidden vector is f(sums) - f(nothing),
-    and the heads' offsets are the log-marginals. Training draws for each row how many fields are known, k uniform on
-    1..F-1, then which; F/(F-k) times the sum of the unknown fields' terms is, but for the first field's, an unbiased
-    estimate of the negative log-likelihood averaged over all orders.
+    For any set S of known fields the order that begins with S gives p(x_j | x_S). Training takes the stored order for
+    half of a batch; for the other half it moves a random set of fields, of random size, to the front. Both are unbiased
+    estimates of a negative log-likelihood: of the stored order, and averaged over the others.
     Shapes: tokens (B, F) -> hidden (B, width) -> terms (B, F), nats.
 
-    Conditions (`given`) on sets hold in every row: constrained fields come first, their joint cells are enumerated up
-    to 4,096, and beyond that as many are kept by weight. Known cells come first too. Such draws, completions and
-    marginal likelihoods are exact for the orders that begin so; how far orders disagree is among the `remarks`.
+    With nothing known a field has exactly its marginal law. Conditions (`given`) on sets hold in every row:
+    constrained fields come first, their joint cells are enumerated up to 4,096, and beyond that as many are kept by
+    weight. Known cells come first too. Such draws, completions and marginal likelihoods are those of the orders that
+    begin so; how far orders disagree on a row is among the `remarks`.
 
-    Hoogeboom et al. 2022, Autoregressive Diffusion Models; Uria et al. 2014, A Deep and Tractable Density Estimator.
+    Uria et al. 2014, A Deep and Tractable Density Estimator; Germain et al. 2015, MADE; Hoogeboom et al. 2022,
+    Autoregressive Diffusion Models.
 
         model = create("any_order", spec, size="base", seed=0)
     """
 
     family = "flows"
     abilities = frozenset({"sample", "log_prob", "cells", "given", "known", "condition"})
+    others = 0.5  # the share of rows that are trained on in another order than the stored one
 
     def __init__(
-        self, spec: Spec, *, size: str = "base", bins: int = 128, fine: int = 16, orders: int = 8, dropout: float = 0.1
+        self, spec: Spec, *, size: str = "base", bins: int = 128, fine: int = 16, dropout: float = 0.1
     ) -> None:
         super().__init__(spec)
         if size not in SIZES:
             raise SpecError(f"expected a size among {', '.join(SIZES)}, got {size!r}")
-        width, inner, blocks = SIZES[size]
-        self.before = spec.condition.fields if spec.condition else ()
-        self.codes = Codes((*self.before, *spec.fields), bins, fine)
-        self.read = Read(self.codes, width)
-        self.blocks = nn.ModuleList(Residual(width, inner, dropout) for _ in range(blocks))
-        self.norm = nn.LayerNorm(width, bias=False)
-        self.write = Write(self.codes, width)
-        self.orders = self._orders(orders)
-
-    def _orders(self, count: int) -> list[list[int]]:
-        """The stored orders, drawn under a fixed seed; the condition is apart.
-
-        Fields of few tokens tend to come first: rows then share their beginnings, and a sample costs less.
-        """
-        rng = np.random.default_rng(0)
-        own = np.arange(len(self.before), len(self.codes.sizes))
-        weight = np.log([self.codes.sizes[j][0] * self.codes.sizes[j][1] for j in own])
-        return [own[np.argsort(weight + JITTER * rng.gumbel(size=len(own)))].tolist() for _ in range(count)]
+        before = spec.condition.fields if spec.condition else ()
+        self.before = len(before)
+        self.codes = Codes((*before, *spec.fields), bins, fine)
+        own = range(self.before, len(self.codes.sizes))
+        self.order = [*range(self.before), *sorted(own, key=lambda j: math.prod(self.codes.sizes[j]))]
+        self.net = Made(self.codes, self.before, *SIZES[size], dropout)
 
     # -- training ----------------------------------------------------------------------------------------------------
 
@@ -104,32 +72,40 @@ class AnyOrder(Model):
 
     def recipe(self, rows: int) -> Recipe:
         batch = int(min(512, max(32, 2 ** math.ceil(math.log2(max(rows, 2) / 16)))))
-        return Recipe(steps=int(min(20_000, max(300, 40 * rows / batch))), batch=batch, rate=2e-3, decay=1e-2)
-
-    def trunk(self, sums: Tensor) -> Tensor:
-        """The hidden vector that all conditionals read, (B, width): zero where nothing is known."""
-        h = torch.cat([sums, self.read.blank()])
-        for block in self.blocks:
-            h = block(h)
-        h = self.norm(h)
-        return h[:-1] - h[-1:]
+        steps = int(min(20_000, max(300, 16 * rows / batch)))
+        return Recipe(steps=steps, batch=batch, rate=2e-3, decay=1e-2, most=steps)
 
     def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
-        token, seen = batch
-        n, total, start = len(token), token.shape[1], len(self.before)
-        width = total - start
-        device = token.device
-        least = int(start == 0 and width > 1)
-        k = torch.randint(least, width, (n, 1), generator=generator, device=device)
-        rank = torch.rand(n, width, generator=generator, device=device).argsort(1).argsort(1)
-        known = torch.cat([torch.ones(n, start, dtype=torch.bool, device=device), rank < k], 1) & seen
-        nll = self.write.nll(self.trunk(self.read(token, known)), token)[:, start:]
-        return (nll * (rank >= k) * seen[:, start:]).sum(1) * (width / (width - k[:, 0]))
+        return self._in_orders(batch, 1, generator)
 
-    # -- sampling, completion ----------------------------------------------------------------------------------------
+    def validate(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        return self._in_orders(batch, GROUPS, generator)
+
+    def _in_orders(self, batch: Batch, groups: int, generator: torch.Generator) -> Tensor:
+        """-log p of each row, (B,): some rows in the stored order, the share `others` in so many different ones."""
+        stored = len(batch[0]) - int(self.others * len(batch[0]))
+        nll = [self._nll(tuple(t[:stored] for t in batch), self.order)]
+        if stored < len(batch[0]):
+            parts = zip(*(t[stored:].chunk(groups) for t in batch), strict=True)
+            nll += [self._nll(part, self._beginning(generator)) for part in parts]
+        return torch.cat(nll)
+
+    def _nll(self, batch: Batch, order: list[int]) -> Tensor:
+        token, seen = batch
+        return (self.net(token, seen, order) * seen)[:, self.before :].sum(1)
+
+    def _beginning(self, generator: torch.Generator) -> list[int]:
+        """The stored order with a random set of fields, of random size, moved to its front."""
+        own = len(self.order) - self.before
+        draw = torch.rand(own + 1, generator=generator, device=generator.device).tolist()
+        size = int(draw[-1] * own)
+        front = set(np.argsort(draw[:-1])[:size] + self.before)
+        return sorted(self.order, key=lambda j: (j >= self.before, j not in front))
+
+    # -- drawing -----------------------------------------------------------------------------------------------------
 
     def noise(self, n: int, generator: torch.Generator) -> Tensor:
-        return torch.rand(n, len(self.spec.fields) + 1, generator=generator, dtype=torch.float64)
+        return torch.rand(n, len(self.spec.fields), generator=generator, dtype=torch.float64)
 
     @torch.inference_mode()
     def decode(
@@ -138,96 +114,199 @@ class AnyOrder(Model):
         parts = []
         for start in range(0, len(z), CHUNK):
             at = slice(start, start + CHUNK)
-            some = {k: v[at] for k, v in c.items()} if c else None
+            some = {k: v[at] for k, v in c.items()} if c else {}
             held = ({k: v[at] for k, v in known[0].items()}, known[1][at]) if known else None
-            parts.append(self._decode(z[at].numpy(), some, given, held))
+            parts.append(self._decode(z[at].numpy(), some, given or {}, held))
         return {f.name: np.concatenate([p[f.name] for p in parts]) for f in self.spec.fields} if parts else {}
 
-    def _decode(self, z: np.ndarray, c: Columns | None, given: Given | None, known: Rows | None) -> Columns:
-        n, start = len(z), len(self.before)
-        token = np.zeros((n, len(self.codes.sizes)), np.int64)
-        have = np.zeros(token.shape, bool)
-        if c:
-            self._hold(token, have, c, range(start), np.ones((n, start), bool))
+    def _decode(self, z: np.ndarray, c: Columns, given: Given, known: Rows | None) -> Columns:
+        n, start = len(z), self.before
+        u = np.concatenate([np.zeros((n, start)), z], 1)
+        token, seen, fixed = np.zeros(u.shape, np.int64), np.ones(u.shape, bool), np.zeros(u.shape, bool)
+        fixed[:, :start] = True
+        values = c
         if known:
-            self._hold(token, have, known[0], range(start, token.shape[1]), known[1])
-        cuts = {j: self._cut(j, given) for j, f in enumerate(self.codes.fields) if given and f.name in given}
-        free = np.ones(token.shape, bool)
-        free[:, :start] = False
-        if known:
-            free[:, start:] = ~known[1]
-        u = np.concatenate([np.zeros((n, start)), z[:, 1:]], 1)
-        pick = np.minimum((z[:, 0] * len(self.orders)).astype(int), len(self.orders) - 1)
-        walks = [(Walk(self, token, have, u, np.flatnonzero(pick == k)), self.orders[k]) for k in np.unique(pick)]
-        together([walk.draw(order, free, cuts) for walk, order in walks], self.trunk)
+            fixed[:, start:], values = known[1], c | known[0]
+        for j in np.flatnonzero(fixed.any(0)).tolist():
+            field, tokens = self.codes.fields[j], self.codes.tokens[j]
+            code, _, got = field.encode(values[field.name], tokens)
+            token[:, j], seen[:, j] = code, got | ~fixed[:, j]  # a cell never seen is kept, and tells nothing
+        cuts = {j: self._cut(j, given) for j, f in enumerate(self.codes.fields) if f.name in given}
+        drawn = ~fixed
+        if cuts and not known:  # they come first, and all but the last from their joint law
+            first = [j for j in self.order if j in cuts]
+            if len(first) > 1:
+                self._joint(first, cuts, token, seen, u)
+            fixed[:, first[:-1]] = True
+            drawn[:, first] = False
+        self._walk(self._orders(drawn), token, seen, u, fixed, cuts)
         out = {}
         for j, field in enumerate(self.codes.fields[start:], start):
-            inside = self.codes.tokens[j] if j not in cuts else cuts[j].tokens
-            v = field.decode(token[:, j], u[:, j], inside) if free[:, j].any() else field.none(n)
-            out[field.name] = np.where(free[:, j], v, known[0][field.name]) if known else v
+            inside = cuts[j].tokens if j in cuts else self.codes.tokens[j]
+            kept = known is not None and fixed[:, j]
+            v = field.none(n) if np.all(kept) else field.decode(token[:, j], u[:, j], inside)
+            out[field.name] = np.where(kept, known[0][field.name], v) if known else v
         return out
 
-    def _hold(self, token: np.ndarray, have: np.ndarray, x: Columns, fields: Sequence[int], mask: np.ndarray) -> None:
-        """Enters known cells; one never seen stays unknown to the network."""
-        for i, j in enumerate(fields):
-            field = self.codes.fields[j]
-            code, _, seen = field.encode(x[field.name], self.codes.tokens[j])
-            token[:, j] = code
-            have[:, j] = seen & mask[:, i]
+    def _orders(self, later: np.ndarray) -> np.ndarray:
+        """The stored order for each row, the fields under `later` (n, F) moved behind the others."""
+        order = np.array(self.order)
+        return order[np.argsort(later[:, order], axis=1, kind="stable")]
 
-    def _cut(self, j: int, given: Given) -> Cut:
+    def _walk(
+        self, orders: np.ndarray, token: np.ndarray, seen: np.ndarray, u: np.ndarray, fixed: np.ndarray, cuts: "Cuts"
+    ) -> None:
+        """Enters the tokens that are not fixed, in each row's order, from u; u becomes the level inside each token."""
+        rows, walk = np.arange(len(token)), Pass(self.net, len(token))
+        for i in range(orders.shape[1]):
+            field = orders[:, i]
+            for j in np.unique(field):
+                mine = np.flatnonzero((field == j) & ~fixed[:, j])
+                if len(mine):
+                    h = walk.hidden if len(mine) == len(rows) else walk.hidden[torch.from_numpy(mine)]
+                    token[mine, j], u[mine, j] = self._draw(int(j), h, u[mine, j], cuts.get(int(j)))
+            if i + 1 < orders.shape[1]:
+                walk.learn(field, token[rows, field], seen[rows, field])
+
+    def _draw(self, j: int, h: Tensor, u: np.ndarray, cut: "Cut | None") -> tuple[np.ndarray, np.ndarray]:
+        coarse, level = invert(self._coarse_law(j, h, cut), u)
+        m = self.codes.sizes[j][1]
+        if m == 1:
+            return coarse, level
+        fine, level = invert(self._fine_law(j, h, torch.from_numpy(coarse), cut), level)
+        return coarse * m + fine, level
+
+    def _coarse_law(self, j: int, h: Tensor, cut: "Cut | None") -> Tensor:
+        """Unnormalised P(coarse, allowed) of field j, (B, K); its sum is P(allowed)."""
+        law = self.net.write.coarse_logits(j, h).softmax(1).cpu()
+        if cut is None:
+            return law
+        share = cut.share.max(1).values.repeat(len(h), 1)
+        for c in cut.coarse[(cut.share[cut.coarse] < 1).any(1)].tolist():
+            fine = self._fine_law(j, h, torch.full((len(h),), c), None) if cut.share.shape[1] > 1 else torch.ones(1, 1)
+            share[:, c] = (fine * cut.share[c]).sum(1)
+        return law * share
+
+    def _fine_law(self, j: int, h: Tensor, coarse: Tensor, cut: "Cut | None") -> Tensor:
+        """Unnormalised P(fine, allowed | coarse), (B, M)."""
+        law = self.net.write.fine_logits(j, h, coarse.to(h.device)).softmax(1).cpu()
+        return law if cut is None else law * cut.share[coarse]
+
+    # -- conditions --------------------------------------------------------------------------------------------------
+
+    def _cut(self, j: int, given: Given) -> "Cut":
         field, tokens = self.codes.fields[j], self.codes.tokens[j]
         return Cut(field.allow(tokens, given[field.name]), tokens)
+
+    def _joint(self, first: list[int], cuts: "Cuts", token: np.ndarray, seen: np.ndarray, u: np.ndarray) -> None:
+        """Draws all but the last of several constrained fields from their joint law given that all hold."""
+        start = np.where(seen, token, -1)[:, : self.before]
+        _, at, group = np.unique(start, axis=0, return_index=True, return_inverse=True)
+        for g, row in enumerate(at):
+            walk = Pass(self.net, 1)
+            for j in range(self.before):
+                walk.learn(np.array([j]), token[row : row + 1, j], seen[row : row + 1, j])
+            mine = np.flatnonzero(group.reshape(-1) == g)
+            tokens, weight = self._beginnings(walk, first, cuts, float(u[row, first[0]]))
+            self.effective = min(self.effective, float(weight.sum() ** 2 / (weight**2).sum()))
+            chosen, u[mine, first[0]] = invert(torch.from_numpy(weight)[None], u[mine, first[0]])
+            token[mine[:, None], first[:-1]] = tokens[chosen]
+
+    def _beginnings(self, walk: Pass, first: list[int], cuts: "Cuts", offset: float) -> tuple[np.ndarray, np.ndarray]:
+        """Joint tokens (P, fields - 1) of the constrained fields but the last, and their weights (P,).
+
+        All of them where they are at most 4,096; else as many, kept at each field by systematic resampling.
+        """
+        tokens, weight = np.zeros((1, 0), np.int64), np.ones(1)
+        for j in first[:-1]:
+            law, codes = self._allowed(j, walk.hidden, cuts[j])
+            joint = (weight[:, None] * law).reshape(-1)
+            keep = np.flatnonzero(joint > 0)
+            weight = joint[keep]
+            if len(keep) > JOINT:
+                at = (np.arange(JOINT) + offset) / JOINT * weight.sum()
+                keep = keep[np.minimum(np.searchsorted(np.cumsum(weight), at), len(keep) - 1)]
+                weight = np.full(JOINT, weight.sum() / JOINT)
+            parent, code = np.divmod(keep, len(codes))
+            tokens = np.concatenate([tokens[parent], codes[code][:, None]], 1)
+            walk = walk.take(parent)
+            walk.learn(np.full(len(parent), j), codes[code], np.ones(len(parent), bool))
+        left = self._coarse_law(first[-1], walk.hidden, cuts[first[-1]]).double().sum(1)
+        return tokens, weight * left.numpy()
+
+    def _allowed(self, j: int, h: Tensor, cut: "Cut") -> tuple[np.ndarray, np.ndarray]:
+        """(P(token, allowed), token) of field j's allowed tokens: (groups, A) and (A,)."""
+        coarse = self.net.write.coarse_logits(j, h).softmax(1).cpu()
+        k, m = self.codes.sizes[j]
+        if m == 1:
+            law = coarse * cut.share[:, 0]
+        else:
+            fine = torch.stack([self._fine_law(j, h, torch.full((len(h),), int(c)), cut) for c in cut.coarse], 1)
+            law = torch.zeros(len(h), k, m)
+            law[:, cut.coarse] = coarse[:, cut.coarse, None] * fine
+            law = law.reshape(len(h), k * m)
+        codes = np.flatnonzero(cut.share.reshape(-1).numpy() > 0)
+        return law[:, torch.from_numpy(codes)].double().numpy(), codes
 
     # -- scoring -----------------------------------------------------------------------------------------------------
 
     def cells(self, x: Columns, c: Columns | None = None) -> np.ndarray:
-        rows = len(next(iter(x.values())))
-        return self._score(x, c, np.ones((rows, len(self.spec.fields)), bool))
-
-    def marginal(self, rows: Rows, c: Columns | None = None) -> np.ndarray:
-        return self._score(rows[0], c, rows[1]).sum(1)
+        return self._cells(x, c, self.order)
 
     @torch.inference_mode()
-    def _score(self, x: Columns, c: Columns | None, mask: np.ndarray) -> np.ndarray:
-        """log p of each cell under `mask` given the known ones before it, (n, fields); others contribute zero.
-
-        Under several orders the cells are those of each order weighted by its posterior, shifted so that they sum to
-        the log of the mixture.
-        """
-        return mixed(self._terms(x, c, mask))
-
-    @torch.inference_mode()
-    def remarks(self, x: Columns, c: Columns | None = None) -> dict[str, float]:
-        mask = np.ones((len(next(iter(x.values()))), len(self.spec.fields)), bool)
-        rows = self._terms(x, c, mask).sum(2)
-        return {"orders disagree by, nats": float(rows.std(0).mean())} if len(self.orders) > 1 else {}
-
-    def _terms(self, x: Columns, c: Columns | None, mask: np.ndarray) -> np.ndarray:
-        """log p of each cell under `mask` in each order, (orders, n, fields)."""
+    def _cells(self, x: Columns, c: Columns | None, order: list[int]) -> np.ndarray:
         token, inside, seen = self.codes.encode(x | (c or {}))
-        token, start = token.astype(np.int64), len(self.before)
-        scored = np.concatenate([np.zeros((len(token), start), bool), mask], 1)
-        terms = np.zeros((len(self.orders), *token.shape))
-        have = np.zeros(token.shape, bool)
-        have[:, :start] = seen[:, :start]
+        nll = np.zeros(inside.shape)
+        for start in range(0, len(token), CHUNK):
+            at = slice(start, start + CHUNK)
+            some = torch.from_numpy(token[at].astype(np.int64)).to(self.device)
+            nll[at] = self.net(some, torch.from_numpy(seen[at]).to(self.device), order).cpu().double().numpy()
+        return (inside - np.where(seen, nll, 0.0))[:, self.before :]
+
+    @torch.inference_mode()
+    def marginal(self, rows: Rows, c: Columns | None = None) -> np.ndarray:
+        token, inside, seen = self.codes.encode(rows[0] | (c or {}))
+        token, start = token.astype(np.int64), self.before
+        mask = np.concatenate([np.ones((len(token), start), bool), rows[1]], 1)
+        total = np.where(mask, inside, 0.0)[:, start:].sum(1)
         for at in range(0, len(token), CHUNK):
-            rows = np.arange(at, min(at + CHUNK, len(token)))
-            walks = [Walk(self, token, have, np.zeros((0, 0)), rows) for _ in self.orders]
-            steps = [w.score(o, scored & seen, t) for w, o, t in zip(walks, self.orders, terms, strict=True)]
-            together(steps, self.trunk)
-        return (terms + np.where(scored, inside, 0.0))[:, :, start:]
+            part = slice(at, at + CHUNK)
+            total[part] -= self._nll_first(mask[part], token[part], seen[part])
+        return total
+
+    def _nll_first(self, mask: np.ndarray, token: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        """-log P of the tokens under `mask`, which come first in each row's order, (n,)."""
+        rows, walk, out = np.arange(len(token)), Pass(self.net, len(token)), np.zeros(len(token))
+        orders, known = self._orders(~mask), mask & seen
+        for i in range(int(mask.sum(1).max())):
+            field = orders[:, i]
+            for j in np.unique(field[known[rows, field]]) if i >= self.before else ():
+                mine = torch.from_numpy(np.flatnonzero((field == j) & known[:, j]))
+                nll = self.net.write.nll_of(int(j), walk.hidden[mine], torch.from_numpy(token[mine, j]).to(self.device))
+                out[mine] += nll.cpu().double().numpy()
+            if i + 1 < orders.shape[1]:
+                walk.learn(field, token[rows, field], known[rows, field])
+        return out
+
+    def remarks(self, x: Columns, c: Columns | None = None) -> dict[str, float]:
+        if not self.others or len(self.order) - self.before < 2:
+            return {}
+        generator = torch.Generator().manual_seed(0)
+        orders = [self.order, *(self._beginning(generator) for _ in range(GROUPS))]
+        rows = np.stack([self._cells(x, c, order).sum(1) for order in orders])
+        return {"orders disagree by, nats": float(rows.std(0).mean())}
 
 
-def mixed(terms: np.ndarray) -> np.ndarray:
-    """Cells (K, n, F) of K equally likely orders as cells (n, F) that sum to log 1/K sum_k exp(row sum)."""
-    rows = terms.sum(2)
-    top = rows.max(0)
-    weight = np.exp(rows - top)
-    total = top + np.log(weight.mean(0))
-    weight /= weight.sum(0)
-    out = (weight[:, :, None] * terms).sum(0)
-    return out + ((total - out.sum(1)) / terms.shape[2])[:, None]
+class Cut:
+    """A condition on one field: its tokens cut to the allowed set, and how much of each token remains."""
 
+    def __init__(self, tokens: Tokens, whole: Tokens) -> None:
+        self.tokens = tokens
+        share = torch.from_numpy(tokens.marginal / np.maximum(whole.marginal, 1e-300))
+        self.share = share.clamp(0, 1).float()
+        self.coarse = torch.from_numpy(np.flatnonzero(tokens.marginal.sum(1) > 0))
+
+
+Cuts = dict[int, Cut]
 
 MODEL = AnyOrder

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from pofx.fields import MISSING, Category, Count, Real
+from pofx.field import MISSING
+from pofx.fields import Category, Count, Real
 from pofx.spec import Columns, Spec
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pofx.fields import Allowed, Category, Count
+from pofx.field import Allowed
+from pofx.fields import Category, Count
 from pofx.models import create
 from pofx.models.flows.any_order import JOINT
 from pofx.models.made import Made, Pass
@@ -199,11 +200,11 @@ def made(codes: Codes, first: int = 0) -> Made:
 def test_a_term_depends_on_what_lies_before_it_alone(codes: Codes, order: list[int]) -> None:
     net, token = made(codes), tokens_of(codes)
     seen = torch.ones_like(token, dtype=torch.bool)
-    before = net(token, seen, order)
+    before = net(token, seen, [(9, order)])
     for place, j in enumerate(order):
         other = token.clone()
         other[:, j] = token[:, j].flip(0)
-        changed = (net(other, seen, order) - before).abs().amax(0) > 0
+        changed = (net(other, seen, [(9, order)]) - before).abs().amax(0) > 0
         assert not changed[order[:place]].any()
         assert changed[order[place + 1 :]].all()
 
@@ -214,7 +215,7 @@ def test_a_pass_is_the_network_unit_by_unit(codes: Codes) -> None:
     rng = np.random.default_rng(0)
     orders = np.array([[0, *(1 + rng.permutation(3))] for _ in token])
     seen = rng.random(token.shape) < 0.8
-    want = torch.cat([net(token[[i]], torch.from_numpy(seen[[i]]), orders[i].tolist()) for i in range(len(token))])
+    want = net(token, torch.from_numpy(seen), [(1, order.tolist()) for order in orders])
     walk, rows = Pass(net, len(token)), np.arange(len(token))
     for i in range(4):
         for n, j in enumerate(orders[:, i]) if i else ():

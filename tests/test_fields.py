@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pofx.errors import SpecError
-from pofx.fields import KINDS, MISSING, Allowed, Bounded, Category, Count, Field, Integer, Ordinal, Real, from_meta
+from pofx.field import MISSING, Allowed, Field
+from pofx.fields import KINDS, Bounded, Category, Count, Integer, Ordinal, Real, from_meta
 
 RNG = np.random.default_rng(0)
 

@@ -13,12 +13,12 @@ import pytest
 SRC = Path(__file__).parents[1] / "src" / "pofx"
 FILES = sorted(SRC.rglob("*.py"))
 FLOORS = {
-    0: ("errors", "version", "progress", "store", "fields"),
+    0: ("errors", "version", "progress", "store", "field", "fields"),
     1: ("spec", "objectives", "transforms", "corrupt"),
     2: ("nn",),
     3: ("codecs", "models", "metrics"),
     4: ("training", "compose", "restore", "evaluate"),
-    5: ("split", "report", "judging", "bundle", "learn"),
+    5: ("split", "report", "judging", "completion", "bundle", "learn"),
     6: ("", "sklearn", "cli", "__main__"),
 }
 FLOOR = {family: floor for floor, families in FLOORS.items() for family in families}
@@ -87,7 +87,7 @@ def test_arrows_point_downward() -> None:
     [
         ("pofx.metrics.shape", "def f():\n    from ..codecs import table", "pofx.codecs"),
         ("pofx.models.flows.any_order", "from ...codecs import table", "pofx.codecs"),
-        ("pofx.fields", "from pofx.spec import Spec", "pofx.spec"),
+        ("pofx.field", "from pofx.spec import Spec", "pofx.spec"),
         ("pofx.spec", "if True:\n    import pofx.models", "pofx.models"),
         ("pofx.bundle", "from . import cli", "pofx"),
     ],

@@ -6,7 +6,7 @@ import torch
 from made import mixed, spec_of, split
 
 from pofx.errors import SpecError, Unsupported
-from pofx.fields import Allowed
+from pofx.field import Allowed
 from pofx.models import create, load_class, names
 from pofx.models.model import ABILITIES, Model
 from pofx.spec import Columns

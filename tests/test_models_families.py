@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from pofx.errors import SpecError, Unsupported
-from pofx.fields import Allowed, Category, Integer, Real
+from pofx.field import Allowed
+from pofx.fields import Category, Integer, Real
 from pofx.models import create
 from pofx.models.lifted import Sight, house, intervals, pick
 from pofx.models.model import Clock, Model

@@ -15,12 +15,13 @@ from . import store
 from .codecs.table import TableCodec
 from .codecs.tabular_io import TEXT, container, read_table, to_frame, with_column
 from .codecs.writing import write_table
+from .completion import centre, filled
 from .compose import Joint
 from .errors import BadFile, CodecError, PofxError, SpecError, Unsupported
 from .evaluate import Evidence
 from .judging import judged, publish
 from .models import create
-from .models.model import Model, Rows, who_can
+from .models.model import Model, who_can
 from .progress import bar
 from .spec import Columns, Given
 from .split import fingerprint, parts
@@ -264,43 +265,15 @@ class Fitted:
         table, kind, x, c = self._read(source)
         seed = self._seed(seed)
         known = ~self.model.spec.absent(x)
-        present = {f.name: f.present() for f in self.model.spec.fields if f.has_missing and len(f.mass) > 1}
         with bar("completing", (draws or GUESSES) * len(known), "row", quiet) as tick:
-            made = [self._complete(x, known, c, present, seed + k, tick) for k in range(draws or GUESSES)]
-        made = made if draws else [self._centre(made, known)]
+            made = [filled(self.model, x, known, c, seed + k, tick) for k in range(draws or GUESSES)]
+        made = made if draws else [centre(self.model.spec, made, known)]
         tables = [self._filled(table, m | (c or {})) for m in made]
         if draws:
             tables = [with_column(t, "draw", pa.array(np.full(len(known), k + 1))) for k, t in enumerate(tables)]
         if path is not None:
             return write_table(tables, path, like=self.codec if not draws else None)
         return self._frame(pa.concat_tables(tables), kind)
-
-    def _complete(
-        self, x: Columns, known: np.ndarray, c: Columns | None, present: Given, seed: int, tick: Any
-    ) -> Columns:
-        rows = np.flatnonzero(~known.all(1))
-        out = {f.name: x[f.name].copy() for f in self.model.spec.fields}
-        if len(rows):
-            z = self.model.noise(len(rows), torch.Generator().manual_seed(seed))
-            held: Rows = ({k: v[rows] for k, v in out.items()}, known[rows])
-            some = {k: v[rows] for k, v in c.items()} if c else None
-            for name, v in self.model.decode(z, some, present or None, held).items():
-                out[name][rows] = v
-        tick(len(known))
-        return out
-
-    def _centre(self, made: list[Columns], known: np.ndarray) -> Columns:
-        out = {}
-        for j, field in enumerate(self.model.spec.fields):
-            all_of = np.stack([m[field.name] for m in made])
-            best = all_of[0].copy()
-            gaps = np.flatnonzero(~known[:, j])
-            if len(gaps) and field.dtype == np.int32:
-                best[gaps] = [np.bincount(v + 1).argmax() - 1 for v in all_of[:, gaps].T]
-            elif len(gaps):
-                best[gaps] = np.sort(all_of[:, gaps], 0)[len(made) // 2]
-            out[field.name] = best
-        return out
 
     def _filled(self, table: "pa.Table", x: Columns) -> "pa.Table":
         """The table with the columns that the model knows taken from x, and keys and texts as they were."""

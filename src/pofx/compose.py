@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 
 from .errors import SpecError
-from .fields import Field
+from .field import Field
 from .spec import Columns, Given
 
 CELLS = 4096  # more joint cells than this are too many to be counted well

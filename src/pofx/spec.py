@@ -10,7 +10,8 @@ from typing import Any, Self
 import numpy as np
 
 from .errors import SpecError
-from .fields import Allowed, Field, from_meta
+from .field import Allowed, Field
+from .fields import from_meta
 
 Columns = dict[str, np.ndarray]
 """Stored values by field name, all of one length."""

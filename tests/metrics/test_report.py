@@ -9,7 +9,8 @@ import pytest
 
 from pofx.errors import CodecError
 from pofx.evaluate import evaluate
-from pofx.fields import MISSING, Category, Datetime, Real
+from pofx.field import MISSING
+from pofx.fields import Category, Datetime, Real
 from pofx.report import render, write_report
 from pofx.spec import Spec
 

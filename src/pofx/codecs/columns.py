@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..fields import Category, Field, Number
+from ..field import Field
+from ..fields import Category, Number
 
 if TYPE_CHECKING:
     import pyarrow as pa

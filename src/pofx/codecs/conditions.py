@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import CodecError
-from ..fields import MISSING, Allowed, Ordinal
+from ..field import MISSING, Allowed
+from ..fields import Ordinal
 from . import moments
 from .columns import ColumnPlan
 

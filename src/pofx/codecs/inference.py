@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import CodecError
-from ..fields import KINDS, MISSING, Bounded, Category, Datetime, Ordinal
+from ..field import MISSING
+from ..fields import KINDS, Bounded, Category, Datetime, Ordinal
 from . import keys, moments
 from .columns import INFINITE, UNKNOWN, ColumnPlan, as_texts, keep, single
 from .draft import Draft

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import CodecError
-from ..fields import MISSING
+from ..field import MISSING
 from . import keys, moments
 from .columns import INFINITE, UNKNOWN, ColumnPlan, amiss, coded, is_text, keep, single
 from .numerals import Spelling, parse_numbers

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ..errors import CodecError, SpecError
-from ..fields import Allowed
+from ..field import Allowed
 from ..spec import Columns, Given, Spec
 from . import conditions
 from .columns import ColumnPlan

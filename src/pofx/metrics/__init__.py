@@ -15,7 +15,8 @@ from typing import Any, Literal, Self, TypeGuard, cast
 import numpy as np
 
 from ..errors import SpecError, Unsupported
-from ..fields import Category, Field
+from ..field import Field
+from ..fields import Category
 from ..spec import Columns, Spec
 
 Better = Literal["higher", "lower", "one"]

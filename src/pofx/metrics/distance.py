@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from ..fields import Field
+from ..field import Field
 from ..spec import Columns
 from . import count, is_level, numbers
 

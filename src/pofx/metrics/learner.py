@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..fields import Field
+from ..field import Field
 from ..spec import Columns
 from . import is_level, numbers
 

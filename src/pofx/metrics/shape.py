@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..fields import Field
+from ..field import Field
 from ..spec import Columns
 from . import Answer, Answers, Case, Skip, codes, count, is_level, metric
 from .interval import error

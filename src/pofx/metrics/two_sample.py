@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..fields import Category, Datetime, Field
+from ..field import Field
+from ..fields import Category, Datetime
 from ..spec import Columns
 from . import Answer, Answers, Case, Skip, count, is_level, learner, metric, some
 from .interval import auc, error

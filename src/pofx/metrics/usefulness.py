@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..fields import Field
+from ..field import Field
 from ..spec import Columns
 from . import Answer, Answers, Better, Case, Skip, count, is_level, learner, metric, numbers, some
 from .interval import auc, error

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from ..fields import Category, Field
+from ..field import Field
+from ..fields import Category
 from ..spec import Columns
 from . import is_level, numbers
 from .two_sample import level_name, number_word

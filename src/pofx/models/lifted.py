@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SpecError
-from ..fields import Category, Field
+from ..field import Field
+from ..fields import Category
 from ..spec import Columns, Spec
 from .model import Batch, Model
 

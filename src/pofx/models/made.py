@@ -58,14 +58,23 @@ class Made(nn.Module):
             nn.init.zeros_(down.weight)
         self.dropout = dropout
 
-    def forward(self, token: Tensor, known: Tensor, order: Sequence[int]) -> Tensor:
-        position = torch.empty(len(order), dtype=torch.long, device=token.device)
-        position[torch.as_tensor(order, device=token.device)] = torch.arange(len(order), device=token.device)
-        sees = (self.degree[None, :] > position[:, None]).float()
-        h = self.read(token, known, sees)
+    def forward(self, token: Tensor, known: Tensor, orders: Sequence[tuple[int, Sequence[int]]]) -> Tensor:
+        """`orders`: the next so many rows, and their order."""
+        sizes = [n for n, _ in orders]
+        sees = [self._sees(order) for _, order in orders]
+        parts = zip(token.split(sizes), known.split(sizes), sees, strict=True)
+        h = torch.cat([self.read(t, k, seen) for t, k, seen in parts])
         for up, down in self.blocks:
             h = h + down(self._dropped(F.silu(up(F.silu(h)))))
-        return self.write.nll(self._dropped(F.silu(h)), token, 1 - sees)
+        last = self._dropped(F.silu(h)).split(sizes)
+        rows, parts = self.write.rows(), zip(last, token.split(sizes), sees, strict=True)
+        return torch.cat([self.write.nll(part, t, 1 - seen, rows) for part, t, seen in parts])
+
+    def _sees(self, order: Sequence[int]) -> Tensor:
+        """Which fields each unit sees in an order, (F, width) of zeros and ones; the others are read from it."""
+        position = torch.empty(len(order), dtype=torch.long)
+        position[torch.as_tensor(order)] = torch.arange(len(order))
+        return (self.degree[None, :] > position.to(self.degree.device)[:, None]).float()
 
     def _dropped(self, h: Tensor) -> Tensor:
         if not self.training or not self.dropout:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..fields import Field, Tokens
+from ..field import Field, Tokens
 from ..spec import Columns
 
 READ_WAVES, WRITE_WAVES = 32, 16  # cosines over the rank of a number's tokens and bins
@@ -161,11 +161,17 @@ class Write(nn.Module):
         self.weight = nn.Parameter(torch.randn(start, width) * 0.1 / math.sqrt(width))
         self.register_buffer("bias", torch.zeros(start), persistent=False)
         waves = {j: w for j, w in enumerate(codes.waves(WRITE_WAVES)) if w is not None}
-        basis = np.zeros((start, WRITE_WAVES * len(waves)), np.float32)
-        for i, (j, w) in enumerate(waves.items()):
-            basis[self.place[j] : self.place[j] + len(w), WRITE_WAVES * i : WRITE_WAVES * (i + 1)] = w
-        self.register_buffer("basis", torch.from_numpy(basis), persistent=False)
-        self.smooth = nn.Parameter(torch.zeros(basis.shape[1], width))
+        self.wavy = list(waves)
+        deep = max((len(w) for w in waves.values()), default=0)
+        basis = [np.pad(w, ((0, deep - len(w)), (0, 0))) for w in waves.values()]
+        self.register_buffer(
+            "basis", torch.from_numpy(np.array(basis)).float().view(len(waves), deep, WRITE_WAVES), persistent=False
+        )
+        self.smooth = nn.Parameter(torch.zeros(len(waves) * WRITE_WAVES, width))
+        at = [self.place[j] + k for j, w in waves.items() for k in range(len(w))]
+        real = [i * deep + k for i, w in enumerate(waves.values()) for k in range(len(w))]
+        self.register_buffer("smooth_at", torch.tensor(at, dtype=torch.long), persistent=False)
+        self.register_buffer("smooth_real", torch.tensor(real, dtype=torch.long), persistent=False)
         shut = torch.full((start,), SHUT)
         for j, (k, _) in enumerate(sizes):
             shut[self.place[j] : self.place[j] + k] = 0.0
@@ -182,7 +188,6 @@ class Write(nn.Module):
             owner[self.place[j] : self.place[j] + k] = j
         self.register_buffer("owner", owner, persistent=False)
         self.register_buffer("side_owner", torch.tensor(self.two).repeat_interleave(hidden).long(), persistent=False)
-        self.wavy = list(waves)
         self.centre = nn.ParameterList(nn.Parameter(torch.randn(sizes[j][0], hidden) * 0.5) for j in self.two)
         self.tip = nn.ParameterList(
             nn.Parameter(torch.randn(hidden, sizes[j][1]) * 0.1 / math.sqrt(hidden)) for j in self.two
@@ -205,9 +210,16 @@ class Write(nn.Module):
             inner = _log(marginals[j]) - _log(marginals[j].sum(1))[:, None]
             self.register_buffer(f"offset_{i}", inner.clamp(min=SHUT), persistent=False)
 
-    def nll(self, h: Tensor, token: Tensor, reads: Tensor | None = None) -> Tensor:
-        """-log P(token_j) of every field given h, (B, F)."""
-        rows, side = self.weight + self.basis @ self.smooth, self.side
+    def rows(self) -> Tensor:
+        """W: a free part, and for numbers one that is smooth in the rank."""
+        if not self.wavy:
+            return self.weight
+        smooth = torch.bmm(self.basis, self.smooth.view(len(self.wavy), WRITE_WAVES, -1)).flatten(0, 1)
+        return self.weight.index_add(0, self.smooth_at, smooth[self.smooth_real])
+
+    def nll(self, h: Tensor, token: Tensor, reads: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
+        """-log P(token_j) of every field given h, (B, F); `rows` saves making them anew."""
+        rows, side = self.rows() if rows is None else rows, self.side
         if reads is not None:
             rows, side = rows * reads[self.owner], side * reads[self.side_owner]
         coarse = torch.div(token, self.fine, rounding_mode="floor")
@@ -249,8 +261,8 @@ class Write(nn.Module):
         rows = self.weight[at, : h.shape[1]]
         if j in self.wavy:
             i = self.wavy.index(j)
-            part = slice(WRITE_WAVES * i, WRITE_WAVES * (i + 1))
-            rows = rows + self.basis[at, part] @ self.smooth[part, : h.shape[1]]
+            smooth = self.smooth[WRITE_WAVES * i : WRITE_WAVES * (i + 1), : h.shape[1]]
+            rows = rows + self.basis[i, : len(rows)] @ smooth
         return F.linear(h, rows, self.bias[at])
 
     def fine_logits(self, j: int, h: Tensor, coarse: Tensor) -> Tensor:

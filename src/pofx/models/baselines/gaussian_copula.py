@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...fields import Field
+from ...field import Field
 from ...spec import Columns, Given, Spec
 from ..lifted import Lifted, intervals, to_normal
 from ..model import Batch, Rows

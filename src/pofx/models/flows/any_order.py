@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...errors import SpecError
-from ...fields import Tokens
+from ...field import Tokens
 from ...spec import Columns, Given, Spec
 from ..made import Made, Pass
 from ..model import Batch, Clock, Model, Recipe, Rows
@@ -16,6 +16,7 @@ from ..tokens import Codes, invert
 SIZES = {"small": (256, 1), "base": (512, 2), "large": (1024, 3)}
 CHUNK = 4096  # rows that are drawn or scored together
 JOINT = 4096  # joint cells of a condition that are enumerated
+BINS = 128  # coarse codes of a number; fewer where a table has more than a hundred columns
 GROUPS = 4  # orders that the validation rows are seen in, beside the stored one
 
 
@@ -52,14 +53,15 @@ class AnyOrder(Model):
     others = 0.5  # the share of rows that are trained on in another order than the stored one
 
     def __init__(
-        self, spec: Spec, *, size: str = "base", bins: int = 128, fine: int = 16, dropout: float = 0.1
+        self, spec: Spec, *, size: str = "base", bins: int | None = None, fine: int = 16, dropout: float = 0.1
     ) -> None:
         super().__init__(spec)
         if size not in SIZES:
             raise SpecError(f"expected a size among {', '.join(SIZES)}, got {size!r}")
         before = spec.condition.fields if spec.condition else ()
         self.before = len(before)
-        self.codes = Codes((*before, *spec.fields), bins, fine)
+        fields = (*before, *spec.fields)
+        self.codes = Codes(fields, bins or min(BINS, max(16, 100 * BINS // len(fields))), fine)
         own = range(self.before, len(self.codes.sizes))
         self.order = [*range(self.before), *sorted(own, key=lambda j: math.prod(self.codes.sizes[j]))]
         self.net = Made(self.codes, self.before, *SIZES[size], dropout)
@@ -83,16 +85,11 @@ class AnyOrder(Model):
 
     def _in_orders(self, batch: Batch, groups: int, generator: torch.Generator) -> Tensor:
         """-log p of each row, (B,): some rows in the stored order, the share `others` in so many different ones."""
-        stored = len(batch[0]) - int(self.others * len(batch[0]))
-        nll = [self._nll(tuple(t[:stored] for t in batch), self.order)]
-        if stored < len(batch[0]):
-            parts = zip(*(t[stored:].chunk(groups) for t in batch), strict=True)
-            nll += [self._nll(part, self._beginning(generator)) for part in parts]
-        return torch.cat(nll)
-
-    def _nll(self, batch: Batch, order: list[int]) -> Tensor:
         token, seen = batch
-        return (self.net(token, seen, order) * seen)[:, self.before :].sum(1)
+        others = int(self.others * len(token))
+        sizes = [len(part) for part in torch.arange(others).chunk(groups)] if others else []
+        orders = [(len(token) - others, self.order), *((size, self._beginning(generator)) for size in sizes)]
+        return (self.net(token, seen, orders) * seen)[:, self.before :].sum(1)
 
     def _beginning(self, generator: torch.Generator) -> list[int]:
         """The stored order with a random set of fields, of random size, moved to its front."""
@@ -260,7 +257,8 @@ class AnyOrder(Model):
         for start in range(0, len(token), CHUNK):
             at = slice(start, start + CHUNK)
             some = torch.from_numpy(token[at].astype(np.int64)).to(self.device)
-            nll[at] = self.net(some, torch.from_numpy(seen[at]).to(self.device), order).cpu().double().numpy()
+            known = torch.from_numpy(seen[at]).to(self.device)
+            nll[at] = self.net(some, known, [(len(some), order)]).cpu().double().numpy()
         return (inside - np.where(seen, nll, 0.0))[:, self.before :]
 
     @torch.inference_mode()

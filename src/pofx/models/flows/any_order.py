@@ -175,9 +175,10 @@ class AnyOrder(Model):
 
     def _coarse_law(self, j: int, h: Tensor, cut: "Cut | None") -> Tensor:
         """Unnormalised P(coarse, allowed) of field j, (B, K); its sum is P(allowed)."""
-        law = self.net.write.coarse_logits(j, h).softmax(1).cpu()
+        logits = self.net.write.coarse_logits(j, h)
         if cut is None:
-            return law
+            return logits.softmax(1).cpu()
+        law = logits.cpu().double().softmax(1)  # a condition may leave only what float32 rounds to zero
         share = cut.share.max(1).values.repeat(len(h), 1)
         for c in cut.coarse[(cut.share[cut.coarse] < 1).any(1)].tolist():
             fine = self._fine_law(j, h, torch.full((len(h),), c), None) if cut.share.shape[1] > 1 else torch.ones(1, 1)
@@ -186,8 +187,8 @@ class AnyOrder(Model):
 
     def _fine_law(self, j: int, h: Tensor, coarse: Tensor, cut: "Cut | None") -> Tensor:
         """Unnormalised P(fine, allowed | coarse), (B, M)."""
-        law = self.net.write.fine_logits(j, h, coarse.to(h.device)).softmax(1).cpu()
-        return law if cut is None else law * cut.share[coarse]
+        logits = self.net.write.fine_logits(j, h, coarse.to(h.device))
+        return logits.softmax(1).cpu() if cut is None else logits.cpu().double().softmax(1) * cut.share[coarse]
 
     # -- conditions --------------------------------------------------------------------------------------------------
 
@@ -228,22 +229,22 @@ class AnyOrder(Model):
             tokens = np.concatenate([tokens[parent], codes[code][:, None]], 1)
             walk = walk.take(parent)
             walk.learn(np.full(len(parent), j), codes[code], np.ones(len(parent), bool))
-        left = self._coarse_law(first[-1], walk.hidden, cuts[first[-1]]).double().sum(1)
+        left = self._coarse_law(first[-1], walk.hidden, cuts[first[-1]]).sum(1)
         return tokens, weight * left.numpy()
 
     def _allowed(self, j: int, h: Tensor, cut: "Cut") -> tuple[np.ndarray, np.ndarray]:
         """(P(token, allowed), token) of field j's allowed tokens: (groups, A) and (A,)."""
-        coarse = self.net.write.coarse_logits(j, h).softmax(1).cpu()
+        coarse = self.net.write.coarse_logits(j, h).cpu().double().softmax(1)
         k, m = self.codes.sizes[j]
         if m == 1:
             law = coarse * cut.share[:, 0]
         else:
             fine = torch.stack([self._fine_law(j, h, torch.full((len(h),), int(c)), cut) for c in cut.coarse], 1)
-            law = torch.zeros(len(h), k, m)
+            law = torch.zeros(len(h), k, m, dtype=torch.float64)
             law[:, cut.coarse] = coarse[:, cut.coarse, None] * fine
             law = law.reshape(len(h), k * m)
         codes = np.flatnonzero(cut.share.reshape(-1).numpy() > 0)
-        return law[:, torch.from_numpy(codes)].double().numpy(), codes
+        return law[:, torch.from_numpy(codes)].numpy(), codes
 
     # -- scoring -----------------------------------------------------------------------------------------------------
 
@@ -300,8 +301,7 @@ class Cut:
 
     def __init__(self, tokens: Tokens, whole: Tokens) -> None:
         self.tokens = tokens
-        share = torch.from_numpy(tokens.marginal / np.maximum(whole.marginal, 1e-300))
-        self.share = share.clamp(0, 1).float()
+        self.share = torch.from_numpy(tokens.marginal / np.maximum(whole.marginal, 1e-300)).clamp(0, 1)
         self.coarse = torch.from_numpy(np.flatnonzero(tokens.marginal.sum(1) > 0))
 
 

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..nn.stairs import stairs
 from .tokens import Codes, Read, Write
 
+BAND = 128  # units of a triangular map that are computed together
 ALIKE = 8  # rows that share a dropout mask: drawing one for each would cost a fifth of a step
 
 
@@ -28,9 +30,11 @@ class Triangular(nn.Module):
         self.register_buffer("mask", (degree[:, None] >= degree[None, :]).float(), persistent=False)
         self.weight = nn.Parameter(torch.randn(width, width) / self.mask.sum(1, keepdim=True).sqrt())
         self.bias = nn.Parameter(torch.zeros(width))
+        bands = [slice(i, min(i + BAND, width)) for i in range(0, width, BAND)]
+        self.bands = [(band, int((degree <= degree[band.stop - 1]).sum())) for band in bands]
 
     def forward(self, h: Tensor) -> Tensor:
-        return F.linear(h, self.weight * self.mask, self.bias)
+        return stairs(h, self.weight * self.mask, [(len(h), self.bands)]) + self.bias
 
     def rows(self, h: Tensor, at: slice) -> Tensor:
         """Only the units `at`, the last of their degree among them, from all units up to these."""
@@ -60,21 +64,18 @@ class Made(nn.Module):
 
     def forward(self, token: Tensor, known: Tensor, orders: Sequence[tuple[int, Sequence[int]]]) -> Tensor:
         """`orders`: the next so many rows, and their order."""
-        sizes = [n for n, _ in orders]
-        sees = [self._sees(order) for _, order in orders]
-        parts = zip(token.split(sizes), known.split(sizes), sees, strict=True)
-        h = torch.cat([self.read(t, k, seen) for t, k, seen in parts])
+        parts = [(n, self._ends(order)) for n, order in orders]
+        h = self.read(token, known, parts)
         for up, down in self.blocks:
             h = h + down(self._dropped(F.silu(up(F.silu(h)))))
-        last = self._dropped(F.silu(h)).split(sizes)
-        rows, parts = self.write.rows(), zip(last, token.split(sizes), sees, strict=True)
-        return torch.cat([self.write.nll(part, t, 1 - seen, rows) for part, t, seen in parts])
+        return self.write(self._dropped(F.silu(h)), token, parts)
 
-    def _sees(self, order: Sequence[int]) -> Tensor:
-        """Which fields each unit sees in an order, (F, width) of zeros and ones; the others are read from it."""
-        position = torch.empty(len(order), dtype=torch.long)
-        position[torch.as_tensor(order)] = torch.arange(len(order))
-        return (self.degree[None, :] > position.to(self.degree.device)[:, None]).float()
+    def _ends(self, order: Sequence[int]) -> list[int]:
+        """The units that each field is read from in an order: so many, from the first on; the others see it."""
+        ends = [0] * len(order)
+        for position, j in enumerate(order):
+            ends[j] = self.ends[position]
+        return ends
 
     def _dropped(self, h: Tensor) -> Tensor:
         if not self.training or not self.dropout:

@@ -5,6 +5,7 @@ coarse * M_j + fine. A cell's law is P(coarse) P(fine | coarse) P(cell | token),
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,10 +13,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..field import Field, Tokens
+from ..nn.stairs import hidden, stairs
 from ..spec import Columns
 
 READ_WAVES, WRITE_WAVES = 32, 16  # cosines over the rank of a number's tokens and bins
+HIDDEN = 32  # units between a coarse code and the fine one inside it
 SHUT = -1e4  # a logit that no softmax lets through
+
+Parts = Sequence[tuple[int, Sequence[int]]]
+"""The next so many rows, and for each field the number of units, from the first on, that it is read from."""
 
 
 class Codes:
@@ -59,19 +65,20 @@ class Read(nn.Module):
     e(x, known) = sum_j [known_j] (E_j[coarse_j] + G_j[fine_j] + C_j w(r_j)) + [not known_j] U_j
 
     E_j has a row for each coarse code. A number adds a smooth part instead of fine rows: the cosines w of its token's
-    mid-rank r_j, so that near values say nearly the same. `sees`, (F, width) of zeros and ones, hides fields from
-    parts of the sum: there, a field is as one not known.
+    mid-rank r_j, so that near values say nearly the same. The first `ends[j]` units do not see field j: to them it is
+    as one not known.
     """
 
     def __init__(self, codes: Codes, width: int) -> None:
         super().__init__()
         sizes = self.sizes = codes.sizes
+        every = range(len(sizes))
         coarse = torch.tensor([k for k, _ in sizes])
         self.total = int(coarse.sum())
         self.register_buffer("first", coarse.cumsum(0) - coarse, persistent=False)
         self.register_buffer("fine", torch.tensor([m for _, m in sizes]), persistent=False)
         waves = codes.waves(READ_WAVES, whole=True)
-        self.wavy = [j for j, w in enumerate(waves) if w is not None]
+        self.wavy = [j for j in every if waves[j] is not None]
         self.two = [j for j, (_, m) in enumerate(sizes) if m > 1 and j not in self.wavy]
         rows = torch.tensor([len(w) for w in waves if w is not None], dtype=torch.long)
         basis = np.concatenate([np.zeros((0, READ_WAVES)), *(w for w in waves if w is not None)])
@@ -79,43 +86,41 @@ class Read(nn.Module):
         self.register_buffer("wave_first", rows.cumsum(0) - rows, persistent=False)
         inner = torch.tensor([sizes[j][1] for j in self.two], dtype=torch.long)
         self.register_buffer("inner_first", inner.cumsum(0) - inner, persistent=False)
+        # the field that each run of rows in a table belongs to
+        self.outer_rows = _runs([*((j, k) for j, (k, _) in enumerate(sizes)), *((j, 1) for j in every)])
+        self.inner_rows = _runs([(j, sizes[j][1]) for j in self.two])
+        self.smooth_rows = _runs([(j, READ_WAVES) for j in self.wavy])
         scale = 1 / math.sqrt(len(sizes))
         outer = torch.randn(self.total + len(sizes), width) * scale
         for j in self.wavy:
             outer[self.first[j] : self.first[j] + sizes[j][0]] *= 0.1
         self.outer = nn.Parameter(outer)
-        self.inner = nn.Parameter(torch.zeros(int(inner.sum()) + bool(self.two), width))
+        self.inner = nn.Parameter(torch.zeros(int(inner.sum()), width))
         fall = torch.arange(1, READ_WAVES + 1).repeat(len(self.wavy))[:, None]
         self.smooth = nn.Parameter(torch.randn(len(self.wavy) * READ_WAVES, width) * scale / fall)
-        every = torch.arange(len(sizes))
-        owner = torch.cat([every.repeat_interleave(coarse), every])
-        inner_owner = torch.tensor([*(j for j in self.two for _ in range(sizes[j][1])), *[0] * bool(self.two)]).long()
-        wave_owner = torch.tensor([j for j in self.wavy for _ in range(READ_WAVES)]).long()
-        for name, own in (("owner", owner), ("inner_owner", inner_owner), ("wave_owner", wave_owner)):
-            self.register_buffer(name, own, persistent=False)
 
-    def forward(self, token: Tensor, known: Tensor, sees: Tensor | None = None) -> Tensor:
-        outer, inner, smooth = self.outer, self.inner, self.smooth
-        if sees is not None:
-            outer, inner, smooth = (
-                outer * sees[self.owner],
-                inner * sees[self.inner_owner],
-                smooth * sees[self.wave_owner],
-            )
+    def forward(self, token: Tensor, known: Tensor, parts: Parts) -> Tensor:
+        def table(whole: Tensor, runs: list[tuple[int, slice]]) -> Tensor:
+            return hidden(whole, [[(rows, ends[j]) for j, rows in runs] for _, ends in parts])
+
+        sizes = torch.tensor([n for n, _ in parts])
+        part = torch.arange(len(parts)).repeat_interleave(sizes)[:, None].to(token.device)
+        unseen = torch.arange(self.outer.shape[1]) < torch.tensor([ends for _, ends in parts])[:, :, None]
+        blind = (self.outer[self.total :] * unseen.to(self.outer)).sum(1)
         coarse = torch.div(token, self.fine, rounding_mode="floor")
-        unknown = self.total + torch.arange(len(self.sizes), device=token.device)
-        out = F.embedding_bag(torch.where(known, coarse + self.first, unknown), outer, mode="sum")
-        if sees is not None:
-            out = out + ((1 - sees) * self.outer[self.total :]).sum(0)
+        code = torch.where(known, coarse + self.first, self.total + torch.arange(len(self.sizes), device=token.device))
+        outer = table(self.outer, self.outer_rows)
+        out = torch.cat([b.expand(n, -1) for b, (n, _) in zip(blind, parts, strict=True)])
+        out = out + F.embedding_bag(code + part * len(self.outer), outer, mode="sum")
         if self.wavy:
-            waves = self.basis[token[:, self.wavy] + self.wave_first] * known[:, self.wavy, None]
-            out = out + waves.flatten(1) @ smooth
+            waves = (self.basis[token[:, self.wavy] + self.wave_first] * known[:, self.wavy, None]).flatten(1)
+            smooth = table(self.smooth, self.smooth_rows).split(len(self.smooth))
+            out = out + torch.cat([w @ s for w, s in zip(waves.split(sizes.tolist()), smooth, strict=True)])
         if self.two:
-            none = len(self.inner) - 1
-            part = (token - coarse * self.fine)[:, self.two] + self.inner_first
-            out = out + F.embedding_bag(
-                torch.where(known[:, self.two], part, none), inner, mode="sum", padding_idx=none
-            )
+            code = torch.where(known, token - coarse * self.fine, 0)[:, self.two] + self.inner_first
+            inner = table(self.inner, self.inner_rows)
+            seen = known[:, self.two].to(inner)
+            out = out + F.embedding_bag(code + part * len(self.inner), inner, mode="sum", per_sample_weights=seen)
         return out
 
     def blank(self) -> Tensor:
@@ -137,139 +142,135 @@ class Read(nn.Module):
 
 
 class Write(nn.Module):
-    """(B, width) -> log P of codes: log P_j(coarse) = log softmax(h W_j + b_j), and with it the fine one,
+    """(B, width) -> -log P of each field's token, by a head for each group of fields of like size.
 
-        log P_j(fine | coarse) = log softmax((silu(h A_j + C_j[coarse]) - silu(C_j[coarse])) V_j + d_j[coarse]).
-
-    b and d are the log-marginals and stay so: h = 0 gives exactly the marginal laws.
-
-    Fields are laid out by size class, so that one softmax serves all fields of a class. The rows of W_j of a
-    number have a part that is smooth in the rank of its bins. `reads`, (F, width) of zeros and ones, hides
-    parts of h from the fields; the methods for one field take the part of h that it may read, from the first unit on.
+    Field j is read from the first `ends[j]` units; the methods for one field take these alone.
     """
 
-    def __init__(self, codes: Codes, width: int, hidden: int = 32) -> None:
+    def __init__(self, codes: Codes, width: int) -> None:
         super().__init__()
-        sizes = self.sizes = codes.sizes
-        self.classes = self._classes([k for k, _ in sizes])
-        self.two = [j for j, (_, m) in enumerate(sizes) if m > 1]
-        start, self.place = 0, {}
-        for size, members in self.classes:
-            for j in members:
-                self.place[j] = start
-                start += size
-        self.weight = nn.Parameter(torch.randn(start, width) * 0.1 / math.sqrt(width))
-        self.register_buffer("bias", torch.zeros(start), persistent=False)
-        waves = {j: w for j, w in enumerate(codes.waves(WRITE_WAVES)) if w is not None}
-        self.wavy = list(waves)
-        deep = max((len(w) for w in waves.values()), default=0)
-        basis = [np.pad(w, ((0, deep - len(w)), (0, 0))) for w in waves.values()]
-        self.register_buffer(
-            "basis", torch.from_numpy(np.array(basis)).float().view(len(waves), deep, WRITE_WAVES), persistent=False
-        )
-        self.smooth = nn.Parameter(torch.zeros(len(waves) * WRITE_WAVES, width))
-        at = [self.place[j] + k for j, w in waves.items() for k in range(len(w))]
-        real = [i * deep + k for i, w in enumerate(waves.values()) for k in range(len(w))]
-        self.register_buffer("smooth_at", torch.tensor(at, dtype=torch.long), persistent=False)
-        self.register_buffer("smooth_real", torch.tensor(real, dtype=torch.long), persistent=False)
-        shut = torch.full((start,), SHUT)
-        for j, (k, _) in enumerate(sizes):
-            shut[self.place[j] : self.place[j] + k] = 0.0
-        self.register_buffer("shut", shut, persistent=False)
-        order = torch.tensor([j for _, members in self.classes for j in members])
-        self.register_buffer("order", order, persistent=False)
+        waves = codes.waves(WRITE_WAVES)
+        alike: dict[tuple[int, int, bool], list[int]] = {}
+        for j, (k, m) in enumerate(codes.sizes):
+            alike.setdefault((_padded(k), _padded(m), waves[j] is not None), []).append(j)
+        self.heads = nn.ModuleList(Head(codes, members, waves, width) for members in alike.values())
+        self.place = {j: (head, i) for head in self.heads for i, j in enumerate(head.members)}
+        self.fine = [m for _, m in codes.sizes]
+        order = torch.tensor([j for head in self.heads for j in head.members])
         self.register_buffer("back", order.argsort(), persistent=False)
-        self.register_buffer("fine", torch.tensor([m for _, m in sizes]), persistent=False)
-        self.register_buffer("at_two", torch.tensor(self.two, dtype=torch.long), persistent=False)
-        self.hidden = hidden
-        self.side = nn.Parameter(torch.randn(hidden * len(self.two), width) / math.sqrt(3 * width))
-        owner = torch.zeros(start, dtype=torch.long)
-        for j, (k, _) in enumerate(sizes):
-            owner[self.place[j] : self.place[j] + k] = j
-        self.register_buffer("owner", owner, persistent=False)
-        self.register_buffer("side_owner", torch.tensor(self.two).repeat_interleave(hidden).long(), persistent=False)
-        self.centre = nn.ParameterList(nn.Parameter(torch.randn(sizes[j][0], hidden) * 0.5) for j in self.two)
-        self.tip = nn.ParameterList(
-            nn.Parameter(torch.randn(hidden, sizes[j][1]) * 0.1 / math.sqrt(hidden)) for j in self.two
-        )
-        self._start([t.marginal for t in codes.tokens])
 
-    @staticmethod
-    def _classes(sizes: list[int]) -> list[tuple[int, list[int]]]:
-        """Fields grouped by size, padded by at most a third: [(padded size, members)]."""
-        padded = [min(p for e in range(24) for p in (2**e, 3 * 2**e // 2) if p >= k and p > 0) for k in sizes]
-        groups = {p: [j for j, q in enumerate(padded) if q == p] for p in sorted(set(padded))}
-        return [(max(sizes[j] for j in members), members) for members in groups.values()]
-
-    def _start(self, marginals: list[np.ndarray]) -> None:
-        """Fixed offsets at the log-marginals: h = 0 gives the marginal laws."""
-        for j, mass in enumerate(marginals):
-            k = self.sizes[j][0]
-            self.bias[self.place[j] : self.place[j] + k] = _log(mass.sum(1))
-        for i, j in enumerate(self.two):
-            inner = _log(marginals[j]) - _log(marginals[j].sum(1))[:, None]
-            self.register_buffer(f"offset_{i}", inner.clamp(min=SHUT), persistent=False)
-
-    def rows(self) -> Tensor:
-        """W: a free part, and for numbers one that is smooth in the rank."""
-        if not self.wavy:
-            return self.weight
-        smooth = torch.bmm(self.basis, self.smooth.view(len(self.wavy), WRITE_WAVES, -1)).flatten(0, 1)
-        return self.weight.index_add(0, self.smooth_at, smooth[self.smooth_real])
-
-    def nll(self, h: Tensor, token: Tensor, reads: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
-        """-log P(token_j) of every field given h, (B, F); `rows` saves making them anew."""
-        rows, side = self.rows() if rows is None else rows, self.side
-        if reads is not None:
-            rows, side = rows * reads[self.owner], side * reads[self.side_owner]
-        coarse = torch.div(token, self.fine, rounding_mode="floor")
-        targets = coarse[:, self.order].split([len(members) for _, members in self.classes], 1)
-        logits = F.linear(h, rows, self.bias + self.shut)
-        parts = logits.split([size * len(members) for size, members in self.classes], 1)
-        out = []
-        for (size, members), part, target in zip(self.classes, parts, targets, strict=True):
-            part = part.view(len(h), len(members), size)
-            out.append(torch.logsumexp(part, -1) - part.gather(-1, target[..., None])[..., 0])
-        nll = torch.cat(out, 1)[:, self.back]
-        if not self.two:
-            return nll
-        sides = F.linear(h, side).view(len(h), len(self.two), self.hidden).unbind(1)
-        inner = token - coarse * self.fine
-        fine = [
-            F.cross_entropy(self._fine(i, sides[i], coarse[:, j]), inner[:, j], reduction="none")
-            for i, j in enumerate(self.two)
-        ]
-        return nll.index_add(1, self.at_two, torch.stack(fine, 1))
-
-    def _fine(self, i: int, side: Tensor, coarse: Tensor) -> Tensor:
-        centre = self.centre[i]
-        change = F.silu(side + centre[coarse]) - F.silu(centre)[coarse]
-        return change @ self.tip[i] + self.get_buffer(f"offset_{i}")[coarse]
-
-    def nll_of(self, j: int, h: Tensor, token: Tensor) -> Tensor:
-        """-log P(token) of field j alone, (B,)."""
-        m = self.sizes[j][1]
-        coarse = torch.div(token, m, rounding_mode="floor")
-        nll = F.cross_entropy(self.coarse_logits(j, h), coarse, reduction="none")
-        if m == 1:
-            return nll
-        return nll + F.cross_entropy(self.fine_logits(j, h, coarse), token - coarse * m, reduction="none")
+    def forward(self, h: Tensor, token: Tensor, parts: Parts) -> Tensor:
+        """-log P(token_j) of every field, (B, F), nats. `parts`: the next so many rows, and their `ends`."""
+        return torch.cat([head(h, token[:, head.members], parts) for head in self.heads], 1)[:, self.back]
 
     def coarse_logits(self, j: int, h: Tensor) -> Tensor:
         """Logits of field j's coarse code, (B, K_j)."""
-        at = slice(self.place[j], self.place[j] + self.sizes[j][0])
-        rows = self.weight[at, : h.shape[1]]
-        if j in self.wavy:
-            i = self.wavy.index(j)
-            smooth = self.smooth[WRITE_WAVES * i : WRITE_WAVES * (i + 1), : h.shape[1]]
-            rows = rows + self.basis[i, : len(rows)] @ smooth
-        return F.linear(h, rows, self.bias[at])
+        head, i = self.place[j]
+        return head.coarse_logits(i, h)
 
     def fine_logits(self, j: int, h: Tensor, coarse: Tensor) -> Tensor:
         """Logits of field j's fine code given the coarse one, (B, M_j)."""
-        i = self.two.index(j)
-        side = self.side[i * self.hidden : (i + 1) * self.hidden, : h.shape[1]]
-        return self._fine(i, F.linear(h, side), coarse)
+        head, i = self.place[j]
+        return head.fine_logits(i, h, coarse)
+
+    def nll_of(self, j: int, h: Tensor, token: Tensor) -> Tensor:
+        """-log P(token) of field j alone, (B,)."""
+        coarse = torch.div(token, self.fine[j], rounding_mode="floor")
+        nll = F.cross_entropy(self.coarse_logits(j, h), coarse, reduction="none")
+        if self.fine[j] == 1:
+            return nll
+        fine = token - coarse * self.fine[j]
+        return nll + F.cross_entropy(self.fine_logits(j, h, coarse), fine, reduction="none")
+
+
+class Head(nn.Module):
+    """The laws of T fields with up to K coarse and M fine codes:
+
+        log P_j(coarse)        = log softmax(W_j h + S_j (V_j h) + b_j)
+        log P_j(fine | coarse) = log softmax(T_j (silu(A_j h + c_j[coarse]) - silu(c_j[coarse])) + d_j[coarse])
+
+    b and d are the log-marginals and stay so: h = 0 gives exactly the marginal laws. S_j are cosines over the rank of
+    the bins (of numbers alone), so that near bins have a share in common.
+    """
+
+    def __init__(self, codes: Codes, members: list[int], waves: list[np.ndarray | None], width: int) -> None:
+        super().__init__()
+        sizes = [codes.sizes[j] for j in members]
+        count, self.k, self.m = len(members), max(k for k, _ in sizes), max(m for _, m in sizes)
+        self.members, self.sizes = members, sizes
+        self.waves = WRITE_WAVES if waves[members[0]] is not None else 0
+        self.deep = HIDDEN if self.m > 1 else 0
+        self.block = self.k + self.waves + self.deep  # rows of the weight for a field: W_j, V_j, A_j
+        weight = torch.zeros(count, self.block, width)
+        weight[:, : self.k] = torch.randn(count, self.k, width) * 0.1 / math.sqrt(width)
+        weight[:, self.k + self.waves :] = torch.randn(count, self.deep, width) / math.sqrt(3 * width)
+        self.weight = nn.Parameter(weight.flatten(0, 1))
+        bias, basis = torch.full((count, self.k), SHUT), torch.zeros(count, self.k, self.waves)
+        offset = torch.full((count, self.k, self.m), SHUT)
+        for i, (j, (k, m)) in enumerate(zip(members, sizes, strict=True)):
+            mass = codes.tokens[j].marginal
+            bias[i, :k] = _log(mass.sum(1))
+            offset[i, :k, :m] = (_log(mass) - _log(mass.sum(1))[:, None]).clamp(min=SHUT)
+            if self.waves:
+                basis[i, :k] = torch.from_numpy(waves[j])
+        self.register_buffer("bias", bias, persistent=False)
+        self.register_buffer("basis", basis, persistent=False)
+        self.register_buffer("fine", torch.tensor([m for _, m in sizes]), persistent=False)
+        if self.deep:
+            self.register_buffer("offset", offset.flatten(0, 1), persistent=False)
+            self.register_buffer("first", self.k * torch.arange(count), persistent=False)
+            self.centre = nn.Parameter(torch.randn(count * self.k, HIDDEN) * 0.5)
+            self.tip = nn.Parameter(torch.randn(count, HIDDEN, self.m) * 0.1 / math.sqrt(HIDDEN))
+
+    def forward(self, h: Tensor, token: Tensor, parts: Parts) -> Tensor:
+        """-log P(token) of the head's fields, (B, T)."""
+        runs = _runs([(j, self.block) for j in self.members])
+        steps = [(n, [(rows, ends[j]) for j, rows in runs]) for n, ends in parts]
+        y = stairs(h, self.weight, steps).view(len(h), len(self.members), self.block).transpose(0, 1)  # (T, B, block)
+        coarse = torch.div(token, self.fine, rounding_mode="floor")
+        said, smooth, side = y.split([self.k, self.waves, self.deep], 2)
+        logits = said + self.bias[:, None]
+        if self.waves:
+            logits = torch.baddbmm(logits, smooth, self.basis.transpose(1, 2))
+        nll = _nll(logits, coarse)
+        if not self.deep:
+            return nll
+        at = coarse + self.first
+        centre = F.embedding(at.T, torch.cat([self.centre, F.silu(self.centre)], 1))  # (T, B, 2 HIDDEN)
+        change = F.silu(side + centre[..., :HIDDEN]) - centre[..., HIDDEN:]
+        inner = torch.baddbmm(F.embedding(at.T, self.offset), change, self.tip)
+        return nll + _nll(inner, token - coarse * self.fine)
+
+    def coarse_logits(self, i: int, h: Tensor) -> Tensor:
+        k, start, seen = self.sizes[i][0], i * self.block, h.shape[1]
+        rows = self.weight[start : start + k, :seen]
+        if self.waves:
+            at = start + self.k
+            rows = rows + self.basis[i, :k] @ self.weight[at : at + self.waves, :seen]
+        return F.linear(h, rows, self.bias[i, :k])
+
+    def fine_logits(self, i: int, h: Tensor, coarse: Tensor) -> Tensor:
+        m, at = self.sizes[i][1], coarse + i * self.k
+        side = F.linear(h, self.weight[(i + 1) * self.block - self.deep : (i + 1) * self.block, : h.shape[1]])
+        change = F.silu(side + self.centre[at]) - F.silu(self.centre)[at]
+        return change @ self.tip[i, :, :m] + self.offset[at, :m]
+
+
+def _nll(logits: Tensor, target: Tensor) -> Tensor:
+    """-log softmax(logits)[target]: (T, B, K) and (B, T) -> (B, T)."""
+    flat = F.cross_entropy(logits.flatten(0, 1), target.T.flatten(), reduction="none")
+    return flat.view(len(logits), -1).T
+
+
+def _padded(size: int) -> int:
+    """The next of 1, 2, 3, 4, 6, 8, 12, ...: sizes alike enough to share a head."""
+    return min(p for e in range(32) for p in (2**e, 3 * 2**e // 2) if p >= size)
+
+
+def _runs(sizes: Sequence[tuple[int, int]]) -> list[tuple[int, slice]]:
+    """(field, size) one after the other -> (field, its rows)."""
+    ends = np.cumsum([0, *(size for _, size in sizes)]).tolist()
+    return [(j, slice(a, b)) for (j, _), a, b in zip(sizes, ends, ends[1:], strict=False)]
 
 
 def _log(mass: np.ndarray) -> Tensor:

@@ -73,8 +73,8 @@ class AnyOrder(Model):
         return torch.from_numpy(token.astype(np.int64)), torch.from_numpy(seen)
 
     def recipe(self, rows: int) -> Recipe:
-        batch = int(min(512, max(32, 2 ** math.ceil(math.log2(max(rows, 2) / 16)))))
-        steps = int(min(20_000, max(300, 16 * rows / batch)))
+        batch = int(min(256, max(32, 2 ** math.ceil(math.log2(max(rows, 2) / 16)))))
+        steps = int(min(20_000, max(300, 10 * rows / batch)))
         return Recipe(steps=steps, batch=batch, rate=2e-3, decay=1e-2, most=steps)
 
     def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:

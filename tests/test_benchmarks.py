@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("xgboost", reason="the benchmark's judge is XGBoost")
+import readme
 import scores
 import tables
 
@@ -40,3 +41,8 @@ def test_the_ceiling_comes_first_then_the_best_score() -> None:
 def test_paces_and_seeds_are_different_rows() -> None:
     row = {"table": "adult", "model": "any_order", "minutes": 1.0, "seed": 0}
     assert len({tables.key(row), tables.key(row | {"minutes": 3.0}), tables.key(row | {"seed": 1})}) == 3
+
+
+def test_the_readme_quotes_the_results() -> None:
+    text = readme.README.read_text()
+    assert readme.filled(text, json.loads(readme.RESULTS.read_text())) == text

@@ -1,0 +1,87 @@
+"""What the flows have in common as models of a table: fields as normal levels, a flow of them, bounds by importance."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import SpecError
+from ..nn.flow import Flow
+from ..objectives import normal_log_prob
+from ..spec import Columns, Given, Spec
+from .lifted import Context, Lifted, to_normal
+from .model import Batch, Clock, Recipe, Rows
+
+
+class Flowing(Lifted):
+    """p(x) = integral over the cell of N(f(z); 0, I) |det df/dz| dz, z = Phi^-1(u), f a flow.
+
+    Every field, category or number, is dequantised by its distributional transform u = lo + width U, so that z is
+    standard normal field by field and f has only the relations to learn. log p(x) = sum_j log P_j(x_j) +
+    log E_U [p_flow(z) / N(z)]: the loss takes one U and is a bound in nats; `log_prob` takes the mean over `samples`.
+    z and noise: (B, fields). `encode` takes the middle of the cell.
+
+    A model sets `flow`, of as many features as there are fields and the context `self.context.width`.
+
+    Paper: Theis, van den Oord, Bethge 2016, A Note on the Evaluation of Generative Models (dequantisation as a bound).
+    """
+
+    family = "flows"
+    abilities = frozenset({"sample", "log_prob", "bound", "encode", "condition"})
+    flow: Flow
+
+    def __init__(self, spec: Spec, samples: int) -> None:
+        super().__init__(spec, codes=False)
+        self.samples, self.features = samples, len(spec.fields)
+        self.context = Context(self.sight_of_condition)
+
+    def recipe(self, rows: int) -> Recipe:
+        return Recipe(steps=min(2500, 400 + rows // 10), batch=min(256, max(rows, 1)), rate=2e-3)
+
+    def log_ratio(self, z: Tensor, c: Tensor | None) -> Tensor:
+        """log p_flow(z | c) - log N(z), (B,)."""
+        return self.flow.log_prob(z, c) - normal_log_prob(z)
+
+    def _see(self, condition: Batch) -> Tensor | None:
+        return self.context(*condition) if self.context.width else None
+
+    def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
+        lo, width, _, extra = batch[:4]
+        u = torch.rand(lo.shape, generator=generator, device=lo.device, dtype=lo.dtype)
+        z = to_normal(lo + width * u).to(self.dtype)
+        return -(self.log_ratio(z, self._see(batch[4:])) + (width.log().sum(1) + extra).to(z.dtype))
+
+    def noise(self, n: int, generator: torch.Generator) -> Tensor:
+        return torch.randn(n, self.features, generator=generator, dtype=torch.float64, device=generator.device)
+
+    @torch.no_grad()
+    def decode(
+        self, z: Tensor, c: Columns | None = None, given: Given | None = None, known: Rows | None = None
+    ) -> Columns:
+        self.refuse(given, known)
+        w = z.to(self.device, self.dtype)
+        x, _ = self.flow.layers.inverse_and_ladj(w, self._see(self.see_condition(c, len(w))))
+        return self.sight.lower(torch.special.ndtr(x.double()), torch.zeros(len(w), 0))
+
+    @torch.no_grad()
+    def encode(self, x: Columns, c: Columns | None = None) -> Tensor:
+        """f(z) at the middle of each cell, (n, fields): noise that decodes to x, up to the precision of the weights."""
+        batch = tuple(part.to(self.device) for part in self.prepare(x, c))
+        z = to_normal(batch[0] + batch[1] / 2).to(self.dtype)
+        return self.flow.layers.call_and_ladj(z, self._see(batch[4:]))[0]
+
+    def log_prob(self, x: Columns, c: Columns | None = None) -> np.ndarray:
+        return self.importance(x, c, self.samples, self.features, self._weigh)
+
+    def _weigh(self, batch: Batch) -> Callable[[Tensor], Tensor]:
+        lo, width, _, extra = batch[:4]
+        c, base = self._see(batch[4:]), width.log().sum(1) + extra
+        return lambda u: self.log_ratio(to_normal(lo + width * u).to(self.dtype), c) + base
+
+    def couples(self, name: str) -> None:
+        """Raises SpecError where there is one field alone, which a coupling cannot move."""
+        if self.features < 2:
+            raise SpecError(
+                f"expected two columns or more for couplings ({name}), got one: use maf, or nsf with coupling=False"
+            )

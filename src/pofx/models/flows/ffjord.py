@@ -1,0 +1,25 @@
+"""ffjord: the flow of a learned differential equation."""
+
+from ...nn.continuous import Continuous
+from ...nn.flow import Flow
+from ...spec import Spec
+from ..flowing import Flowing
+
+
+class Ffjord(Flowing):
+    """p(z) by dz/dt = v(t, z, c): log p(z(0)) = log N(z(1)) + integral of tr dv/dz.
+
+    The trace is exact up to 64 fields. See models/flowing.py for how a table's rows become numbers, the units and the
+    bound; nn/continuous.py for the layer.
+    Paper: Grathwohl et al. 2019, FFJORD: Free-form Continuous Dynamics for Scalable Reversible Generative Models.
+
+        >>> pofx.fit("numbers.parquet", model="ffjord")  # doctest: +SKIP
+    """
+
+    def __init__(self, spec: Spec, width: int = 64, depth: int = 2, steps: int = 8, samples: int = 16) -> None:
+        super().__init__(spec, samples)
+        layer = Continuous(self.features, self.context.width, (width,) * depth, steps)
+        self.flow = Flow(layer, self.features, self.context.width)
+
+
+MODEL = Ffjord

@@ -1,0 +1,26 @@
+"""nice: additive couplings."""
+
+from ...nn import flows
+from ...spec import Spec
+from ..flowing import Flowing
+
+
+class Nice(Flowing):
+    """p(z) by the change of variables with couplings y = x + t(kept) and one scale of each field at the end.
+
+    See models/flowing.py for how a table's rows become numbers, the units and the bound; nn/flows.py for the flow.
+    Paper: Dinh, Krueger, Bengio 2015, NICE: Non-linear Independent Components Estimation.
+
+        >>> pofx.fit("numbers.parquet", model="nice")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self, spec: Spec, transforms: int = 6, width: int = 128, depth: int = 2, waves: int = 8, samples: int = 64
+    ) -> None:
+        super().__init__(spec, samples)
+        self.couples("nice")
+        hidden = (width,) * depth
+        self.flow = flows.NICE(self.features, self.context.width, transforms, hidden, waves)
+
+
+MODEL = Nice

@@ -1,0 +1,128 @@
+"""Autoregressive layers: each feature is moved as those before it say; the inverse costs one pass, not D."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .coupling import Elementwise, waved
+from .layer import Layer
+
+
+class MaskedConditioner(nn.Module):
+    """theta_i(x_1..x_{i-1}, c): (B, D) and (B, C) -> (B, size, D), with hidden units sorted by degree.
+
+    A unit of degree d sees x_1..x_d and the context, and units of degree at most d; theta_i is read from units of degree
+    below i. Degrees run from 0 (the context alone; from 1 without one) to D - 1, the same in all hidden layers, so that
+    "degree at most d" is a first part of each layer. Masked weights are zero from the start, and their gradients are
+    masked, so that no product with a mask is made in a step.
+
+    Paper: Germain et al. 2015, MADE: Masked Autoencoder for Distribution Estimation.
+    """
+
+    def __init__(self, features: int, context: int, size: int, hidden: Sequence[int], waves: int = 0) -> None:
+        super().__init__()
+        self.features, self.size, self.waves = features, size, waves
+        low = 0 if context or features == 1 else 1
+        self.degrees = [low + torch.arange(width) * max(features - low, 1) // width for width in hidden]
+        # ends[layer][i]: units of degree at most i, those that theta of feature i (from 0) may read
+        self.ends = [torch.searchsorted(d, torch.arange(features), right=True).tolist() for d in self.degrees]
+        inputs = torch.arange(features)
+        masks = [self.degrees[0][:, None] > inputs.repeat_interleave(1 + waves)]
+        masks += [b[:, None] >= a for a, b in zip(self.degrees, self.degrees[1:], strict=False)]
+        masks += [(inputs.repeat(size)[:, None] >= self.degrees[-1])]
+        widths = [features * (1 + waves), *hidden]
+        layers = [nn.Linear(a, b) for a, b in zip(widths, hidden, strict=False)]
+        self.layers = nn.ModuleList([*layers, nn.Linear(widths[-1], size * features)])
+        self.aside = nn.Linear(context, hidden[0], bias=False) if context else None
+        nn.init.zeros_(self.layers[-1].weight)
+        nn.init.zeros_(self.layers[-1].bias)
+        for i, (layer, mask) in enumerate(zip(self.layers, masks, strict=True)):
+            self.register_buffer(f"mask_{i}", mask.to(layer.weight.dtype), persistent=False)
+            seen = mask.sum(1, keepdim=True).clamp(min=1)
+            with torch.no_grad():
+                layer.weight.mul_(mask).mul_((mask.shape[1] / seen).sqrt())
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        h = self._linear(0, waved(x, self.waves))
+        if self.aside is not None and c is not None:
+            h = h + self.aside(c)
+        for i in range(1, len(self.layers)):
+            h = self._linear(i, F.silu(h))
+        return h.view(len(x), self.size, self.features)
+
+    def _linear(self, i: int, h: Tensor) -> Tensor:
+        layer = self.layers[i]
+        return F.linear(h, layer.weight * self.get_buffer(f"mask_{i}"), layer.bias)
+
+
+class Autoregressive(Layer):
+    """y_i = g(x_i; theta_i(x_1..x_{i-1}, c)), log|det| = sum_i log g'_i. x, y: (B, D).
+
+    Data to noise is one pass. Noise to data goes feature by feature, and at step i only the hidden units of degree i are
+    computed: altogether one pass as well, with the features ahead of the rows in memory.
+
+    Papers: Papamakarios, Pavlakou, Murray 2017, Masked Autoregressive Flow; Kingma et al. 2016, Improved Variational
+    Inference with Inverse Autoregressive Flow (`Inverse` of this layer).
+    """
+
+    def __init__(
+        self, features: int, context: int, elementwise: Elementwise, hidden: Sequence[int], waves: int = 0
+    ) -> None:
+        super().__init__()
+        self.elementwise = elementwise
+        self.net = MaskedConditioner(features, context, elementwise.size, hidden, waves)
+
+    def call_and_ladj(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        y, ladj = self.elementwise.call_and_ladj(x, self.net(x, c))
+        return y, ladj.sum(1)
+
+    def inverse_and_ladj(self, y: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        net, rows = self.net, len(y)
+        first, *middle, last = net.layers
+        out_weight = last.weight.view(net.size, net.features, -1).transpose(0, 1).contiguous()
+        out_bias = last.bias.view(net.size, net.features).T
+        target = y.T.contiguous()
+        start = first.bias[:, None].expand(-1, rows)
+        if net.aside is not None and c is not None:
+            start = start + net.aside(c).T
+        x, seen = Rows(y, net.features), Rows(y, net.features * (1 + net.waves))
+        layers = [Rows(y, len(d)) for d in net.degrees]
+        total = y.new_zeros(rows)
+        for i in range(net.features):
+            for k, layer in enumerate(layers):
+                units = slice(layer.count, net.ends[k][i])  # those of degree i, now that x_0..x_{i-1} are known
+                if units.start < units.stop and k == 0:
+                    layer.add(F.silu(start[units] + first.weight[units, : seen.count] @ seen.known))
+                elif units.start < units.stop:
+                    weight = middle[k - 1].weight[units, : layers[k - 1].count]
+                    layer.add(F.silu(torch.addmm(middle[k - 1].bias[units, None], weight, layers[k - 1].known)))
+            read = layers[-1].known
+            theta = torch.addmm(out_bias[i][:, None], out_weight[i, :, : len(read)], read)
+            value, ladj = self.elementwise.inverse_and_ladj(target[i][None], theta[None])
+            x.add(value)
+            seen.add(waved(value.T, net.waves).T)
+            total = total + ladj[0]
+        return x.known.T.contiguous(), total
+
+
+class Rows:
+    """Rows of one length that come one after the other: written in place, or joined where a gradient is wanted."""
+
+    def __init__(self, like: Tensor, count: int) -> None:
+        self.joins = torch.is_grad_enabled()
+        self.held = like.new_empty(0 if self.joins else count, len(like))
+        self.count = 0
+
+    @property
+    def known(self) -> Tensor:
+        """The rows so far, (count, B)."""
+        return self.held[: self.count]
+
+    def add(self, rows: Tensor) -> None:
+        if self.joins:
+            self.held = torch.cat([self.held, rows])
+        else:
+            self.held[self.count : self.count + len(rows)] = rows
+        self.count += len(rows)

@@ -1,0 +1,210 @@
+"""Flows by their names, for use in torch without files: `pofx.flows.NSF(features=6, context=3)`.
+
+All take the same words: `features` D, `context` C (0: none), `transforms` layers, `hidden` widths of their networks,
+`waves` (cosines that a network sees each feature by, beside itself), `base`. Called with a context or without, a flow is a torch Distribution.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..errors import SpecError
+from ..transforms.affine import Additive, Affine
+from ..transforms.spline import Spline
+from .autoregressive import Autoregressive
+from .base import Base
+from .bumps import PlanarLayer, RadialLayer, SylvesterLayer
+from .coupling import Coupling, Elementwise
+from .flow import Flow
+from .layer import Inverse, Layer, Permutation
+from .linear import LULinear
+from .normalise import ActNorm
+
+HIDDEN = (128, 128, 128)
+
+
+class Planar(Flow):
+    """Planar maps in a row. Rezende, Mohamed 2015, Variational Inference with Normalizing Flows."""
+
+    def __init__(self, features: int, context: int = 0, transforms: int = 16, base: Base | None = None) -> None:
+        super().__init__([PlanarLayer(features, context) for _ in range(transforms)], features, context, base)
+
+
+class Radial(Flow):
+    """Radial maps in a row. Rezende, Mohamed 2015, Variational Inference with Normalizing Flows."""
+
+    def __init__(self, features: int, context: int = 0, transforms: int = 16, base: Base | None = None) -> None:
+        super().__init__([RadialLayer(features, context) for _ in range(transforms)], features, context, base)
+
+
+class Sylvester(Flow):
+    """Sylvester maps in a row. van den Berg et al. 2018, Sylvester Normalizing Flows for Variational Inference."""
+
+    def __init__(self, features: int, transforms: int = 8, count: int | None = None, base: Base | None = None) -> None:
+        super().__init__([SylvesterLayer(features, count) for _ in range(transforms)], features, 0, base)
+
+
+class NICE(Flow):
+    """Additive couplings and a last scale of each feature. Dinh, Krueger, Bengio 2015, NICE."""
+
+    def __init__(
+        self,
+        features: int,
+        context: int = 0,
+        transforms: int = 6,
+        hidden: Sequence[int] = HIDDEN,
+        waves: int = 0,
+        base: Base | None = None,
+    ) -> None:
+        layers = _couplings(features, context, transforms, Additive(), hidden, waves)
+        super().__init__([*layers, LULinear(features, permute=False)], features, context, base)
+
+
+class RealNVP(Flow):
+    """Affine couplings. Dinh, Sohl-Dickstein, Bengio 2017, Density Estimation Using Real NVP."""
+
+    def __init__(
+        self,
+        features: int,
+        context: int = 0,
+        transforms: int = 6,
+        hidden: Sequence[int] = HIDDEN,
+        waves: int = 0,
+        base: Base | None = None,
+    ) -> None:
+        super().__init__(_couplings(features, context, transforms, Affine(), hidden, waves), features, context, base)
+
+
+class Glow(Flow):
+    """Actnorm, an LU linear map and an affine coupling, again and again. Kingma, Dhariwal 2018, Glow."""
+
+    def __init__(
+        self,
+        features: int,
+        context: int = 0,
+        transforms: int = 6,
+        hidden: Sequence[int] = HIDDEN,
+        waves: int = 0,
+        base: Base | None = None,
+    ) -> None:
+        couplings = _couplings(features, context, transforms, Affine(), hidden, waves)
+        layers = [part for one in couplings for part in (ActNorm(features), LULinear(features), one)]
+        super().__init__(layers, features, context, base)
+
+
+class MAF(Flow):
+    """Affine autoregressive layers, the order reversed between them: density in one pass, samples in one pass too.
+
+    Papamakarios, Pavlakou, Murray 2017, Masked Autoregressive Flow for Density Estimation.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        context: int = 0,
+        transforms: int = 5,
+        hidden: Sequence[int] = HIDDEN,
+        waves: int = 0,
+        base: Base | None = None,
+    ) -> None:
+        super().__init__(_autoregressive(features, context, transforms, Affine(), hidden, waves), features, context, base)
+
+
+class IAF(Flow):
+    """MAF the other way round. Kingma et al. 2016, Improved Variational Inference with Inverse Autoregressive Flow."""
+
+    def __init__(
+        self,
+        features: int,
+        context: int = 0,
+        transforms: int = 5,
+        hidden: Sequence[int] = HIDDEN,
+        waves: int = 0,
+        base: Base | None = None,
+    ) -> None:
+        layers = _autoregressive(features, context, transforms, Affine(), hidden, waves)
+        super().__init__([Inverse(layer) for layer in layers], features, context, base)
+
+
+class NSF(Flow):
+    """Rational-quadratic splines, in couplings or autoregressive (`coupling=False`).
+
+    `circular`: which features are angles in [-bound, bound]; the others have linear tails beyond it. Durkan et al. 2019,
+    Neural Spline Flows.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        context: int = 0,
+        transforms: int = 5,
+        hidden: Sequence[int] = HIDDEN,
+        waves: int = 0,
+        bins: int = 8,
+        coupling: bool = True,
+        bound: float = 5.0,
+        base: Base | None = None,
+    ) -> None:
+        stack: Callable[..., list[Layer]] = _couplings if coupling else _autoregressive
+        layers = stack(features, context, transforms, Spline(bins, bound), hidden, waves)
+        super().__init__(layers, features, context, base)
+
+
+def _couplings(
+    features: int, context: int, transforms: int, elementwise: Elementwise, hidden: Sequence[int], waves: int
+) -> list[Layer]:
+    """Couplings that keep a random half of the features and then the other, in turn."""
+    _check(features, transforms, hidden)
+    layers: list[Layer] = []
+    keep = torch.zeros(features, dtype=torch.bool)
+    for i in range(transforms):
+        if i % 2 == 0:
+            keep = torch.zeros(features, dtype=torch.bool)
+            keep[torch.randperm(features)[: features // 2]] = True
+        layers.append(Coupling(keep if i % 2 == 0 else ~keep, context, elementwise, hidden, waves))
+    return layers
+
+
+def _autoregressive(
+    features: int, context: int, transforms: int, elementwise: Elementwise, hidden: Sequence[int], waves: int
+) -> list[Layer]:
+    """Autoregressive layers with the order reversed between them."""
+    _check(features, transforms, hidden)
+    layers: list[Layer] = []
+    for i in range(transforms):
+        layers += [Permutation.reverse(features)] * (i > 0)
+        layers.append(Autoregressive(features, context, elementwise, hidden, waves))
+    return layers
+
+
+def _check(features: int, transforms: int, hidden: Sequence[int]) -> None:
+    for name, value in (("features", features), ("transforms", transforms), *(("hidden", width) for width in hidden)):
+        if value < 1:
+            raise SpecError(f"expected {name} of at least 1, got {value}")
+    if not hidden:
+        raise SpecError("expected at least one hidden layer, got hidden=(): give widths such as (128, 128)")
+
+
+def reverse_kl(flow: Flow, target: Callable[[Tensor], Tensor], n: int, c: Tensor | None = None) -> Tensor:
+    """log q(x) - log p~(x) of n draws x of the flow q, (n,): their mean is KL(q | p) up to the log-constant of p~.
+
+    Rezende, Mohamed 2015.
+    """
+    x, log = flow.draw(n, c)
+    return log - target(x)
+
+
+def alpha_divergence(
+    flow: Flow, target: Callable[[Tensor], Tensor], n: int, alpha: float = 0.5, c: Tensor | None = None
+) -> Tensor:
+    """-log mean_i (p~(x_i) / q(x_i))^(1 - alpha) / (1 - alpha) of n draws of the flow q: one number, the Renyi bound.
+
+    alpha -> 1 is the reverse KL, alpha = 0 the importance-weighted bound. Li, Turner 2016, Renyi Divergence Variational
+    Inference. Raises SpecError for alpha = 1.
+    """
+    if alpha == 1:
+        raise SpecError("expected alpha other than 1, got 1: use reverse_kl")
+    x, log = flow.draw(n, c)
+    ratio = (1 - alpha) * (target(x) - log)
+    return -(torch.logsumexp(ratio, 0) - torch.log(torch.tensor(float(n)))) / (1 - alpha)

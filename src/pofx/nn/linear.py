@@ -1,0 +1,83 @@
+"""Linear layers of flows: LU, rotation, Householder."""
+
+import torch
+from torch import Tensor, nn
+
+from .layer import Layer
+
+
+class LULinear(Layer):
+    """y = W x + b, W = P L (U + diag(s)), log|det| = sum log s. x, y: (B, D).
+
+    L is unit lower triangular, U strictly upper, s = exp(3 tanh(a / 3)) > 0, P a fixed permutation. L, U and a start at
+    zero: the layer starts as the permutation.
+
+    Papers: Kingma, Dhariwal 2018, Glow; Oliva et al. 2018, Transformation Autoregressive Networks.
+    """
+
+    def __init__(self, features: int, permute: bool = True) -> None:
+        super().__init__()
+        self.lower = nn.Parameter(torch.zeros(features, features))
+        self.upper = nn.Parameter(torch.zeros(features, features))
+        self.scale = nn.Parameter(torch.zeros(features))
+        self.bias = nn.Parameter(torch.zeros(features))
+        order = torch.randperm(features) if permute else torch.arange(features)
+        self.register_buffer("order", order)
+        self.register_buffer("back", order.argsort(), persistent=False)
+
+    def _factors(self) -> tuple[Tensor, Tensor, Tensor]:
+        log_scale = 3.0 * torch.tanh(self.scale / 3.0)
+        lower = self.lower.tril(-1) + torch.eye(len(self.scale), dtype=self.scale.dtype, device=self.scale.device)
+        return lower, self.upper.triu(1) + torch.diag(log_scale.exp()), log_scale.sum()
+
+    def call_and_ladj(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        lower, upper, ladj = self._factors()
+        y = x @ (lower @ upper).T
+        return y.index_select(1, self.order) + self.bias, ladj.expand(len(x))
+
+    def inverse_and_ladj(self, y: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        lower, upper, ladj = self._factors()
+        z = (y - self.bias).index_select(1, self.back).T
+        z = torch.linalg.solve_triangular(lower, z, upper=False, unitriangular=True)
+        return torch.linalg.solve_triangular(upper, z, upper=True).T, -ladj.expand(len(y))
+
+
+class Rotation(Layer):
+    """y = R x, R = exp(A - A'), log|det| = 0. x, y: (B, D). A starts at zero."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.angles = nn.Parameter(torch.zeros(features, features))
+
+    def matrix(self) -> Tensor:
+        """R, (D, D)."""
+        return torch.matrix_exp(self.angles - self.angles.T)
+
+    def call_and_ladj(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return x @ self.matrix().T, x.new_zeros(len(x))
+
+    def inverse_and_ladj(self, y: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return y @ self.matrix(), y.new_zeros(len(y))
+
+
+class Householder(Layer):
+    """y = H_1 ... H_K x, H_k = I - 2 v v' / |v|^2, log|det| = 0. x, y: (B, D).
+
+    Paper: Tomczak, Welling 2016, Improving Variational Auto-Encoders using Householder Flow.
+    """
+
+    def __init__(self, features: int, count: int | None = None) -> None:
+        super().__init__()
+        self.vectors = nn.Parameter(torch.randn(count or features, features))
+
+    def call_and_ladj(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._reflect(x, self.vectors.flip(0)), x.new_zeros(len(x))
+
+    def inverse_and_ladj(self, y: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._reflect(y, self.vectors), y.new_zeros(len(y))
+
+    @staticmethod
+    def _reflect(x: Tensor, vectors: Tensor) -> Tensor:
+        for v in vectors:
+            x = x - 2 * (x @ v)[:, None] * v / v.square().sum().clamp(min=1e-12)
+        return x

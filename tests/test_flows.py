@@ -1,0 +1,284 @@
+"""Laws of every layer and every flow, after their weights have been moved: they are bijections, and densities."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from pofx.errors import SpecError
+from pofx.nn import base, flows
+from pofx.nn.autoregressive import Autoregressive
+from pofx.nn.bumps import PlanarLayer, RadialLayer, SylvesterLayer
+from pofx.nn.continuous import Continuous
+from pofx.nn.coupling import Coupling
+from pofx.nn.flow import Flow
+from pofx.nn.layer import Chain, Inverse, Layer, Permutation
+from pofx.nn.linear import Householder, LULinear, Rotation
+from pofx.nn.normalise import ActNorm, BatchNorm
+from pofx.nn.residual import Residual
+from pofx.transforms.affine import Additive, Affine
+from pofx.transforms.spline import Spline
+
+KEEP = torch.tensor([True, False, True])
+LAYERS: dict[str, Callable[[], Layer]] = {
+    "planar": lambda: PlanarLayer(3, 2),
+    "radial": lambda: RadialLayer(3, 2),
+    "sylvester": lambda: SylvesterLayer(3, 2),
+    "additive coupling": lambda: Coupling(KEEP, 2, Additive(), (16, 16)),
+    "affine coupling": lambda: Coupling(KEEP, 2, Affine(), (16, 16)),
+    "spline coupling": lambda: Coupling(KEEP, 2, Spline(6), (16, 16)),
+    "affine autoregressive": lambda: Autoregressive(3, 2, Affine(), (16, 16)),
+    "spline autoregressive": lambda: Autoregressive(3, 2, Spline(6), (16, 16)),
+    "inverse autoregressive": lambda: Inverse(Autoregressive(3, 2, Affine(), (16, 16))),
+    "lu": lambda: LULinear(3),
+    "rotation": lambda: Rotation(3),
+    "householder": lambda: Householder(3, 2),
+    "permutation": lambda: Permutation.random(3),
+    "actnorm": lambda: ActNorm(3),
+    "batch norm": lambda: BatchNorm(3),
+    "residual": lambda: Residual(3, 2, (16, 16)),
+    "continuous": lambda: Continuous(3, 2, (16, 16)),
+    "chain": lambda: Chain([LULinear(3), Coupling(KEEP, 2, Spline(4), (16,)), ActNorm(3)]),
+}
+
+
+def randn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def moved(make: Callable[[], torch.nn.Module], seed: int = 0, by: float = 0.4) -> torch.nn.Module:
+    """A module whose weights are no longer where they started."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = make().double()
+        for p in module.parameters():
+            p.data += by * torch.randn_like(p)
+        for name, buffer in module.named_buffers():
+            if name.endswith(("mean", "var")):
+                buffer += 0.3 * torch.rand_like(buffer)
+    return module.eval()
+
+
+@pytest.fixture(params=list(LAYERS))
+def layer(request: pytest.FixtureRequest) -> Layer:
+    return moved(LAYERS[request.param])
+
+
+C = randn(40, 2, seed=9)
+POINTS = {"usual": randn(40, 3), "tails": 10 * randn(40, 3, seed=1), "edges": 5 * randn(40, 3, seed=2).sign()}
+
+
+@pytest.mark.parametrize("where", list(POINTS))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_inverse_of_a_call_is_the_identity(layer: Layer, where: str, dtype: torch.dtype) -> None:
+    layer, x, c = layer.to(dtype), POINTS[where].to(dtype), C.to(dtype)
+    with torch.no_grad():
+        y, forward = layer.call_and_ladj(x, c)
+        again, back = layer.inverse_and_ladj(y, c)
+    assert y.dtype == forward.dtype == again.dtype == dtype
+    error = ((again - x).abs() / x.abs().clamp(min=1)).max()
+    assert error <= layer.tolerance[dtype is torch.float64]
+    assert (forward + back).abs().max() <= 1e-3
+
+
+def test_ladj_is_the_log_determinant_of_the_jacobian(layer: Layer) -> None:
+    for x, c in zip(POINTS["usual"][:6], C, strict=False):
+        jacobian = torch.autograd.functional.jacobian(lambda v, c=c: layer.call_and_ladj(v[None], c[None])[0][0], x)
+        want = torch.linalg.slogdet(jacobian)[1]
+        loose = 2e-4 if isinstance(layer, Continuous) else 1e-7
+        assert float(layer.call_and_ladj(x[None], c[None])[1][0].detach()) == pytest.approx(float(want), abs=loose)
+
+
+def test_rows_are_strangers(layer: Layer) -> None:
+    x = POINTS["usual"].clone()
+    with torch.no_grad():
+        want, ladj = layer.call_and_ladj(x, C)
+        x[3] = math.nan
+        got, log = layer.call_and_ladj(x, C)
+        clean = torch.arange(len(x)) != 3
+        torch.testing.assert_close(got[clean], want[clean])
+        torch.testing.assert_close(log[clean], ladj[clean])
+        assert got[3].isnan().any()
+        one = layer.call_and_ladj(POINTS["usual"][:1], C[:1])
+        torch.testing.assert_close(one[0], want[:1])
+        for n in (0, 1):
+            assert layer.call_and_ladj(x[:n], C[:n])[0].shape == (n, 3)
+            assert layer.inverse_and_ladj(want[:n], C[:n])[1].shape == (n,)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e4])
+def test_gradients_are_finite(layer: Layer, size: float) -> None:
+    x = (size * randn(40, 3)).requires_grad_()
+    y, ladj = layer.call_and_ladj(x, C)
+    (y.square().mean() + ladj.mean()).backward()
+    found = [p.grad for p in layer.parameters() if p.grad is not None] + [x.grad]
+    assert all(torch.isfinite(g).all() for g in found)
+
+
+def test_the_inverse_carries_gradients(layer: Layer) -> None:
+    """d inverse / d y is the inverse of d call / d x."""
+    c = C[:1]
+    x = POINTS["usual"][:1]
+    y = layer.call_and_ladj(x, c)[0].detach()
+    there = torch.autograd.functional.jacobian(lambda v: layer.call_and_ladj(v, c)[0], x).reshape(3, 3)
+    back = torch.autograd.functional.jacobian(lambda v: layer.inverse_and_ladj(v, c)[0], y).reshape(3, 3)
+    loose = 1e-3 if isinstance(layer, Continuous) else 1e-6
+    torch.testing.assert_close(back @ there, torch.eye(3, dtype=torch.float64), atol=loose, rtol=0)
+
+
+def test_weights_come_back_as_they_were(layer: Layer) -> None:
+    held = {k: v.clone() for k, v in layer.state_dict().items()}
+    want = layer.call_and_ladj(POINTS["usual"], C)[0]
+    for p in layer.parameters():
+        p.data.zero_()
+    layer.load_state_dict(held)
+    assert torch.equal(layer.call_and_ladj(POINTS["usual"], C)[0], want)
+
+
+def test_actnorm_starts_once_and_a_row_of_nan_does_not_count() -> None:
+    norm, x = ActNorm(3).double(), 3 * randn(200, 3) + 5
+    x[:, 2] = 1.0
+    x[0, 0] = math.nan
+    y = norm.train().call_and_ladj(x)[0][1:]
+    torch.testing.assert_close(y[:, :2].mean(0), torch.zeros(2, dtype=torch.float64), atol=1e-6, rtol=0)
+    torch.testing.assert_close(y[:, :2].std(0), torch.ones(2, dtype=torch.float64), atol=1e-6, rtol=0)
+    assert (y[:, 2] == 0).all()
+    other = ActNorm(3).double()
+    other.load_state_dict(norm.state_dict())
+    want = other.eval().call_and_ladj(x)[0]
+    other.train().call_and_ladj(randn(50, 3))
+    assert torch.equal(other.eval().call_and_ladj(x)[0].nan_to_num(), want.nan_to_num())
+
+
+# -- splines ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ends", ["linear", "circular", "bounded"])
+@pytest.mark.parametrize("spread", [1.0, 5.0, 20.0])
+def test_a_spline_can_be_inverted_in_float32_whatever_its_parameters(ends: str, spread: float) -> None:
+    spline = Spline(8, ends=ends)
+    theta = (spread * randn(500, spline.size, 4)).float()
+    x = (2 * torch.rand(500, 4, generator=torch.Generator().manual_seed(0)) - 1) * 4.99
+    y, forward = spline.call_and_ladj(x, theta)
+    again, back = spline.inverse_and_ladj(y, theta)
+    assert torch.isfinite(y).all() and torch.isfinite(again).all()
+    assert (again - x).abs().max() < 1e-3
+    assert (forward + back).abs().max() < 1e-2
+    low, high = spline.slopes
+    assert math.log(low) <= forward.min() and forward.max() <= math.log(high)
+
+
+def test_a_circular_spline_is_smooth_where_the_circle_closes() -> None:
+    spline = Spline(5, ends="circular")
+    theta = randn(1, spline.size, 1)
+    ends = torch.tensor([[-5.0], [5.0]], dtype=torch.float64)
+    y, ladj = spline.call_and_ladj(ends, theta.expand(2, -1, -1))
+    torch.testing.assert_close(y, ends)
+    torch.testing.assert_close(ladj[0], ladj[1])
+
+
+# -- flows -----------------------------------------------------------------------------------------------------------
+
+SMALL = {"hidden": (16, 16), "transforms": 2}
+FLOWS: dict[str, Callable[..., Flow]] = {
+    "Planar": lambda d, c: flows.Planar(d, c, 4),
+    "Radial": lambda d, c: flows.Radial(d, c, 4),
+    "NICE": lambda d, c: flows.NICE(d, c, **SMALL),
+    "RealNVP": lambda d, c: flows.RealNVP(d, c, **SMALL),
+    "Glow": lambda d, c: flows.Glow(d, c, **SMALL),
+    "MAF": lambda d, c: flows.MAF(d, c, **SMALL),
+    "IAF": lambda d, c: flows.IAF(d, c, **SMALL),
+    "NSF": lambda d, c: flows.NSF(d, c, **SMALL),
+    "NSF, autoregressive": lambda d, c: flows.NSF(d, c, coupling=False, **SMALL),
+    "MAF, Student": lambda d, c: flows.MAF(d, c, base=base.StudentT(d, 30.0), **SMALL),
+    "MAF, mixture": lambda d, c: flows.MAF(d, c, base=base.Mixture(d, 3), **SMALL),
+}
+ONE = [name for name in FLOWS if name not in ("NICE", "RealNVP", "Glow", "NSF", "Radial")]
+
+
+@pytest.mark.parametrize("name", list(FLOWS))
+def test_a_density_integrates_to_one_in_two_dimensions(name: str) -> None:
+    flow = moved(lambda: FLOWS[name](2, 1), by=0.2)
+    width = 60.0 if "Student" in name else 24.0
+    steps = torch.linspace(-width / 2, width / 2, 401, dtype=torch.float64)
+    grid = torch.cartesian_prod(steps, steps)
+    with torch.no_grad():
+        total = flow(torch.ones(1, dtype=torch.float64)).log_prob(grid).exp().sum() * (steps[1] - steps[0]) ** 2
+    assert float(total) == pytest.approx(1.0, abs=3e-3 if "Student" in name else 1e-3)
+
+
+@pytest.mark.parametrize("name", ONE)
+def test_a_density_integrates_to_one_in_one_dimension(name: str) -> None:
+    flow = moved(lambda: FLOWS[name](1, 0), by=0.2)
+    steps = torch.linspace(-100, 100, 40_001, dtype=torch.float64)
+    with torch.no_grad():
+        total = flow().log_prob(steps[:, None]).exp().sum() * (steps[1] - steps[0])
+    assert float(total) == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", list(FLOWS))
+def test_a_draw_comes_with_its_density(name: str) -> None:
+    flow = moved(lambda: FLOWS[name](3, 2))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        law = flow(C[:5])
+        x, log = law.rsample_and_log_prob((7,))
+        assert x.shape == (7, 5, 3) and log.shape == (7, 5) and law.batch_shape == (5,) and law.event_shape == (3,)
+        torch.testing.assert_close(law.log_prob(x), log, atol=1e-6, rtol=1e-6)
+        assert flow(C[0]).sample((0,)).shape == (0, 3)
+        assert flow(C[0]).sample().shape == (3,)
+
+
+def test_a_flow_recovers_a_law_of_known_entropy() -> None:
+    """A banana: x ~ N(0, 1), y = x^2 / 2 + N(0, 0.5^2)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        x = torch.randn(4000)
+        data = torch.stack([x, x.square() / 2 + 0.5 * torch.randn(4000)], 1)
+        flow = flows.NSF(2, transforms=3, hidden=(32, 32), coupling=False)
+        optimiser = torch.optim.Adam(flow.parameters(), 5e-3)
+        for step in range(250):
+            rows = data[torch.randint(3000, (256,))]
+            loss = -flow().log_prob(rows).mean()
+            optimiser.param_groups[0]["lr"] = 5e-3 * (1 - step / 250)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        entropy = math.log(2 * math.pi * math.e) + math.log(0.5)
+        with torch.no_grad():
+            assert -float(flow().log_prob(data[3000:]).mean()) == pytest.approx(entropy, abs=0.12)
+
+
+def test_reverse_kl_finds_a_gaussian() -> None:
+    target = torch.distributions.MultivariateNormal(torch.tensor([1.0, -2.0]), torch.tensor([[1.0, 0.6], [0.6, 0.5]]))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        flow = flows.MAF(2, transforms=1, hidden=(8,))
+        optimiser = torch.optim.Adam(flow.parameters(), 3e-2)
+        for step in range(300):
+            optimiser.param_groups[0]["lr"] = 3e-2 * (1 - step / 300)
+            optimiser.zero_grad()
+            flows.reverse_kl(flow, target.log_prob, 128).mean().backward()
+            optimiser.step()
+        with torch.no_grad():
+            assert float(flows.reverse_kl(flow, target.log_prob, 2000).mean()) == pytest.approx(0.0, abs=0.02)
+            assert float(flows.alpha_divergence(flow, target.log_prob, 2000)) == pytest.approx(0.0, abs=0.02)
+
+
+def test_what_is_wrong_is_said() -> None:
+    with pytest.raises(SpecError, match="use an autoregressive flow"):
+        flows.NSF(1)
+    with pytest.raises(SpecError, match=r"context of shape \(\.\.\., 2\), got one of shape \(4, 3\)"):
+        flows.MAF(3, 2)(torch.zeros(4, 3))
+    with pytest.raises(SpecError, match="expected x of shape"):
+        flows.MAF(3)().log_prob(torch.zeros(4, 2))
+    with pytest.raises(SpecError, match="expected transforms of at least 1"):
+        flows.MAF(3, transforms=0)
+
+
+def test_outside_a_bounded_support_there_is_no_density_and_no_nan() -> None:
+    law = base.Uniform(2, 1.0)
+    got = law.log_prob(torch.tensor([[0.0, 0.0], [2.0, 0.0], [math.nan, 0.0]]))
+    assert got[0] == pytest.approx(-2 * math.log(2)) and got[1] == -math.inf and got[2].isnan()

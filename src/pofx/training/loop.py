@@ -196,10 +196,11 @@ class Trainer:
         saved = self.state()
         for _ in range(3):
             self.advance(10**6)
-        began = time.monotonic()
+        ends = [time.monotonic()]
         for _ in range(PROBES):
             self.advance(10**6)
-        each = (time.monotonic() - began) / PROBES
+            ends.append(time.monotonic())
+        each = float(np.median(np.diff(ends)))
         began = time.monotonic()
         self.look()
         looks = LOOKS * (time.monotonic() - began)

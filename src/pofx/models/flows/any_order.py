@@ -33,7 +33,7 @@ class AnyOrder(Model):
     z_j: levels and atoms exactly, numbers by bin, sub-bin, and uniformly inside.
 
     For any set S of known fields the order that begins with S gives p(x_j | x_S). Training takes the stored order for
-    half of a batch; for the other half it moves a random set of fields, of random size, to the front. Both are unbiased
+    every other batch; for the rest it moves a random set of fields, of random size, to the front. Both are unbiased
     estimates of a negative log-likelihood: of the stored order, and averaged over the others.
     Shapes: tokens (B, F) -> hidden (B, width) -> terms (B, F), nats.
 
@@ -50,7 +50,7 @@ class AnyOrder(Model):
 
     family = "flows"
     abilities = frozenset({"sample", "log_prob", "cells", "given", "known", "condition"})
-    others = 0.5  # the share of rows that are trained on in another order than the stored one
+    others = True  # whether every second batch is seen in another order than the stored one
 
     def __init__(
         self, spec: Spec, *, size: str = "base", bins: int | None = None, fine: int = 16, dropout: float = 0.1
@@ -78,17 +78,17 @@ class AnyOrder(Model):
         return Recipe(steps=steps, batch=batch, rate=2e-3, decay=1e-2, most=steps)
 
     def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
-        return self._in_orders(batch, 1, generator)
+        order = self._beginning(generator) if self.others and clock.step % 2 else self.order
+        return self._in_orders(batch, [(len(batch[0]), order)])
 
     def validate(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        return self._in_orders(batch, GROUPS, generator)
+        sizes = [len(part) for part in torch.arange(len(batch[0])).chunk(2 * GROUPS if self.others else 1)]
+        orders = [self._beginning(generator) if i % 2 else self.order for i in range(len(sizes))]
+        return self._in_orders(batch, list(zip(sizes, orders, strict=True)))
 
-    def _in_orders(self, batch: Batch, groups: int, generator: torch.Generator) -> Tensor:
-        """-log p of each row, (B,): some rows in the stored order, the share `others` in so many different ones."""
+    def _in_orders(self, batch: Batch, orders: list[tuple[int, list[int]]]) -> Tensor:
+        """-log p of each row, (B,): the next so many rows in an order."""
         token, seen = batch
-        others = int(self.others * len(token))
-        sizes = [len(part) for part in torch.arange(others).chunk(groups)] if others else []
-        orders = [(len(token) - others, self.order), *((size, self._beginning(generator)) for size in sizes)]
         return (self.net(token, seen, orders) * seen)[:, self.before :].sum(1)
 
     def _beginning(self, generator: torch.Generator) -> list[int]:

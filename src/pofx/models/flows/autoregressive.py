@@ -14,7 +14,7 @@ class Autoregressive(AnyOrder):
     """
 
     abilities = frozenset({"sample", "log_prob", "cells", "condition"})
-    others = 0.0
+    others = False
 
 
 MODEL = Autoregressive

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BadFile", "Between", "CodecError", "Fitted", "PofxError", "SpecError", "Unsupported", "__version__",
-    "between", "fit", "judge", "load", "models",
+    "between", "fit", "flows", "judge", "load", "models",
 ]  # fmt: skip
 
 _LAZY = {
@@ -32,6 +32,7 @@ _LAZY = {
     "Between": ("codecs.conditions", "Between"),
     "judge": ("judging", "judge"),
     "models": ("models", None),
+    "flows": ("nn.flows", None),
 }
 
 

@@ -13,10 +13,9 @@ from .layer import Layer
 class MaskedConditioner(nn.Module):
     """theta_i(x_1..x_{i-1}, c): (B, D) and (B, C) -> (B, size, D), with hidden units sorted by degree.
 
-    A unit of degree d sees x_1..x_d and the context, and units of degree at most d; theta_i is read from units of degree
-    below i. Degrees run from 0 (the context alone; from 1 without one) to D - 1, the same in all hidden layers, so that
-    "degree at most d" is a first part of each layer. Masked weights are zero from the start, and their gradients are
-    masked, so that no product with a mask is made in a step.
+    A unit of degree d sees x_1..x_d and the context, and units of degree at most d; theta_i is read from units of
+    degree below i. Degrees run from 0 (the context alone; from 1 without one) to D - 1, the same in all hidden layers,
+    so that "degree at most d" is a first part of each layer.
 
     Paper: Germain et al. 2015, MADE: Masked Autoencoder for Distribution Estimation.
     """
@@ -60,8 +59,8 @@ class MaskedConditioner(nn.Module):
 class Autoregressive(Layer):
     """y_i = g(x_i; theta_i(x_1..x_{i-1}, c)), log|det| = sum_i log g'_i. x, y: (B, D).
 
-    Data to noise is one pass. Noise to data goes feature by feature, and at step i only the hidden units of degree i are
-    computed: altogether one pass as well, with the features ahead of the rows in memory.
+    Data to noise is one pass. Noise to data goes feature by feature, and at step i only the hidden units of degree i
+    are computed: altogether one pass as well, with the features ahead of the rows in memory.
 
     Papers: Papamakarios, Pavlakou, Murray 2017, Masked Autoregressive Flow; Kingma et al. 2016, Improved Variational
     Inference with Inverse Autoregressive Flow (`Inverse` of this layer).

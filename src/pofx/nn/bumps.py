@@ -1,4 +1,4 @@
-"""Layers that add a bump to the identity: planar, radial, Sylvester. With a context, their parameters follow from it."""
+"""Layers that add a bump to the identity: planar, radial, Sylvester; with a context, as it says."""
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ class Given(nn.Module):
 
 
 class PlanarLayer(Layer):
-    """A planar map (transforms/planar.py) with w, v and b learned. Its inverse is a root: 1e-4 in float32, 1e-8 beyond."""
+    """A planar map (transforms/planar.py) with w, v and b learned. The inverse is a root: 1e-4 in float32."""
 
     tolerance = (1e-4, 1e-8)
 

@@ -86,7 +86,7 @@ class Coupling(Layer):
         self.elementwise, self.kept = elementwise, kept
         order = torch.cat([keep.nonzero()[:, 0], (~keep).nonzero()[:, 0]])
         self.register_buffer("order", order)
-        self.register_buffer("back", order.argsort(), persistent=False)
+        self.register_buffer("back", order.argsort())
         self.net = Conditioner(kept, context, elementwise.size, moved, hidden, waves)
 
     def call_and_ladj(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,9 @@ class Flow(nn.Module):
         tensor(-1.8379, grad_fn=<RoundBackward1>)
     """
 
-    def __init__(self, layers: Layer | Sequence[Layer], features: int, context: int = 0, base: Base | None = None) -> None:
+    def __init__(
+        self, layers: Layer | Sequence[Layer], features: int, context: int = 0, base: Base | None = None
+    ) -> None:
         super().__init__()
         self.features, self.context = features, context
         self.layers = Chain([layers] if isinstance(layers, Layer) else layers)
@@ -78,13 +80,13 @@ class FlowDistribution(Distribution):
         shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
         return self.flow.log_prob(self._rows(value, shape), self._rows(self.c, shape)).reshape(shape)
 
-    def rsample_and_log_prob(self, sample_shape: Any = Size()) -> tuple[Tensor, Tensor]:
+    def rsample_and_log_prob(self, sample_shape: Any = ()) -> tuple[Tensor, Tensor]:
         """Draws and their log-densities, from one pass."""
         shape = Size(sample_shape) + self.batch_shape
         x, log = self.flow.draw(math.prod(shape), self._rows(self.c, shape))
         return x.reshape(*shape, self.flow.features), log.reshape(shape)
 
-    def rsample(self, sample_shape: Any = Size()) -> Tensor:
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
         return self.rsample_and_log_prob(sample_shape)[0]
 
     @staticmethod

@@ -1,7 +1,8 @@
 """Flows by their names, for use in torch without files: `pofx.flows.NSF(features=6, context=3)`.
 
 All take the same words: `features` D, `context` C (0: none), `transforms` layers, `hidden` widths of their networks,
-`waves` (cosines that a network sees each feature by, beside itself), `base`. Called with a context or without, a flow is a torch Distribution.
+`waves` (cosines that a network sees each feature by, beside itself), `base`. Called with a context or without, a flow
+is a torch Distribution.
 """
 
 from collections.abc import Callable, Sequence
@@ -108,7 +109,9 @@ class MAF(Flow):
         waves: int = 0,
         base: Base | None = None,
     ) -> None:
-        super().__init__(_autoregressive(features, context, transforms, Affine(), hidden, waves), features, context, base)
+        super().__init__(
+            _autoregressive(features, context, transforms, Affine(), hidden, waves), features, context, base
+        )
 
 
 class IAF(Flow):
@@ -130,8 +133,7 @@ class IAF(Flow):
 class NSF(Flow):
     """Rational-quadratic splines, in couplings or autoregressive (`coupling=False`).
 
-    `circular`: which features are angles in [-bound, bound]; the others have linear tails beyond it. Durkan et al. 2019,
-    Neural Spline Flows.
+    Beyond +-bound the map is the identity. Durkan et al. 2019, Neural Spline Flows.
     """
 
     def __init__(

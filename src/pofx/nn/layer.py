@@ -28,7 +28,8 @@ class Chain(Layer):
     def __init__(self, layers: Sequence[Layer]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
-        self.tolerance = tuple(max(t) for t in zip(*(layer.tolerance for layer in layers), strict=True)) or (1e-4, 1e-9)  # type: ignore[assignment]
+        single, double = (max(layer.tolerance[i] for layer in layers) for i in (0, 1))
+        self.tolerance = (single, double)
 
     def call_and_ladj(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         total = x.new_zeros(len(x))
@@ -65,7 +66,7 @@ class Permutation(Layer):
     def __init__(self, order: Tensor) -> None:
         super().__init__()
         self.register_buffer("order", order)
-        self.register_buffer("back", order.argsort(), persistent=False)
+        self.register_buffer("back", order.argsort())
 
     def call_and_ladj(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return x.index_select(1, self.order), x.new_zeros(len(x))

@@ -23,7 +23,7 @@ class LULinear(Layer):
         self.bias = nn.Parameter(torch.zeros(features))
         order = torch.randperm(features) if permute else torch.arange(features)
         self.register_buffer("order", order)
-        self.register_buffer("back", order.argsort(), persistent=False)
+        self.register_buffer("back", order.argsort())
 
     def _factors(self) -> tuple[Tensor, Tensor, Tensor]:
         log_scale = 3.0 * torch.tanh(self.scale / 3.0)

@@ -14,7 +14,7 @@ EXACT = 64  # features up to which the log-determinant is that of the whole Jaco
 
 
 class Contraction(nn.Module):
-    """g with |g(a) - g(b)| <= bound |a - b|: weights divided by their spectral norm over bound^(1/n) where they exceed it.
+    """g with |g(a) - g(b)| <= bound |a - b|: each weight W is W min(1, l / |W|_2), l^layers = bound.
 
     The activation is x sigmoid(b x) / 1.1, of slope at most 1 (Chen et al. 2019).
     """
@@ -49,8 +49,8 @@ class Residual(Layer):
     unbiased and random: `estimate` gives its standard error from several draws. The inverse is the fixed point of
     x = y - g(x), and it is checked: SpecError where it has not converged, which a contraction cannot do.
 
-    Papers: Behrmann et al. 2019, Invertible Residual Networks; Chen et al. 2019, Residual Flows for Invertible Generative
-    Modeling.
+    Papers: Behrmann et al. 2019, Invertible Residual Networks; Chen et al. 2019, Residual Flows for Invertible
+    Generative Modeling.
     """
 
     tolerance = (1e-4, 1e-9)
@@ -77,7 +77,7 @@ class Residual(Layer):
                 if bool((near | ~torch.isfinite(x)).all()):
                     break
             else:
-                raise SpecError("expected the fixed point of a contraction, got none in 1000 steps: weights are damaged")
+                raise SpecError("expected the fixed point of a contraction, got none in 1000 steps: damaged weights")
         x = self._attached(x, y, c)
         return x, -self.call_and_ladj(x, c)[1]
 

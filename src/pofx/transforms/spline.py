@@ -21,15 +21,15 @@ class Spline:
     Parameters theta, (B, size, D), the bins ahead of the features: K widths, K heights, and slopes at the knots:
 
     - ends="linear": K - 1 slopes; outside the box y = x with slope 1. x on the line.
-    - ends="circular": K slopes; the first knot's is the last one's too, so that f is smooth on the circle. x in the box.
+    - ends="circular": K slopes; the first knot's is the last one's too: f is smooth on the circle. x in the box.
     - ends="bounded": K + 1 slopes. x in the box.
 
-    Slopes are bounded by construction: w = floor + (1 - K floor) softmax(3 tanh(a / 3)), h = softmax(log w + c tanh(b / c)),
-    d = exp(2 c tanh(e / 2c)), so that chords and knots have slopes within exp(+-2c). In float32 the inverse is then
-    exact to about 1e-5 of the box; theta = 0 is the identity.
+    Slopes are bounded by construction: w = floor + (1 - K floor) softmax(3 tanh(a / 3)), d = exp(2 c tanh(e / 2c)),
+    h = softmax(log w + c tanh(b / c)), so that chords and knots have slopes within exp(+-2c). In float32 the inverse is
+    then exact to about 1e-5 of the box; theta = 0 is the identity.
 
-    Papers: Durkan, Bekasov, Murray, Papamakarios 2019, Neural Spline Flows; Rezende et al. 2020, Normalizing Flows on Tori
-    and Spheres (circular).
+    Papers: Durkan, Bekasov, Murray, Papamakarios 2019, Neural Spline Flows; Rezende et al. 2020, Normalizing Flows on
+    Tori and Spheres (circular).
 
         >>> f = Spline(bins=4)
         >>> f.call_and_ladj(torch.tensor([[0.5, 9.0]]), torch.zeros(1, f.size, 2))

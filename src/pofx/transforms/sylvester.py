@@ -27,7 +27,8 @@ class Sylvester:
     @staticmethod
     def bounded(r: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Upper triangles of any matrices, with diagonals within (-1, 1), so that R_ii T_ii > -1."""
-        return tuple(m.triu(1) + torch.diag_embed(torch.tanh(m.diagonal(dim1=-2, dim2=-1))) for m in (r, t))  # type: ignore[return-value]
+        first, second = (m.triu(1) + torch.diag(torch.tanh(m.diagonal())) for m in (r, t))
+        return first, second
 
     def _steep(self) -> Tensor:
         return self.r.diagonal() * self.t.diagonal()

@@ -15,8 +15,8 @@ class FlowMatching(Flowing):
     """E |v(t, x_t, c) - (x_1 - x_0)|^2 with x_t = (1 - t) x_0 + t x_1, x_0 data, x_1 normal, t uniform.
 
     The velocity that attains the minimum carries the data to the normal law, so that log p follows from the
-    differential equation as for ffjord: a bound in nats, while the loss is a squared length. What is watched on validation
-    rows is that likelihood. See models/flowing.py for how a table's rows become numbers.
+    differential equation as for ffjord: a bound in nats, while the loss is a squared length. What is watched on
+    validation rows is that likelihood. See models/flowing.py for how a table's rows become numbers.
 
     Papers: Lipman et al. 2023, Flow Matching for Generative Modeling; Liu, Gong, Liu 2023, Flow Straight and Fast.
 

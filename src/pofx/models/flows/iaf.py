@@ -6,7 +6,7 @@ from ..flowing import Flowing
 
 
 class Iaf(Flowing):
-    """p(z) by the change of variables with the inverse of maf's layers: a draw is one plain pass, a score goes field by field.
+    """p(z) by the change of variables with the inverse of maf's layers: a draw is one plain pass, a score is not.
 
     See models/flowing.py for how a table's rows become numbers, the units and the bound; nn/flows.py for the flow.
     Paper: Kingma et al. 2016, Improved Variational Inference with Inverse Autoregressive Flow.

@@ -1,0 +1,304 @@
+"""The speed of flows: training step, log_prob, sampling and round trip, pofx beside the released libraries, in one run.
+
+    make bench-flows
+    python benchmarks/flows.py --features 8 32 --kinds coupling autoregressive --rounds 5
+
+Same architecture for all: 5 layers, 3 hidden layers of 128, 8 bins on [-5, 5], batch 512, Adam, float32. A line is
+the median of `rounds` rounds, in each of which every library is measured once, in turn, so that a slow moment of the
+machine falls on all alike; the spread is half the range. Peers are built as their documentation shows, with the same numbers.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+HERE = Path(__file__).parent
+LAYERS, HIDDEN, BINS, BOUND, BATCH, DRAWN = 5, (128, 128, 128), 8, 5.0, 512, 4096
+PACKAGES = ("torch", "zuko", "nflows", "normflows", "FrEIA", "flowjax", "jax")
+
+
+@dataclass
+class Entry:
+    """One library's flow: `step(x)` trains, `score(x)` gives log p, `draw(n)` gives rows, `trip(x)` is x there and back."""
+
+    step: Callable[[Tensor], Any]
+    score: Callable[[Tensor], Any]
+    draw: Callable[[int], Any]
+    trip: Callable[[Tensor], Tensor] | None = None
+
+
+def trained(module: nn.Module, log_prob: Callable[[Tensor], Tensor]) -> Callable[[Tensor], None]:
+    """A step of Adam on the mean negative log-likelihood."""
+    optimiser = torch.optim.Adam(module.parameters(), 1e-3, fused=True)
+
+    def step(x: Tensor) -> None:
+        optimiser.zero_grad(set_to_none=True)
+        (-log_prob(x).mean()).backward()
+        optimiser.step()
+
+    return step
+
+
+def ours(kind: str, features: int, compiled: bool = False) -> Entry:
+    from pofx.nn import flows
+
+    made = {
+        "coupling": lambda: flows.NSF(features, transforms=LAYERS, hidden=HIDDEN, bins=BINS, bound=BOUND),
+        "autoregressive": lambda: flows.NSF(features, transforms=LAYERS, hidden=HIDDEN, bins=BINS, coupling=False),
+        "affine": lambda: flows.RealNVP(features, transforms=LAYERS, hidden=HIDDEN),
+        "maf": lambda: flows.MAF(features, transforms=LAYERS, hidden=HIDDEN),
+    }
+    flow = made[kind]()
+    log_prob = torch.compile(flow.log_prob, fullgraph=True, dynamic=False) if compiled else flow.log_prob
+    return Entry(
+        trained(flow, log_prob),
+        torch.no_grad()(log_prob),
+        torch.no_grad()(lambda n: flow.draw(n)[0]),
+        torch.no_grad()(lambda x: flow.layers.inverse_and_ladj(flow.layers.call_and_ladj(x)[0])[0]),
+    )
+
+
+def zuko(kind: str, features: int) -> Entry:
+    import zuko
+
+    words = {"transforms": LAYERS, "hidden_features": HIDDEN}
+    made = {
+        "coupling": lambda: zuko.flows.NSF(features, bins=BINS, passes=2, **words),
+        "autoregressive": lambda: zuko.flows.NSF(features, bins=BINS, **words),
+        "affine": lambda: zuko.flows.RealNVP(features, **words),
+        "maf": lambda: zuko.flows.MAF(features, **words),
+    }
+    flow = made[kind]()
+    return Entry(
+        trained(flow, lambda x: flow().log_prob(x)),
+        torch.no_grad()(lambda x: flow().log_prob(x)),
+        torch.no_grad()(lambda n: flow().sample((n,))),
+        torch.no_grad()(lambda x: flow().transform.inv(flow().transform(x))),
+    )
+
+
+def nflows(kind: str, features: int) -> Entry:
+    from nflows import distributions, flows, nn as nets, transforms
+
+    def net(inputs: int, outputs: int) -> nn.Module:
+        return nets.nets.MLP((inputs,), (outputs,), list(HIDDEN), activation=torch.nn.functional.silu)
+
+    def layer(i: int) -> Any:
+        mask = torch.arange(features) % 2 == i % 2
+        if kind == "coupling":
+            return transforms.PiecewiseRationalQuadraticCouplingTransform(
+                mask.int(), net, num_bins=BINS, tails="linear", tail_bound=BOUND
+            )
+        if kind == "affine":
+            return transforms.AffineCouplingTransform(mask.int(), net)
+        words = {"features": features, "hidden_features": HIDDEN[0], "num_blocks": 2, "use_residual_blocks": False}
+        if kind == "maf":
+            return transforms.MaskedAffineAutoregressiveTransform(**words)
+        return transforms.MaskedPiecewiseRationalQuadraticAutoregressiveTransform(
+            num_bins=BINS, tails="linear", tail_bound=BOUND, **words
+        )
+
+    chain = transforms.CompositeTransform([layer(i) for i in range(LAYERS)])
+    flow = flows.Flow(chain, distributions.StandardNormal([features]))
+    return Entry(
+        trained(flow, flow.log_prob),
+        torch.no_grad()(flow.log_prob),
+        torch.no_grad()(flow.sample),
+        torch.no_grad()(lambda x: chain.inverse(chain(x)[0])[0]),
+    )
+
+
+def normflows(kind: str, features: int) -> Entry:
+    import normflows as nf
+
+    def layer(i: int) -> Any:
+        if kind == "coupling":
+            return nf.flows.CoupledRationalQuadraticSpline(features, 1, HIDDEN[0], num_bins=BINS, tail_bound=BOUND,
+                                                           reverse_mask=bool(i % 2))  # fmt: skip
+        if kind == "autoregressive":
+            return nf.flows.AutoregressiveRationalQuadraticSpline(
+                features, 1, HIDDEN[0], num_bins=BINS, tail_bound=BOUND
+            )
+        if kind == "maf":
+            return nf.flows.MaskedAffineAutoregressive(features, HIDDEN[0], num_blocks=1)
+        net = nf.nets.MLP([features, *HIDDEN, features], init_zeros=True)
+        other = nf.nets.MLP([features, *HIDDEN, features], init_zeros=True)
+        return nf.flows.MaskedAffineFlow((torch.arange(features) % 2 == i % 2).float(), net, other)
+
+    flow = nf.NormalizingFlow(
+        nf.distributions.base.DiagGaussian(features, trainable=False), [layer(i) for i in range(LAYERS)]
+    )
+    return Entry(
+        trained(flow, flow.log_prob),
+        torch.no_grad()(flow.log_prob),
+        torch.no_grad()(lambda n: flow.sample(n)[0]),
+        torch.no_grad()(lambda x: flow.forward(flow.inverse(x))),
+    )
+
+
+def freia(kind: str, features: int) -> Entry | None:
+    if kind != "affine":
+        return None
+    import FrEIA.framework as ff
+    import FrEIA.modules as fm
+
+    def net(inputs: int, outputs: int) -> nn.Module:
+        widths = [inputs, *HIDDEN]
+        hidden = [part for a, b in zip(widths, HIDDEN, strict=False) for part in (nn.Linear(a, b), nn.SiLU())]
+        return nn.Sequential(*hidden, nn.Linear(HIDDEN[-1], outputs))
+
+    flow = ff.SequenceINN(features)
+    for _ in range(LAYERS):
+        flow.append(fm.RNVPCouplingBlock, subnet_constructor=net)
+
+    def log_prob(x: Tensor) -> Tensor:
+        z, ladj = flow(x)
+        return -0.5 * z.square().sum(1) + ladj
+
+    return Entry(
+        trained(flow, log_prob),
+        torch.no_grad()(log_prob),
+        torch.no_grad()(lambda n: flow(torch.randn(n, features), rev=True)[0]),
+        torch.no_grad()(lambda x: flow(flow(x)[0], rev=True)[0]),
+    )
+
+
+def flowjax(kind: str, features: int) -> Entry:
+    import equinox as eqx
+    import jax
+    import jax.numpy as jnp
+    import optax
+    from flowjax import bijections, distributions, flows
+
+    base, key = distributions.Normal(jnp.zeros(features)), jax.random.key(0)
+    words = {"flow_layers": LAYERS, "nn_width": HIDDEN[0], "nn_depth": len(HIDDEN)}
+    if kind in ("coupling", "autoregressive"):
+        words["transformer"] = bijections.RationalQuadraticSpline(knots=BINS, interval=BOUND)
+    make = flows.coupling_flow if kind in ("coupling", "affine") else flows.masked_autoregressive_flow
+    state = {"flow": make(key, base_dist=base, **words)}
+    optimiser = optax.adam(1e-3)
+    state["opt"] = optimiser.init(eqx.filter(state["flow"], eqx.is_inexact_array))
+
+    @eqx.filter_jit
+    def stepped(flow: Any, opt: Any, x: Any) -> Any:
+        gradient = eqx.filter_grad(lambda f: -f.log_prob(x).mean())(flow)
+        change, opt = optimiser.update(gradient, opt)
+        return eqx.apply_updates(flow, change), opt
+
+    score = eqx.filter_jit(lambda flow, x: flow.log_prob(x))
+    draw = eqx.filter_jit(lambda flow, key, n: flow.sample(key, (n,)))
+
+    def step(x: Tensor) -> None:
+        state["flow"], state["opt"] = stepped(state["flow"], state["opt"], jnp.asarray(x.numpy()))
+        jax.block_until_ready(jax.tree.leaves(eqx.filter(state["flow"], eqx.is_array)))
+
+    return Entry(
+        step,
+        lambda x: jax.block_until_ready(score(state["flow"], jnp.asarray(x.numpy()))),
+        lambda n: jax.block_until_ready(draw(state["flow"], jax.random.key(1), n)),
+    )
+
+
+LIBRARIES: dict[str, Callable[[str, int], Entry | None]] = {
+    "pofx": ours,
+    "pofx, compiled": lambda kind, features: ours(kind, features, compiled=True),
+    "zuko": zuko,
+    "nflows": nflows,
+    "normflows": normflows,
+    "FrEIA": freia,
+    "flowjax": flowjax,
+}
+
+
+def timed(what: Callable[[], Any], least: float = 0.25) -> float:
+    """Milliseconds a call, repeated for a quarter of a second."""
+    count, began = 0, time.perf_counter()
+    while time.perf_counter() - began < least or not count:
+        what()
+        count += 1
+    return 1e3 * (time.perf_counter() - began) / count
+
+
+def measure(kind: str, features: int, names: list[str], rounds: int) -> Iterator[dict[str, Any]]:
+    torch.manual_seed(0)
+    x, entries, rows = torch.randn(BATCH, features), {}, {}
+    for name in names:
+        began = time.perf_counter()
+        try:
+            entry = LIBRARIES[name](kind, features)
+            if entry is None:
+                continue
+            for _ in range(3):
+                entry.step(x)
+            entry.score(x), entry.draw(DRAWN)
+        except Exception as error:  # a peer that does not run is a row that says so
+            yield {
+                "kind": kind,
+                "features": features,
+                "library": name,
+                "error": f"{type(error).__name__}: {error}"[:200],
+            }
+            continue
+        entries[name], rows[name] = entry, {"first": time.perf_counter() - began, "step": [], "score": [], "draw": []}
+    for _ in range(rounds):
+        for name, entry in entries.items():
+            rows[name]["step"].append(timed(lambda entry=entry: entry.step(x)))
+            rows[name]["score"].append(timed(lambda entry=entry: entry.score(x)))
+            rows[name]["draw"].append(timed(lambda entry=entry: entry.draw(DRAWN)))
+    for name, entry in entries.items():
+        trip = None if entry.trip is None else float((entry.trip(x) - x).abs().max())
+        yield {"kind": kind, "features": features, "library": name, "round_trip": trip} | rows[name]
+
+
+def cell(values: list[float]) -> str:
+    return f"{statistics.median(values):.1f} ± {(max(values) - min(values)) / 2:.1f}"
+
+
+def main() -> None:
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("--features", nargs="+", type=int, default=[8, 32, 64])
+    ask.add_argument("--kinds", nargs="+", default=["coupling", "autoregressive", "affine", "maf"])
+    ask.add_argument("--libraries", nargs="+", default=list(LIBRARIES), choices=list(LIBRARIES))
+    ask.add_argument("--rounds", type=int, default=5)
+    ask.add_argument("--threads", type=int, default=1)
+    ask.add_argument("--out", type=Path, default=HERE / "results" / "flows.json")
+    told = ask.parse_args()
+    torch.set_num_threads(told.threads)
+    rows = []
+    print(
+        "| flow | D | library | step ms | log_prob ms | 4,096 draws ms | first call s | round trip |\n"
+        + "|---" * 8
+        + "|"
+    )
+    for kind in told.kinds:
+        for features in told.features:
+            for row in measure(kind, features, told.libraries, told.rounds):
+                rows.append(row)
+                head = f"| {row['kind']} | {row['features']} | {row['library']} |"
+                if "error" in row:
+                    print(head, row["error"], "|", flush=True)
+                    continue
+                figures = " | ".join(cell(row[k]) for k in ("step", "score", "draw"))
+                trip = "" if row["round_trip"] is None else f"{row['round_trip']:.1e}"
+                print(head, figures, "|", f"{row['first']:.1f}", "|", trip, "|", flush=True)
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    told.out.parent.mkdir(parents=True, exist_ok=True)
+    told.out.write_text(json.dumps({"threads": told.threads, "versions": found, "rows": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ PEERS := .venv-peers/bin
 SPLITS := benchmarks/cache/splits
 SETUP := .venv/.stamp
 
-.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics clean
+.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -53,6 +53,14 @@ bench-peers: .venv-peers/.stamp $(SPLITS)/.stamp ## samples of the ctgan package
 bench-sdmetrics: .venv-peers/.stamp ## Shape and Trend beside the SDMetrics package
 	PYTHONPATH=src $(PEERS)/python benchmarks/sdmetrics_check.py
 
+.venv-flows/.stamp: benchmarks/requirements-flows.txt
+	$(PYTHON) -m venv .venv-flows
+	.venv-flows/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements-flows.txt
+	@touch $@
+
+bench-flows: .venv-flows/.stamp ## the speed of flows beside the released libraries
+	PYTHONPATH=src .venv-flows/bin/python benchmarks/flows.py $(ARGS)
+
 clean: ## removes what was built, the environments and the demo's files; keeps benchmarks/
-	rm -rf .venv .venv-peers build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-peers .venv-flows build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests recipes benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,7 +5,8 @@
 
 Same architecture for all: 5 layers, 3 hidden layers of 128, 8 bins on [-5, 5], batch 512, Adam, float32. A line is
 the median of `rounds` rounds, in each of which every library is measured once, in turn, so that a slow moment of the
-machine falls on all alike; the spread is half the range. Peers are built as their documentation shows, with the same numbers.
+machine falls on all alike; the spread is half the range. Peers are built as their documentation shows, with the same
+numbers.
 """
 
 import argparse
@@ -28,7 +29,7 @@ PACKAGES = ("torch", "zuko", "nflows", "normflows", "FrEIA", "flowjax", "jax")
 
 @dataclass
 class Entry:
-    """One library's flow: `step(x)` trains, `score(x)` gives log p, `draw(n)` gives rows, `trip(x)` is x there and back."""
+    """A flow: `step(x)` trains, `score(x)` gives log p, `draw(n)` gives rows, `trip(x)` is x there and back."""
 
     step: Callable[[Tensor], Any]
     score: Callable[[Tensor], Any]
@@ -87,7 +88,8 @@ def zuko(kind: str, features: int) -> Entry:
 
 
 def nflows(kind: str, features: int) -> Entry:
-    from nflows import distributions, flows, nn as nets, transforms
+    from nflows import distributions, flows, transforms
+    from nflows import nn as nets
 
     def net(inputs: int, outputs: int) -> nn.Module:
         return nets.nets.MLP((inputs,), (outputs,), list(HIDDEN), activation=torch.nn.functional.silu)

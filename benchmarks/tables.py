@@ -28,6 +28,7 @@ from splits import data_root, make
 HERE = Path(__file__).parent
 SPLITS, PEERS, OURS = (HERE / "cache" / name for name in ("splits", "peers", "pofx"))
 TABLES = ("adult", "default_credit", "bank_marketing", "california_housing", "adult_peers")
+MODELS = ("any_order", "autoregressive", "vae", "gan", "realnvp", "gaussian_copula", "independent")
 PACKAGES = ("pofx", "torch", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "xgboost-cpu")
 COLUMNS = (
     ("fit s", "fit_seconds", "{:.0f}"),
@@ -188,7 +189,7 @@ def main() -> None:
 
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--tables", nargs="+", default=list(TABLES), choices=TABLES)
-    ask.add_argument("--models", nargs="*", default=names(), choices=names(), metavar="MODEL")
+    ask.add_argument("--models", nargs="*", default=list(MODELS), choices=names(), metavar="MODEL")
     ask.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     ask.add_argument("--minutes", nargs="+", type=float, default=[1.0], help="budgets of the trained models")
     ask.add_argument("--threads", type=int, default=2)

@@ -34,19 +34,29 @@ def waved(x: Tensor, waves: int) -> Tensor:
 class Conditioner(nn.Module):
     """theta(x, c): (B, I) and (B, C) -> (B, size, O), a perceptron with the context added to its first hidden layer.
 
-    Its last layer starts at zero, so that every map starts at theta = 0. The rows of the last layer are sorted by
-    parameter, so that the view (B, size, O) costs nothing. With `waves` it reads each input as `waved`, which sees
-    steps and modes of numbers that are nearly normal.
+    h_1 = A_1 x + C c, then two layers at a time, h + B silu(A n(h)), or one where one is left, A n(h); at the end
+    theta = V silu(h). n is silu, or LayerNorm with `norm`, which the end has too. V starts at zero, so that every map
+    starts at theta = 0; its rows are sorted by parameter, so that the view (B, size, O) costs nothing. With `waves` it
+    reads each input as `waved`, which sees steps and modes of numbers that are nearly normal.
     """
 
     def __init__(
-        self, inputs: int, context: int, size: int, outputs: int, hidden: Sequence[int], waves: int = 0
+        self,
+        inputs: int,
+        context: int,
+        size: int,
+        outputs: int,
+        hidden: Sequence[int],
+        waves: int = 0,
+        norm: bool = False,
     ) -> None:
         super().__init__()
         widths, self.waves = [*hidden], waves
         self.first = nn.Linear(inputs * (1 + waves), widths[0])
         self.aside = nn.Linear(context, widths[0], bias=False) if context else None
         self.middle = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.norms = nn.ModuleList(nn.LayerNorm(w) if norm else nn.SiLU() for w in widths[:-1:2])
+        self.end = nn.LayerNorm(widths[-1]) if norm else nn.Identity()
         self.last = nn.Linear(widths[-1], size * outputs)
         self.shape = (size, outputs)
         nn.init.zeros_(self.last.weight)
@@ -56,10 +66,14 @@ class Conditioner(nn.Module):
         h = self.first(waved(x, self.waves))
         if self.aside is not None and c is not None:
             h = h + self.aside(c)
-        h = F.silu(h)
-        for layer in self.middle:
-            h = F.silu(layer(h))
-        return self.last(h).view(len(x), *self.shape)
+        for i in range(0, len(self.middle), 2):
+            inner = self.middle[i](self.norms[i // 2](h))
+            if i + 1 == len(self.middle):
+                h = inner
+                break
+            move = self.middle[i + 1](F.silu(inner))
+            h = h + move if move.shape == h.shape else move
+        return self.last(F.silu(self.end(h))).view(len(x), *self.shape)
 
 
 class Coupling(Layer):
@@ -74,7 +88,13 @@ class Coupling(Layer):
     """
 
     def __init__(
-        self, keep: Tensor, context: int, elementwise: Elementwise, hidden: Sequence[int], waves: int = 0
+        self,
+        keep: Tensor,
+        context: int,
+        elementwise: Elementwise,
+        hidden: Sequence[int],
+        waves: int = 0,
+        norm: bool = False,
     ) -> None:
         super().__init__()
         kept, moved = (int(n) for n in (keep.sum(), (~keep).sum()))
@@ -87,7 +107,7 @@ class Coupling(Layer):
         order = torch.cat([keep.nonzero()[:, 0], (~keep).nonzero()[:, 0]])
         self.register_buffer("order", order)
         self.register_buffer("back", order.argsort())
-        self.net = Conditioner(kept, context, elementwise.size, moved, hidden, waves)
+        self.net = Conditioner(kept, context, elementwise.size, moved, hidden, waves, norm)
 
     def call_and_ladj(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         keep, move = self._parts(x)

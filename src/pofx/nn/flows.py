@@ -1,7 +1,8 @@
 """Flows by their names, for use in torch without files: `pofx.flows.NSF(features=6, context=3)`.
 
 All take the same words: `features` D, `context` C (0: none), `transforms` layers, `hidden` widths of their networks,
-`waves` (cosines that a network sees each feature by, beside itself), `base`. Called with a context or without, a flow
+`waves` (cosines that a network sees each feature by, beside itself), `norm` (LayerNorm in the networks of couplings:
+slower and better), `base`. Called with a context or without, a flow
 is a torch Distribution.
 """
 
@@ -56,9 +57,10 @@ class NICE(Flow):
         transforms: int = 6,
         hidden: Sequence[int] = HIDDEN,
         waves: int = 0,
+        norm: bool = False,
         base: Base | None = None,
     ) -> None:
-        layers = _couplings(features, context, transforms, Additive(), hidden, waves)
+        layers = _couplings(features, context, transforms, Additive(), hidden, waves, norm)
         super().__init__([*layers, LULinear(features, permute=False)], features, context, base)
 
 
@@ -72,9 +74,12 @@ class RealNVP(Flow):
         transforms: int = 6,
         hidden: Sequence[int] = HIDDEN,
         waves: int = 0,
+        norm: bool = False,
         base: Base | None = None,
     ) -> None:
-        super().__init__(_couplings(features, context, transforms, Affine(), hidden, waves), features, context, base)
+        super().__init__(
+            _couplings(features, context, transforms, Affine(), hidden, waves, norm), features, context, base
+        )
 
 
 class Glow(Flow):
@@ -87,9 +92,10 @@ class Glow(Flow):
         transforms: int = 6,
         hidden: Sequence[int] = HIDDEN,
         waves: int = 0,
+        norm: bool = False,
         base: Base | None = None,
     ) -> None:
-        couplings = _couplings(features, context, transforms, Affine(), hidden, waves)
+        couplings = _couplings(features, context, transforms, Affine(), hidden, waves, norm)
         layers = [part for one in couplings for part in (ActNorm(features), LULinear(features), one)]
         super().__init__(layers, features, context, base)
 
@@ -143,18 +149,28 @@ class NSF(Flow):
         transforms: int = 5,
         hidden: Sequence[int] = HIDDEN,
         waves: int = 0,
+        norm: bool = False,
         bins: int = 8,
         coupling: bool = True,
         bound: float = 5.0,
         base: Base | None = None,
     ) -> None:
-        stack: Callable[..., list[Layer]] = _couplings if coupling else _autoregressive
-        layers = stack(features, context, transforms, Spline(bins, bound), hidden, waves)
+        spline = Spline(bins, bound)
+        if coupling:
+            layers = _couplings(features, context, transforms, spline, hidden, waves, norm)
+        else:
+            layers = _autoregressive(features, context, transforms, spline, hidden, waves)
         super().__init__(layers, features, context, base)
 
 
 def _couplings(
-    features: int, context: int, transforms: int, elementwise: Elementwise, hidden: Sequence[int], waves: int
+    features: int,
+    context: int,
+    transforms: int,
+    elementwise: Elementwise,
+    hidden: Sequence[int],
+    waves: int,
+    norm: bool,
 ) -> list[Layer]:
     """Couplings that keep a random half of the features and then the other, in turn."""
     _check(features, transforms, hidden)
@@ -164,7 +180,7 @@ def _couplings(
         if i % 2 == 0:
             keep = torch.zeros(features, dtype=torch.bool)
             keep[torch.randperm(features)[: features // 2]] = True
-        layers.append(Coupling(keep if i % 2 == 0 else ~keep, context, elementwise, hidden, waves))
+        layers.append(Coupling(keep if i % 2 == 0 else ~keep, context, elementwise, hidden, waves, norm))
     return layers
 
 

@@ -15,12 +15,12 @@ class Nice(Flowing):
     """
 
     def __init__(
-        self, spec: Spec, transforms: int = 6, width: int = 128, depth: int = 2, waves: int = 8, samples: int = 64
+        self, spec: Spec, transforms: int = 6, width: int = 128, depth: int = 3, waves: int = 8, samples: int = 64
     ) -> None:
         super().__init__(spec, samples)
         self.couples("nice")
         hidden = (width,) * depth
-        self.flow = flows.NICE(self.features, self.context.width, transforms, hidden, waves)
+        self.flow = flows.NICE(self.features, self.context.width, transforms, hidden, waves, norm=True)
 
 
 MODEL = Nice

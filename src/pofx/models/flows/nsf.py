@@ -20,7 +20,7 @@ class Nsf(Flowing):
         spec: Spec,
         transforms: int = 5,
         width: int = 128,
-        depth: int = 2,
+        depth: int = 3,
         bins: int = 8,
         coupling: bool = True,
         waves: int = 8,
@@ -30,7 +30,7 @@ class Nsf(Flowing):
         if coupling:
             self.couples("nsf")
         hidden = (width,) * depth
-        self.flow = flows.NSF(self.features, self.context.width, transforms, hidden, waves, bins, coupling)
+        self.flow = flows.NSF(self.features, self.context.width, transforms, hidden, waves, True, bins, coupling)
 
 
 MODEL = Nsf

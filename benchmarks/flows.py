@@ -89,10 +89,14 @@ def zuko(kind: str, features: int) -> Entry:
 
 def nflows(kind: str, features: int) -> Entry:
     from nflows import distributions, flows, transforms
-    from nflows import nn as nets
+    from nflows.nn.nets import MLP
+
+    class Net(MLP):
+        def forward(self, inputs: Tensor, context: None = None) -> Tensor:
+            return super().forward(inputs)
 
     def net(inputs: int, outputs: int) -> nn.Module:
-        return nets.nets.MLP((inputs,), (outputs,), list(HIDDEN), activation=torch.nn.functional.silu)
+        return Net((inputs,), (outputs,), list(HIDDEN), activation=torch.nn.functional.silu)
 
     def layer(i: int) -> Any:
         mask = torch.arange(features) % 2 == i % 2

@@ -18,6 +18,7 @@ from pofx.nn.layer import Chain, Inverse, Layer, Permutation
 from pofx.nn.linear import Householder, LULinear, Rotation
 from pofx.nn.normalise import ActNorm, BatchNorm
 from pofx.nn.residual import Residual
+from pofx.nn.support import Support
 from pofx.transforms.affine import Additive, Affine
 from pofx.transforms.spline import Spline
 
@@ -276,6 +277,41 @@ def test_what_is_wrong_is_said() -> None:
         flows.MAF(3)().log_prob(torch.zeros(4, 2))
     with pytest.raises(SpecError, match="expected transforms of at least 1"):
         flows.MAF(3, transforms=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_support_is_carried_to_the_line_and_back(dtype: torch.dtype) -> None:
+    layer = Support(["unit", "real", "positive"])
+    x = torch.stack([torch.linspace(1e-3, 1 - 1e-3, 50), torch.linspace(-9, 9, 50), torch.linspace(1e-3, 50, 50)], 1)
+    x = x.to(dtype)
+    y, forward = layer.call_and_ladj(x)
+    again, back = layer.inverse_and_ladj(y)
+    assert (again - x).abs().max() <= layer.tolerance[dtype is torch.float64]
+    assert (forward + back).abs().max() <= 1e-3
+    for row in x[::12].double():
+        jacobian = torch.autograd.functional.jacobian(lambda v: layer.call_and_ladj(v[None])[0][0], row)
+        assert float(layer.call_and_ladj(row[None])[1]) == pytest.approx(float(jacobian.diagonal().log().sum()))
+
+
+def test_a_flow_on_a_support_has_all_its_mass_there() -> None:
+    flow = moved(lambda: flows.NSF(2, coupling=False, **SMALL).on(["positive", (2.0, 5.0)]), by=0.2)
+    a = torch.linspace(0, 20, 2001, dtype=torch.float64)
+    b = torch.linspace(2, 5, 601, dtype=torch.float64)
+    a, b = (a[1:] + a[:-1]) / 2, (b[1:] + b[:-1]) / 2
+    with torch.no_grad():
+        total = flow().log_prob(torch.cartesian_prod(a, b)).exp().sum() * 0.01 * 0.005
+        assert float(total) == pytest.approx(1.0, abs=2e-3)
+        x, log = flow().rsample_and_log_prob((500,))
+        torch.testing.assert_close(flow().log_prob(x), log, atol=1e-6, rtol=1e-6)
+    assert (x[:, 0] > 0).all() and (x[:, 1] > 2).all() and (x[:, 1] < 5).all()
+    strange = torch.tensor([[-1.0, 3.0], [1.0, 6.0], [1.0, 5.0], [0.0, 3.0], [math.nan, 3.0]], dtype=torch.float64)
+    strange.requires_grad_()
+    got = flow().log_prob(strange)
+    assert (got[:4] == -math.inf).all() and got[4].isnan()
+    with pytest.raises(SpecError, match="low < high, got \\(3, 1\\)"):
+        flows.MAF(1, **SMALL).on([(3, 1)])
+    with pytest.raises(SpecError, match="a kind for each of 2 features, got 1"):
+        flows.MAF(2, **SMALL).on(["unit"])
 
 
 def test_outside_a_bounded_support_there_is_no_density_and_no_nan() -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Size, Tensor, nn
@@ -11,6 +11,7 @@ from torch.distributions import Distribution, constraints
 from ..errors import SpecError
 from .base import Base, Normal
 from .layer import Chain, Layer
+from .support import Kind, Support
 
 
 class Flow(nn.Module):
@@ -31,6 +32,13 @@ class Flow(nn.Module):
         self.features, self.context = features, context
         self.layers = Chain([layers] if isinstance(layers, Layer) else layers)
         self.base = base or Normal(features)
+
+    def on(self, support: Sequence[Kind]) -> Self:
+        """The flow on a support: for each feature "real", "positive", "unit" or (low, high). Elsewhere p(x) = 0."""
+        if len(support) != self.features:
+            raise SpecError(f"expected a kind for each of {self.features} features, got {len(support)}")
+        self.layers = Chain([Support(support), *self.layers.layers])
+        return self
 
     def forward(self, c: Tensor | None = None) -> "FlowDistribution":
         return FlowDistribution(self, c)

@@ -58,7 +58,7 @@ class Above:
 
     def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """(x, log dx/dy)."""
-        return self.low + F.softplus(y), F.logsigmoid(y)
+        return self.low + torch.logaddexp(y, torch.zeros_like(y)), F.logsigmoid(y)
 
 
 def _outside(x: Tensor, inside: Tensor, y: Tensor, ladj: Tensor) -> tuple[Tensor, Tensor]:

@@ -279,6 +279,23 @@ def test_what_is_wrong_is_said() -> None:
         flows.MAF(3, transforms=0)
 
 
+@pytest.mark.parametrize("coupling", [True, False])
+def test_a_density_on_the_torus_closes_and_integrates_to_one(coupling: bool) -> None:
+    flow = moved(lambda: flows.NSF(2, coupling=coupling, circular=True, **SMALL))
+    steps = torch.linspace(-math.pi, math.pi, 401, dtype=torch.float64)
+    middle = (steps[1:] + steps[:-1]) / 2
+    with torch.no_grad():
+        total = flow().log_prob(torch.cartesian_prod(middle, middle)).exp().mean() * (2 * math.pi) ** 2
+        assert float(total) == pytest.approx(1.0, abs=1e-3)
+        seam = torch.stack([torch.full_like(steps, math.pi - 1e-9), steps], 1)
+        other = torch.stack([torch.full_like(steps, 1e-9 - math.pi), steps], 1)
+        torch.testing.assert_close(flow().log_prob(seam), flow().log_prob(other), atol=1e-5, rtol=0)
+        torch.testing.assert_close(flow().log_prob(seam.flip(1)), flow().log_prob(other.flip(1)), atol=1e-5, rtol=0)
+        x, log = flow().rsample_and_log_prob((300,))
+        torch.testing.assert_close(flow().log_prob(x), log, atol=1e-6, rtol=1e-6)
+        assert (x.abs() <= math.pi).all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_support_is_carried_to_the_line_and_back(dtype: torch.dtype) -> None:
     layer = Support(["unit", "real", "positive"])

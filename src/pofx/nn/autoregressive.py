@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .coupling import Elementwise, waved
+from .coupling import PLAIN, Elementwise, View
 from .layer import Layer
 
 
@@ -20,18 +20,18 @@ class MaskedConditioner(nn.Module):
     Paper: Germain et al. 2015, MADE: Masked Autoencoder for Distribution Estimation.
     """
 
-    def __init__(self, features: int, context: int, size: int, hidden: Sequence[int], waves: int = 0) -> None:
+    def __init__(self, features: int, context: int, size: int, hidden: Sequence[int], view: View = PLAIN) -> None:
         super().__init__()
-        self.features, self.size, self.waves = features, size, waves
+        self.features, self.size, self.view = features, size, view
         low = 0 if context or features == 1 else 1
         self.degrees = [low + torch.arange(width) * max(features - low, 1) // width for width in hidden]
         # ends[layer][i]: units of degree at most i, those that theta of feature i (from 0) may read
         self.ends = [torch.searchsorted(d, torch.arange(features), right=True).tolist() for d in self.degrees]
         inputs = torch.arange(features)
-        masks = [self.degrees[0][:, None] > inputs.repeat_interleave(1 + waves)]
+        masks = [self.degrees[0][:, None] > inputs.repeat_interleave(view.size)]
         masks += [b[:, None] >= a for a, b in zip(self.degrees, self.degrees[1:], strict=False)]
         masks += [(inputs.repeat(size)[:, None] >= self.degrees[-1])]
-        widths = [features * (1 + waves), *hidden]
+        widths = [features * view.size, *hidden]
         layers = [nn.Linear(a, b) for a, b in zip(widths, hidden, strict=False)]
         self.layers = nn.ModuleList([*layers, nn.Linear(widths[-1], size * features)])
         self.aside = nn.Linear(context, hidden[0], bias=False) if context else None
@@ -44,7 +44,7 @@ class MaskedConditioner(nn.Module):
                 layer.weight.mul_(mask).mul_((mask.shape[1] / seen).sqrt())
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        h = self._linear(0, waved(x, self.waves))
+        h = self._linear(0, self.view(x))
         if self.aside is not None and c is not None:
             h = h + self.aside(c)
         for i in range(1, len(self.layers)):
@@ -67,11 +67,11 @@ class Autoregressive(Layer):
     """
 
     def __init__(
-        self, features: int, context: int, elementwise: Elementwise, hidden: Sequence[int], waves: int = 0
+        self, features: int, context: int, elementwise: Elementwise, hidden: Sequence[int], view: View = PLAIN
     ) -> None:
         super().__init__()
         self.elementwise = elementwise
-        self.net = MaskedConditioner(features, context, elementwise.size, hidden, waves)
+        self.net = MaskedConditioner(features, context, elementwise.size, hidden, view)
 
     def call_and_ladj(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y, ladj = self.elementwise.call_and_ladj(x, self.net(x, c))
@@ -86,7 +86,7 @@ class Autoregressive(Layer):
         start = first.bias[:, None].expand(-1, rows)
         if net.aside is not None and c is not None:
             start = start + net.aside(c).T
-        x, seen = Rows(y, net.features), Rows(y, net.features * (1 + net.waves))
+        x, seen = Rows(y, net.features), Rows(y, net.features * net.view.size)
         layers = [Rows(y, len(d)) for d in net.degrees]
         total = y.new_zeros(rows)
         for i in range(net.features):
@@ -101,7 +101,7 @@ class Autoregressive(Layer):
             theta = torch.addmm(out_bias[i][:, None], out_weight[i, :, : len(read)], read)
             value, ladj = self.elementwise.inverse_and_ladj(target[i][None], theta[None])
             x.add(value)
-            seen.add(waved(value.T, net.waves).T)
+            seen.add(net.view(value.T).T)
             total = total + ladj[0]
         return x.known.T.contiguous(), total
 

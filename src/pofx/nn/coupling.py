@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -23,12 +24,33 @@ class Elementwise(Protocol):
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
-def waved(x: Tensor, waves: int) -> Tensor:
-    """(x, cos(pi k Phi(x)) for k = 1 to `waves`), each number's one after the other: (B, D) -> (B, D (1 + waves))."""
-    if not waves:
-        return x
-    k = math.pi * torch.arange(1, waves + 1, dtype=x.dtype, device=x.device)
-    return torch.cat([x[..., None], torch.cos(torch.special.ndtr(x)[..., None] * k)], -1).flatten(-2)
+@dataclass(frozen=True)
+class View:
+    """How a network sees a feature: (x, cos(pi k Phi(x)) for k = 1..waves), or (cos k x, sin k x) of an angle.
+
+    (..., D) -> (..., D size), each feature's numbers one after the other. The waves show steps and modes of numbers
+    that are nearly normal.
+    """
+
+    waves: int = 0
+    angle: bool = False
+
+    @property
+    def size(self) -> int:
+        """Numbers a feature."""
+        return 2 * max(self.waves, 1) if self.angle else 1 + self.waves
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.size == 1:
+            return x
+        k = torch.arange(1, max(self.waves, 1) + 1, dtype=x.dtype, device=x.device)
+        if self.angle:
+            turn = x[..., None] * k
+            return torch.cat([turn.cos(), turn.sin()], -1).flatten(-2)
+        return torch.cat([x[..., None], torch.cos(math.pi * torch.special.ndtr(x)[..., None] * k)], -1).flatten(-2)
+
+
+PLAIN = View()
 
 
 class Conditioner(nn.Module):
@@ -36,8 +58,7 @@ class Conditioner(nn.Module):
 
     h_1 = A_1 x + C c, then two layers at a time, h + B silu(A n(h)), or one where one is left, A n(h); at the end
     theta = V silu(h). n is silu, or LayerNorm with `norm`, which the end has too. V starts at zero, so that every map
-    starts at theta = 0; its rows are sorted by parameter, so that the view (B, size, O) costs nothing. With `waves` it
-    reads each input as `waved`, which sees steps and modes of numbers that are nearly normal.
+    starts at theta = 0; its rows are sorted by parameter, so that the shape (B, size, O) costs nothing.
     """
 
     def __init__(
@@ -47,12 +68,12 @@ class Conditioner(nn.Module):
         size: int,
         outputs: int,
         hidden: Sequence[int],
-        waves: int = 0,
+        view: View = PLAIN,
         norm: bool = False,
     ) -> None:
         super().__init__()
-        widths, self.waves = [*hidden], waves
-        self.first = nn.Linear(inputs * (1 + waves), widths[0])
+        widths, self.view = [*hidden], view
+        self.first = nn.Linear(inputs * view.size, widths[0])
         self.aside = nn.Linear(context, widths[0], bias=False) if context else None
         self.middle = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
         self.norms = nn.ModuleList(nn.LayerNorm(w) if norm else nn.SiLU() for w in widths[:-1:2])
@@ -63,7 +84,7 @@ class Conditioner(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        h = self.first(waved(x, self.waves))
+        h = self.first(self.view(x))
         if self.aside is not None and c is not None:
             h = h + self.aside(c)
         for i in range(0, len(self.middle), 2):
@@ -93,7 +114,7 @@ class Coupling(Layer):
         context: int,
         elementwise: Elementwise,
         hidden: Sequence[int],
-        waves: int = 0,
+        view: View = PLAIN,
         norm: bool = False,
     ) -> None:
         super().__init__()
@@ -107,7 +128,7 @@ class Coupling(Layer):
         order = torch.cat([keep.nonzero()[:, 0], (~keep).nonzero()[:, 0]])
         self.register_buffer("order", order)
         self.register_buffer("back", order.argsort())
-        self.net = Conditioner(kept, context, elementwise.size, moved, hidden, waves, norm)
+        self.net = Conditioner(kept, context, elementwise.size, moved, hidden, view, norm)
 
     def call_and_ladj(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         keep, move = self._parts(x)

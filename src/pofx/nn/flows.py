@@ -6,6 +6,7 @@ slower and better), `base`. Called with a context or without, a flow
 is a torch Distribution.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -15,12 +16,12 @@ from ..errors import SpecError
 from ..transforms.affine import Additive, Affine
 from ..transforms.spline import Spline
 from .autoregressive import Autoregressive
-from .base import Base
+from .base import Base, Uniform
 from .bumps import PlanarLayer, RadialLayer, SylvesterLayer
-from .coupling import Coupling, Elementwise
+from .coupling import Coupling, Elementwise, View
 from .flow import Flow
 from .layer import Inverse, Layer, Permutation
-from .linear import LULinear
+from .linear import LULinear, Turn
 from .normalise import ActNorm
 
 HIDDEN = (128, 128, 128)
@@ -60,7 +61,7 @@ class NICE(Flow):
         norm: bool = False,
         base: Base | None = None,
     ) -> None:
-        layers = _couplings(features, context, transforms, Additive(), hidden, waves, norm)
+        layers = _couplings(features, context, transforms, Additive(), hidden, View(waves), norm)
         super().__init__([*layers, LULinear(features, permute=False)], features, context, base)
 
 
@@ -78,7 +79,7 @@ class RealNVP(Flow):
         base: Base | None = None,
     ) -> None:
         super().__init__(
-            _couplings(features, context, transforms, Affine(), hidden, waves, norm), features, context, base
+            _couplings(features, context, transforms, Affine(), hidden, View(waves), norm), features, context, base
         )
 
 
@@ -95,7 +96,7 @@ class Glow(Flow):
         norm: bool = False,
         base: Base | None = None,
     ) -> None:
-        couplings = _couplings(features, context, transforms, Affine(), hidden, waves, norm)
+        couplings = _couplings(features, context, transforms, Affine(), hidden, View(waves), norm)
         layers = [part for one in couplings for part in (ActNorm(features), LULinear(features), one)]
         super().__init__(layers, features, context, base)
 
@@ -116,7 +117,7 @@ class MAF(Flow):
         base: Base | None = None,
     ) -> None:
         super().__init__(
-            _autoregressive(features, context, transforms, Affine(), hidden, waves), features, context, base
+            _autoregressive(features, context, transforms, Affine(), hidden, View(waves)), features, context, base
         )
 
 
@@ -132,14 +133,17 @@ class IAF(Flow):
         waves: int = 0,
         base: Base | None = None,
     ) -> None:
-        layers = _autoregressive(features, context, transforms, Affine(), hidden, waves)
+        layers = _autoregressive(features, context, transforms, Affine(), hidden, View(waves))
         super().__init__([Inverse(layer) for layer in layers], features, context, base)
 
 
 class NSF(Flow):
     """Rational-quadratic splines, in couplings or autoregressive (`coupling=False`).
 
-    Beyond +-bound the map is the identity. Durkan et al. 2019, Neural Spline Flows.
+    Beyond +-bound the map is the identity. With `circular` the features are angles in [-pi, pi], the splines close the
+    circle, a learned turn lies between layers, and the base is uniform: a density on the torus.
+
+    Papers: Durkan et al. 2019, Neural Spline Flows; Rezende et al. 2020, Normalizing Flows on Tori and Spheres.
     """
 
     def __init__(
@@ -153,13 +157,22 @@ class NSF(Flow):
         bins: int = 8,
         coupling: bool = True,
         bound: float = 5.0,
+        circular: bool = False,
         base: Base | None = None,
     ) -> None:
-        spline = Spline(bins, bound)
+        spline, view = Spline(bins, bound), View(waves)
+        if circular:
+            spline, view, base = (
+                Spline(bins, math.pi, ends="circular"),
+                View(waves, angle=True),
+                base or Uniform(features, math.pi),
+            )
         if coupling:
-            layers = _couplings(features, context, transforms, spline, hidden, waves, norm)
+            layers = _couplings(features, context, transforms, spline, hidden, view, norm)
         else:
-            layers = _autoregressive(features, context, transforms, spline, hidden, waves)
+            layers = _autoregressive(features, context, transforms, spline, hidden, view)
+        if circular:
+            layers = [part for layer in layers for part in (Turn(features), layer)]
         super().__init__(layers, features, context, base)
 
 
@@ -169,7 +182,7 @@ def _couplings(
     transforms: int,
     elementwise: Elementwise,
     hidden: Sequence[int],
-    waves: int,
+    view: View,
     norm: bool,
 ) -> list[Layer]:
     """Couplings that keep a random half of the features and then the other, in turn."""
@@ -180,19 +193,19 @@ def _couplings(
         if i % 2 == 0:
             keep = torch.zeros(features, dtype=torch.bool)
             keep[torch.randperm(features)[: features // 2]] = True
-        layers.append(Coupling(keep if i % 2 == 0 else ~keep, context, elementwise, hidden, waves, norm))
+        layers.append(Coupling(keep if i % 2 == 0 else ~keep, context, elementwise, hidden, view, norm))
     return layers
 
 
 def _autoregressive(
-    features: int, context: int, transforms: int, elementwise: Elementwise, hidden: Sequence[int], waves: int
+    features: int, context: int, transforms: int, elementwise: Elementwise, hidden: Sequence[int], view: View
 ) -> list[Layer]:
     """Autoregressive layers with the order reversed between them."""
     _check(features, transforms, hidden)
     layers: list[Layer] = []
     for i in range(transforms):
         layers += [Permutation.reverse(features)] * (i > 0)
-        layers.append(Autoregressive(features, context, elementwise, hidden, waves))
+        layers.append(Autoregressive(features, context, elementwise, hidden, view))
     return layers
 
 

@@ -1,4 +1,6 @@
-"""Linear layers of flows: LU, rotation, Householder."""
+"""Linear layers of flows: LU, rotation, Householder; and the turn of angles."""
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -81,3 +83,21 @@ class Householder(Layer):
         for v in vectors:
             x = x - 2 * (x @ v)[:, None] * v / v.square().sum().clamp(min=1e-12)
         return x
+
+
+class Turn(Layer):
+    """y = x + b on the circle [-pi, pi), log|det| = 0. x, y: (B, D) of angles."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.angle = nn.Parameter(2 * math.pi * torch.rand(features))
+
+    def call_and_ladj(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._wrapped(x + self.angle), x.new_zeros(len(x))
+
+    def inverse_and_ladj(self, y: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._wrapped(y - self.angle), y.new_zeros(len(y))
+
+    @staticmethod
+    def _wrapped(x: Tensor) -> Tensor:
+        return torch.remainder(x + math.pi, 2 * math.pi) - math.pi

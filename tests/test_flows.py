@@ -15,7 +15,7 @@ from pofx.nn.continuous import Continuous
 from pofx.nn.coupling import Coupling
 from pofx.nn.flow import Flow
 from pofx.nn.layer import Chain, Inverse, Layer, Permutation
-from pofx.nn.linear import Householder, LULinear, Rotation
+from pofx.nn.linear import Conv1x1, Householder, LULinear, Rotation
 from pofx.nn.normalise import ActNorm, BatchNorm
 from pofx.nn.residual import Residual
 from pofx.nn.support import Support
@@ -151,6 +151,16 @@ def test_actnorm_starts_once_and_a_row_of_nan_does_not_count() -> None:
     want = other.eval().call_and_ladj(x)[0]
     other.train().call_and_ladj(randn(50, 3))
     assert torch.equal(other.eval().call_and_ladj(x)[0].nan_to_num(), want.nan_to_num())
+
+
+def test_a_convolution_of_one_site_is_a_layer_at_every_site() -> None:
+    layer, x = moved(lambda: Conv1x1(3)), randn(2, 3, 2, 2)
+    y, ladj = layer.call_and_ladj(x)
+    again, back = layer.inverse_and_ladj(y)
+    torch.testing.assert_close(again, x)
+    torch.testing.assert_close(ladj, -back)
+    jacobian = torch.autograd.functional.jacobian(lambda v: layer.call_and_ladj(v[None])[0][0], x[0]).reshape(12, 12)
+    assert float(ladj[0].detach()) == pytest.approx(float(torch.linalg.slogdet(jacobian)[1]))
 
 
 # -- splines ---------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ numbers.
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -303,7 +304,17 @@ def main() -> None:
         except PackageNotFoundError:
             continue
     told.out.parent.mkdir(parents=True, exist_ok=True)
-    told.out.write_text(json.dumps({"threads": told.threads, "versions": found, "rows": rows}, indent=1))
+    told.out.write_text(
+        json.dumps(
+            {
+                "command": "python benchmarks/flows.py " + " ".join(sys.argv[1:]),
+                "threads": told.threads,
+                "versions": found,
+                "rows": rows,
+            },
+            indent=1,
+        )
+    )
 
 
 if __name__ == "__main__":

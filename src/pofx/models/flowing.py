@@ -13,6 +13,8 @@ from ..spec import Columns, Given, Spec
 from .lifted import Context, Lifted, to_normal
 from .model import Batch, Clock, Recipe, Rows
 
+STARTED = 4096  # rows that a layer is started from
+
 
 class Flowing(Lifted):
     """p(x) = integral over the cell of N(f(z); 0, I) |det df/dz| dz, z = Phi^-1(u), f a flow.
@@ -51,6 +53,11 @@ class Flowing(Lifted):
         u = torch.rand(lo.shape, generator=generator, device=lo.device, dtype=lo.dtype)
         z = to_normal(lo + width * u).to(self.dtype)
         return -(self.log_ratio(z, self._see(batch[4:])) + (width.log().sum(1) + extra).to(z.dtype))
+
+    @torch.no_grad()
+    def start(self, batch: Batch) -> None:
+        """Layers that start from data (actnorm) do so before the first step, so that a resumed fit starts alike."""
+        self.loss(tuple(part[:STARTED] for part in batch), Clock(0, 1), torch.Generator(self.device).manual_seed(0))
 
     def noise(self, n: int, generator: torch.Generator) -> Tensor:
         return torch.randn(n, self.features, generator=generator, dtype=torch.float64, device=generator.device)

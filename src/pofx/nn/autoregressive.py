@@ -86,8 +86,8 @@ class Autoregressive(Layer):
         start = first.bias[:, None].expand(-1, rows)
         if net.aside is not None and c is not None:
             start = start + net.aside(c).T
-        x, seen = Rows(y, net.features), Rows(y, net.features * net.view.size)
-        layers = [Rows(y, len(d)) for d in net.degrees]
+        x, seen = Growing(y, net.features), Growing(y, net.features * net.view.size)
+        layers = [Growing(y, len(d)) for d in net.degrees]
         total = y.new_zeros(rows)
         for i in range(net.features):
             for k, layer in enumerate(layers):
@@ -106,7 +106,7 @@ class Autoregressive(Layer):
         return x.known.T.contiguous(), total
 
 
-class Rows:
+class Growing:
     """Rows of one length that come one after the other: written in place, or joined where a gradient is wanted."""
 
     def __init__(self, like: Tensor, count: int) -> None:

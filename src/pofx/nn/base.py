@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import SpecError
+from ..objectives import normal_log_prob
 
 
 class Base(nn.Module):
@@ -28,7 +29,7 @@ class Normal(Base):
     """N(0, I)."""
 
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        return -0.5 * (z.square().sum(1) + self.features * math.log(2 * math.pi))
+        return normal_log_prob(z)
 
     def draw(self, n: int, c: Tensor | None, like: Tensor) -> Tensor:
         return torch.randn(n, self.features, dtype=like.dtype, device=like.device)

@@ -79,10 +79,6 @@ class Continuous(Layer):
     def inverse_and_ladj(self, y: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._run(y, c, 1.0, 0.0)
 
-    def move(self, y: Tensor, c: Tensor | None, steps: int) -> Tensor:
-        """The inverse without its log-determinant, in so many steps, 1 to 50 being usual."""
-        return rk4(lambda t, x: self.net(t, x, c), y, 1.0, 0.0, steps)
-
     def _run(self, x: Tensor, c: Tensor | None, start: float, end: float) -> tuple[Tensor, Tensor]:
         probe = None if self.features <= EXACT else torch.randint_like(x, 2) * 2 - 1
 

@@ -2,8 +2,7 @@
 
 All take the same words: `features` D, `context` C (0: none), `transforms` layers, `hidden` widths of their networks,
 `waves` (cosines that a network sees each feature by, beside itself), `norm` (LayerNorm in the networks of couplings:
-slower and better), `base`. Called with a context or without, a flow
-is a torch Distribution.
+slower and better), `base`. Called with a context or without, a flow is a torch Distribution.
 """
 
 import math
@@ -48,26 +47,11 @@ class Sylvester(Flow):
         super().__init__([SylvesterLayer(features, count) for _ in range(transforms)], features, 0, base)
 
 
-class NICE(Flow):
-    """Additive couplings and a last scale of each feature. Dinh, Krueger, Bengio 2015, NICE."""
-
-    def __init__(
-        self,
-        features: int,
-        context: int = 0,
-        transforms: int = 6,
-        hidden: Sequence[int] = HIDDEN,
-        waves: int = 0,
-        norm: bool = False,
-        base: Base | None = None,
-    ) -> None:
-        layers = _couplings(features, context, transforms, Additive(), hidden, View(waves), norm)
-        super().__init__([*layers, LULinear(features, permute=False)], features, context, base)
-
-
 class RealNVP(Flow):
     """Affine couplings. Dinh, Sohl-Dickstein, Bengio 2017, Density Estimation Using Real NVP."""
 
+    elementwise: Elementwise = Affine()
+
     def __init__(
         self,
         features: int,
@@ -78,27 +62,34 @@ class RealNVP(Flow):
         norm: bool = False,
         base: Base | None = None,
     ) -> None:
-        super().__init__(
-            _couplings(features, context, transforms, Affine(), hidden, View(waves), norm), features, context, base
-        )
+        couplings = _couplings(features, context, transforms, self.elementwise, hidden, View(waves), norm)
+        super().__init__(self.among(couplings, features), features, context, base)
+
+    @staticmethod
+    def among(couplings: list[Layer], features: int) -> list[Layer]:
+        """The couplings and what lies among them."""
+        return couplings
 
 
-class Glow(Flow):
+class NICE(RealNVP):
+    """Additive couplings and a linear map at the end, of which the paper has the diagonal.
+
+    Dinh, Krueger, Bengio 2015, NICE: Non-linear Independent Components Estimation.
+    """
+
+    elementwise = Additive()
+
+    @staticmethod
+    def among(couplings: list[Layer], features: int) -> list[Layer]:
+        return [*couplings, LULinear(features, permute=False)]
+
+
+class Glow(RealNVP):
     """Actnorm, an LU linear map and an affine coupling, again and again. Kingma, Dhariwal 2018, Glow."""
 
-    def __init__(
-        self,
-        features: int,
-        context: int = 0,
-        transforms: int = 6,
-        hidden: Sequence[int] = HIDDEN,
-        waves: int = 0,
-        norm: bool = False,
-        base: Base | None = None,
-    ) -> None:
-        couplings = _couplings(features, context, transforms, Affine(), hidden, View(waves), norm)
-        layers = [part for one in couplings for part in (ActNorm(features), LULinear(features), one)]
-        super().__init__(layers, features, context, base)
+    @staticmethod
+    def among(couplings: list[Layer], features: int) -> list[Layer]:
+        return [part for one in couplings for part in (ActNorm(features), LULinear(features), one)]
 
 
 class MAF(Flow):
@@ -107,22 +98,7 @@ class MAF(Flow):
     Papamakarios, Pavlakou, Murray 2017, Masked Autoregressive Flow for Density Estimation.
     """
 
-    def __init__(
-        self,
-        features: int,
-        context: int = 0,
-        transforms: int = 5,
-        hidden: Sequence[int] = HIDDEN,
-        waves: int = 0,
-        base: Base | None = None,
-    ) -> None:
-        super().__init__(
-            _autoregressive(features, context, transforms, Affine(), hidden, View(waves)), features, context, base
-        )
-
-
-class IAF(Flow):
-    """MAF the other way round. Kingma et al. 2016, Improved Variational Inference with Inverse Autoregressive Flow."""
+    inverse = False
 
     def __init__(
         self,
@@ -134,7 +110,13 @@ class IAF(Flow):
         base: Base | None = None,
     ) -> None:
         layers = _autoregressive(features, context, transforms, Affine(), hidden, View(waves))
-        super().__init__([Inverse(layer) for layer in layers], features, context, base)
+        super().__init__([Inverse(layer) for layer in layers] if self.inverse else layers, features, context, base)
+
+
+class IAF(MAF):
+    """MAF the other way round. Kingma et al. 2016, Improved Variational Inference with Inverse Autoregressive Flow."""
+
+    inverse = True
 
 
 class NSF(Flow):
@@ -162,11 +144,8 @@ class NSF(Flow):
     ) -> None:
         spline, view = Spline(bins, bound), View(waves)
         if circular:
-            spline, view, base = (
-                Spline(bins, math.pi, ends="circular"),
-                View(waves, angle=True),
-                base or Uniform(features, math.pi),
-            )
+            spline, view = Spline(bins, math.pi, ends="circular"), View(waves, angle=True)
+            base = base or Uniform(features, math.pi)
         if coupling:
             layers = _couplings(features, context, transforms, spline, hidden, view, norm)
         else:

@@ -245,6 +245,11 @@ class Trainer:
 
     # -- state, for checkpoints --------------------------------------------------------------------------------------
 
+    def _buffers(self) -> dict[str, Tensor]:
+        """What the model saves beside its parameters."""
+        own = {name for name, _ in self.model.named_parameters(remove_duplicate=False)}
+        return {k: v for k, v in self.model.state_dict().items() if k not in own}
+
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Everything that the rest of the fit depends on, as plain values and arrays."""
         arrays: dict[str, np.ndarray] = {
@@ -259,6 +264,7 @@ class Trainer:
                 arrays[f"{name}.mean.{i}"] = mean.cpu().numpy().copy()
                 for key, value in player.optimiser.state.get(p, {}).items():
                     arrays[f"{name}.{key}.{i}"] = value.detach().cpu().numpy().copy()
+        arrays |= {f"buffer.{k}": v.detach().cpu().numpy().copy() for k, v in self._buffers().items()}
         arrays |= {f"best.{i}": best for i, best in enumerate(self.best)}
         plain = {
             "step": self.step,
@@ -279,6 +285,8 @@ class Trainer:
         self.history = History(**{**plain["history"], "looks": list(plain["history"]["looks"])})
         self.best = [arrays[f"best.{i}"] for i in range(sum(k.startswith("best.") for k in arrays))]
         with torch.no_grad():
+            for key, held in self._buffers().items():
+                held.copy_(torch.from_numpy(arrays[f"buffer.{key}"].copy()))
             for name, player in self.players.items():
                 player.scale = plain["scale"][name]
                 player.optimiser.state.clear()

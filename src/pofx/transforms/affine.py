@@ -83,7 +83,7 @@ class AffineCoupling:
         scale, shift = self._scale_and_shift(x)
         return x * torch.exp(scale) + shift, scale.sum(-1)
 
-    def inverse(self, y: Tensor) -> Tensor:
-        """x of y."""
+    def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """(x, log|det dx/dy|)."""
         scale, shift = self._scale_and_shift(y)
-        return (y - shift) * torch.exp(-scale)
+        return (y - shift) * torch.exp(-scale), -scale.sum(-1)

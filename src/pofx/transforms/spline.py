@@ -66,39 +66,36 @@ class Spline:
         edge = torch.full_like(part[:, :1], self.bound)
         return torch.cat([-edge, inner, edge], 1)
 
-    def _bin(self, at: Tensor, knots: Tensor, *of: Tensor) -> list[Tensor]:
-        """For each feature the values `of` at the two ends of the bin that holds it: left, right, left, right, ..."""
-        k = (at[:, None] >= knots[:, 1:-1]).sum(1, keepdim=True)
-        return [torch.gather(part, 1, k + side)[:, 0] for part in of for side in (0, 1)]
+    def _bin(self, at: Tensor, theta: Tensor, side: int) -> tuple[Tensor, ...]:
+        """The bin that holds a place on the x (`side` 0) or y axis: x_k, w_k, y_k, h_k, d_k, d_{k+1}, each (B, D)."""
+        knots = self.knots(theta)
+        k = (at[:, None] >= knots[side][:, 1:-1]).sum(1, keepdim=True)
+        x0, x1, y0, y1, d0, d1 = (torch.gather(part, 1, k + end)[:, 0] for part in knots for end in (0, 1))
+        return x0, x1 - x0, y0, y1 - y0, d0, d1
 
     def call_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         """(y, log dy/dx), each (B, D)."""
-        inside = self._inside(x)
-        u = torch.where(inside, x, 0.0).clamp(-self.bound, self.bound)
-        xs, ys, slopes = self.knots(theta)
-        x0, x1, y0, y1, d0, d1 = self._bin(u, xs, xs, ys, slopes)
-        height, s = y1 - y0, (y1 - y0) / (x1 - x0)
-        xi = ((u - x0) / (x1 - x0)).clamp(0.0, 1.0)
+        inside, u = self._boxed(x)
+        x0, width, y0, height, d0, d1 = self._bin(u, theta, 0)
+        s, xi = height / width, ((u - x0) / width).clamp(0.0, 1.0)
         y = y0 + height * (s * xi * xi + d0 * xi * (1 - xi)) / self._below(xi, s, d0, d1)
         return torch.where(inside, y, x), torch.where(inside, self._ladj(xi, s, d0, d1), 0.0)
 
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         """(x, log dx/dy), each (B, D)."""
-        inside = self._inside(y)
-        v = torch.where(inside, y, 0.0).clamp(-self.bound, self.bound)
-        xs, ys, slopes = self.knots(theta)
-        x0, x1, y0, y1, d0, d1 = self._bin(v, ys, xs, ys, slopes)
-        height, s = y1 - y0, (y1 - y0) / (x1 - x0)
-        rise = (v - y0).clamp(min=0.0)
+        inside, v = self._boxed(y)
+        x0, width, y0, height, d0, d1 = self._bin(v, theta, 1)
+        s, rise = height / width, (v - y0).clamp(min=0.0)
         bend = rise * (d1 + d0 - 2 * s)
         a, b, c = height * (s - d0) + bend, height * d0 - bend, -s * rise
         root = (b * b - 4 * a * c).clamp(min=0.0).sqrt()
         xi = (2 * c / (-b - root)).clamp(0.0, 1.0)
-        x = x0 + xi * (x1 - x0)
-        return torch.where(inside, x, y), torch.where(inside, -self._ladj(xi, s, d0, d1), 0.0)
+        return torch.where(inside, x0 + xi * width, y), torch.where(inside, -self._ladj(xi, s, d0, d1), 0.0)
 
-    def _inside(self, x: Tensor) -> Tensor:
-        return x.abs() < self.bound if self.ends == "linear" else x.abs() <= self.bound
+    def _boxed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether a place is in the box, and the place, 0 for those that are not."""
+        inside = x.abs() < self.bound if self.ends == "linear" else x.abs() <= self.bound
+        return inside, torch.where(inside, x, 0.0)
 
     @staticmethod
     def _below(xi: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from ..flowing import Flowing
 
 
 class Nice(Flowing):
-    """p(z) by the change of variables with couplings y = x + t(kept) and one scale of each field at the end.
+    """p(z) by the change of variables with couplings y = x + t(kept) and a linear map at the end.
 
     See models/flowing.py for how a table's rows become numbers, the units and the bound; nn/flows.py for the flow.
     Paper: Dinh, Krueger, Bengio 2015, NICE: Non-linear Independent Components Estimation.

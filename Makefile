@@ -8,7 +8,7 @@ PEERS := .venv-peers/bin
 SPLITS := benchmarks/cache/splits
 SETUP := .venv/.stamp
 
-.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows clean
+.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -60,6 +60,9 @@ bench-sdmetrics: .venv-peers/.stamp ## Shape and Trend beside the SDMetrics pack
 
 bench-flows: .venv-flows/.stamp ## the speed of flows beside the released libraries
 	PYTHONPATH=src .venv-flows/bin/python benchmarks/flows.py $(ARGS)
+
+bench-density: .venv-flows/.stamp ## held-out likelihood of flows beside the released libraries (hours)
+	PYTHONPATH=src .venv-flows/bin/python benchmarks/density.py $(ARGS)
 
 clean: ## removes what was built, the environments and the demo's files; keeps benchmarks/
 	rm -rf .venv .venv-peers .venv-flows build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -6,22 +6,24 @@
 Same architecture for all: 5 layers, 3 hidden layers of 128, 8 bins on [-5, 5], batch 512, Adam, float32. A line is
 the median of `rounds` rounds, in each of which every library is measured once, in turn, so that a slow moment of the
 machine falls on all alike; the spread is half the range. Peers are built as their documentation shows, with the same
-numbers.
+numbers. Peak memory is that of a process of its own that takes three steps, scores and draws.
 """
 
 import argparse
-import json
+import resource
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from record import keep
 
 HERE = Path(__file__).parent
 LAYERS, HIDDEN, BINS, BOUND, BATCH, DRAWN = 5, (128, 128, 128), 8, 5.0, 512, 4096
@@ -266,6 +268,23 @@ def measure(kind: str, features: int, names: list[str], rounds: int) -> Iterator
         yield {"kind": kind, "features": features, "library": name, "round_trip": trip} | rows[name]
 
 
+def alone(kind: str, features: int, name: str) -> None:
+    """Prints the peak memory, MiB, of this process after a library's work."""
+    entry, x = LIBRARIES[name](kind, features), torch.randn(BATCH, features)
+    assert entry is not None
+    for _ in range(3):
+        entry.step(x)
+    entry.score(x), entry.draw(DRAWN)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def peak(kind: str, features: int, name: str) -> float | None:
+    """MiB of a process of its own."""
+    command = [sys.executable, __file__, "--alone", kind, str(features), name]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return float(done.stdout.split()[-1]) if done.returncode == 0 else None
+
+
 def cell(values: list[float]) -> str:
     return f"{statistics.median(values):.1f} ± {(max(values) - min(values)) / 2:.1f}"
 
@@ -277,44 +296,37 @@ def main() -> None:
     ask.add_argument("--libraries", nargs="+", default=list(LIBRARIES), choices=list(LIBRARIES))
     ask.add_argument("--rounds", type=int, default=5)
     ask.add_argument("--threads", type=int, default=1)
+    ask.add_argument("--alone", nargs=3, metavar=("KIND", "D", "LIBRARY"), help="one library, its peak memory alone")
     ask.add_argument("--out", type=Path, default=HERE / "results" / "flows.json")
     told = ask.parse_args()
     torch.set_num_threads(told.threads)
-    rows = []
-    print(
-        "| flow | D | library | step ms | log_prob ms | 4,096 draws ms | first call s | round trip |\n"
-        + "|---" * 8
-        + "|"
-    )
+    if told.alone:
+        alone(told.alone[0], int(told.alone[1]), told.alone[2])
+        return
+    rows: list[dict[str, Any]] = []
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        print(line, flush=True)
+
+    say("| flow | D | library | step ms | log_prob ms | 4,096 draws ms | first call s | peak MiB | round trip |")
+    say("|---" * 9 + "|")
     for kind in told.kinds:
         for features in told.features:
             for row in measure(kind, features, told.libraries, told.rounds):
                 rows.append(row)
                 head = f"| {row['kind']} | {row['features']} | {row['library']} |"
                 if "error" in row:
-                    print(head, row["error"], "|", flush=True)
+                    say(f"{head} {row['error']} |")
                     continue
+                row["peak_mib"] = peak(kind, features, row["library"])
+                memory = "" if row["peak_mib"] is None else f"{row['peak_mib']:.0f}"
                 figures = " | ".join(cell(row[k]) for k in ("step", "score", "draw"))
                 trip = "" if row["round_trip"] is None else f"{row['round_trip']:.1e}"
-                print(head, figures, "|", f"{row['first']:.1f}", "|", trip, "|", flush=True)
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    told.out.parent.mkdir(parents=True, exist_ok=True)
-    told.out.write_text(
-        json.dumps(
-            {
-                "command": "python benchmarks/flows.py " + " ".join(sys.argv[1:]),
-                "threads": told.threads,
-                "versions": found,
-                "rows": rows,
-            },
-            indent=1,
-        )
-    )
+                say(f"{head} {figures} | {row['first']:.1f} | {memory} | {trip} |")
+    keep(told.out, rows, PACKAGES, told.threads)
+    told.out.with_suffix(".md").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,15 +13,14 @@ of them by the same code. The JSON is written after each row, so that an interru
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+from record import keep
 from scores import CEILING, Judge
 from splits import data_root, make
 
@@ -124,22 +123,6 @@ def measure(told: argparse.Namespace, rows: list[Row]) -> Iterator[Row]:
         yield done | judge.score(path)
 
 
-def versions() -> dict[str, str]:
-    """The installed versions of what the figures depend on."""
-    return {found.name: found.version for name in PACKAGES for found in distributions(name=name)}
-
-
-def machine() -> dict[str, Any]:
-    """The machine in words: no names of hosts or users."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30 if hasattr(os, "sysconf") else None
-    return {"processor": names[0] if names else platform.processor(), "cores": os.cpu_count(),
-            "memory_gib": pages and round(pages), "system": f"{platform.system()} {platform.machine()}",
-            "python": platform.python_version()}  # fmt: skip
-
-
 def cell(values: list[float], form: str) -> str:
     """The median, and half the range over seeds where there are several."""
     if not values:
@@ -169,21 +152,6 @@ def printed(rows: list[Row], table: str) -> str:
     return "\n".join(lines)
 
 
-def keep(path: Path, rows: list[Row], told: argparse.Namespace) -> None:
-    """Writes the JSON whole or not at all."""
-    record = {
-        "command": "python benchmarks/tables.py " + " ".join(sys.argv[1:]),
-        "machine": machine(),
-        "versions": versions(),
-        "threads": told.threads,
-        "rows": rows,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(record, indent=1))
-    part.replace(path)
-
-
 def main() -> None:
     from pofx.models import names
 
@@ -202,7 +170,7 @@ def main() -> None:
     rows: list[Row] = json.loads(told.resume_from.read_text())["rows"] if told.resume_from else []
     for row in measure(told, rows):
         rows = [old for old in rows if key(old) != key(row)] + [row]
-        keep(told.out, rows, told)
+        keep(told.out, rows, PACKAGES, told.threads)
         print(
             row.get("error") or {k: row.get(k) for k in ("table", "model", "seed", "score_train", "nats")}, flush=True
         )

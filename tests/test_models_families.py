@@ -19,7 +19,7 @@ from pofx.spec import Columns, Spec
 
 SMALL: dict[str, dict] = {
     "vae": {"latent": 4, "width": 32, "depth": 1, "components": 3, "samples": 16},
-    "realnvp": {"layers": 4, "width": 32, "depth": 1, "samples": 16},
+    "realnvp": {"transforms": 4, "width": 32, "depth": 1, "samples": 16},
     "gan": {"latent": 8, "width": 32, "depth": 1},
     "gaussian_copula": {"samples": 16},
     "independent": {},
@@ -156,11 +156,11 @@ def test_masses_of_all_cells_sum_to_one(name: str) -> None:
     first = random.integers(0, 3, 300).astype(np.int32)
     second = np.where(random.random(300) < 0.8, first // 2, 1).astype(np.int64)
     spec = Spec.table((Category.learn("a", first, ("x", "y", "z")), Integer.learn("b", second)))
-    model = create(name, spec, **SMALL[name] | {"samples": 400})
+    model = create(name, spec, **SMALL[name] | {"samples": 4000})
     if name == "gaussian_copula":
         model.fit_closed({"a": first, "b": second})
     else:
-        shaken(model)
+        shaken(model, 0.05)
     cells = np.array(list(itertools.product(range(3), range(2))))
     table = {"a": cells[:, 0].astype(np.int32), "b": cells[:, 1]}
     mass = np.exp(model.log_prob(table) - house(spec.fields, table).sum(1))

@@ -29,6 +29,8 @@ from .split import fingerprint, parts
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from .nn.certificate import Certificate
+
 KIND = "model"
 BLOCK = 4096  # rows of one block of noise: (seed, block) decides them
 STRETCH = 8  # blocks written at a time
@@ -350,6 +352,40 @@ class Fitted:
                 rung.fit_closed(known)
                 out[name] = rung.log_prob(x) + extra
         return out
+
+    def check(self, source: Any = None, *, rows: int = 2048, seed: int = 0) -> "Certificate":
+        """Whether every layer of a flow keeps its promises: inverses, slopes, boxes and limits. print() it.
+
+        On the first `rows` rows of a file or frame, or on as many of the model's own draws and as many far out in the
+        tails. Raises Unsupported for a model that has no such layers, SpecError for rows < 1.
+        """
+        if "check" not in self.model.abilities:
+            raise self.model._cannot("check")
+        if rows < 1:
+            raise SpecError(f"expected a number of rows of at least 1, got {rows}")
+        generator = torch.Generator().manual_seed(seed)
+        if source is not None:
+            return self.model.check(rows, generator, *self._read(source)[2:])
+        c = self.joint.sample(rows, np.random.default_rng(seed)) if self.joint else None
+        return self.model.check(rows, generator, None, c)
+
+    def plot(
+        self,
+        path: str | Path,
+        columns: Sequence[str] | None = None,
+        *,
+        data: Any = None,
+        rows: int = 2000,
+        seed: int = 0,
+    ) -> None:
+        """Writes pictures of what was learned: .html (a page), .png, or .gif (a flow's way from noise to data).
+
+        columns: at most five; data: real rows to draw beside the samples. Raises SpecError for an unknown ending or
+        column, Unsupported for a .gif of a model that has no layers.
+        """
+        from .report.plot import plot
+
+        plot(self, path, columns, data=data, rows=rows, seed=seed)
 
     # -- keep --------------------------------------------------------------------------------------------------------
 

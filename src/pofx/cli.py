@@ -5,10 +5,13 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import PofxError
 from .version import __version__
+
+if TYPE_CHECKING:
+    from .nn.certificate import Certificate
 
 EXAMPLES = """examples:
   pofx fit adult.csv -o adult.pofx --minutes 1
@@ -17,6 +20,8 @@ EXAMPLES = """examples:
   pofx complete adult.pofx gaps.csv -o full.csv
   pofx evaluate adult.pofx --target income -o report.html --json metrics.json
   pofx evaluate --synthetic any.csv --train train.csv --holdout test.csv -o report.html
+  pofx check flow.pofx
+  pofx plot flow.pofx -o flow.html --data adult.csv --columns age education
   pofx profile data.csv
 """
 
@@ -31,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     )
     ask.add_argument("--version", action="version", version=f"pofx {__version__}")
     verbs = ask.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for add in (_fit, _sample, _score, _complete, _evaluate, _profile, _info, _models):
+    for add in (_fit, _sample, _score, _complete, _evaluate, _check, _plot, _profile, _info, _models):
         add(verbs)
     return ask
 
@@ -104,6 +109,24 @@ def _evaluate(verbs: Any) -> None:
     verb.add_argument("-o", "--output", help="the report, one HTML file")
     verb.add_argument("--json", help="the figures")
     verb.add_argument("--fields", metavar="JSON", help="how columns are read (with --synthetic)")
+    verb.add_argument("--seed", type=int, default=0)
+
+
+def _check(verbs: Any) -> None:
+    verb = _verb(verbs, "check", "certify the layers of a flow: inverses, slopes, limits (exit code 1 if one fails)")
+    verb.add_argument("model", metavar="MODEL")
+    verb.add_argument("input", metavar="DATA", nargs="?", help="rows to check on, instead of the model's own")
+    verb.add_argument("--rows", type=int, default=2048, help="how many (default 2048)")
+    verb.add_argument("--seed", type=int, default=0)
+
+
+def _plot(verbs: Any) -> None:
+    verb = _verb(verbs, "plot", "draw what a model has learned: samples, densities, a flow's way from noise to data")
+    verb.add_argument("model", metavar="MODEL")
+    verb.add_argument("-o", "--output", required=True, help="a page (.html), an image (.png) or an animation (.gif)")
+    verb.add_argument("--columns", nargs="+", metavar="COLUMN", help="up to five (default: the first ones)")
+    verb.add_argument("--data", help="real rows to draw beside the samples")
+    verb.add_argument("--rows", type=int, default=2000, help="how many to draw (default 2000)")
     verb.add_argument("--seed", type=int, default=0)
 
 
@@ -220,6 +243,21 @@ def run_evaluate(told: argparse.Namespace) -> str:
     return evidence.summary() + "".join(f"\nwrote {path}" for path in (told.output, told.json) if path)
 
 
+def run_check(told: argparse.Namespace) -> "Certificate":
+    """pofx check"""
+    from .bundle import load
+
+    return load(told.model).check(told.input, rows=told.rows, seed=told.seed)
+
+
+def run_plot(told: argparse.Namespace) -> str:
+    """pofx plot"""
+    from .bundle import load
+
+    load(told.model).plot(told.output, told.columns, data=told.data, rows=told.rows, seed=told.seed)
+    return f"wrote {told.output}"
+
+
 def run_profile(told: argparse.Namespace) -> str:
     """pofx profile"""
     from .codecs.table import TableCodec
@@ -250,7 +288,7 @@ def run_models(told: argparse.Namespace) -> str:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Runs a command line: 0, or 1 where the work failed, 2 where the call was wrong, 130 after Ctrl-C."""
+    """Runs a command line: 0, or 1 where the work or a check failed, 2 where the call was wrong, 130 after Ctrl-C."""
     told = parser().parse_args(words)
     try:
         said = globals()[f"run_{told.verb}"](told)
@@ -262,7 +300,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return 130
     if not told.quiet or told.verb in ("profile", "info", "models"):
         print(said)
-    return 0
+    return 0 if getattr(said, "ok", True) else 1
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import SpecError
+from ..nn.certificate import Certificate, certify
 from ..nn.flow import Flow
 from ..objectives import normal_log_prob
 from ..spec import Columns, Given, Spec
@@ -30,8 +31,9 @@ class Flowing(Lifted):
     """
 
     family = "flows"
-    abilities = frozenset({"sample", "log_prob", "bound", "encode", "condition"})
+    abilities = frozenset({"sample", "log_prob", "bound", "encode", "condition", "check"})
     flow: Flow
+    quick: Callable[[Tensor, Tensor | None], Tensor] | None = None  # the compiled density, in training alone
 
     def __init__(self, spec: Spec, samples: int) -> None:
         super().__init__(spec, codes=False)
@@ -43,7 +45,15 @@ class Flowing(Lifted):
 
     def log_ratio(self, z: Tensor, c: Tensor | None) -> Tensor:
         """log p_flow(z | c) - log N(z), (B,)."""
-        return self.flow.log_prob(z, c) - normal_log_prob(z)
+        density = self.quick if self.quick and self.training else self.flow.log_prob
+        return density(z, c) - normal_log_prob(z)
+
+    def quicken(self, yes: bool = True) -> None:
+        self.quick = torch.compile(self.flow.log_prob, fullgraph=True, dynamic=False) if yes else None
+
+    def see(self, c: Columns | None, n: int) -> Tensor | None:
+        """The context of n rows, (n, C), None where the model has none."""
+        return self._see(self.see_condition(c, n))
 
     def _see(self, condition: Batch) -> Tensor | None:
         return self.context(*condition) if self.context.width else None
@@ -85,6 +95,19 @@ class Flowing(Lifted):
         lo, width, _, extra = batch[:4]
         c, base = self._see(batch[4:]), width.log().sum(1) + extra
         return lambda u: self.log_ratio(to_normal(lo + width * u).to(self.dtype), c) + base
+
+    @torch.no_grad()
+    def check(
+        self, rows: int, generator: torch.Generator, x: Columns | None = None, c: Columns | None = None
+    ) -> Certificate:
+        """The certificate of the flow at z of rows of x, or at z of its own draws and at ten times normal noise."""
+        if x is not None:
+            batch = tuple(part[:rows].to(self.device) for part in self.prepare(x, c))
+            u = torch.rand(batch[0].shape, generator=generator, dtype=torch.float64).to(self.device)
+            return certify(self.flow, to_normal(batch[0] + batch[1] * u).to(self.dtype), self._see(batch[4:]))
+        noise = [self.noise(rows, generator).to(self.device, self.dtype) for _ in range(2)]
+        seen = self.see(c, rows)
+        return certify(self.flow, self.flow.layers.inverse_and_ladj(noise[0], seen)[0], seen, 10 * noise[1])
 
     def couples(self, name: str) -> None:
         """Raises SpecError where there is one field alone, which a coupling cannot move."""

@@ -1,7 +1,8 @@
 """The contract of a model: it pushes noise to data, x = decode(z, c), z = noise(n), and all randomness is in z.
 
 A model file holds one class, named by the file: `prepare`, `loss` (or `turns`), `noise` and `decode` are its
-obligations; `log_prob`, `cells`, `given`, `known` and `encode` are gifts some models bring, listed in `abilities`.
+obligations; `log_prob`, `cells`, `given`, `known`, `encode` and `check` are gifts some models bring, listed in
+`abilities`.
 """
 
 import math
@@ -68,6 +69,7 @@ class Model(nn.Module):
     family: ClassVar[str] = ""
     abilities: ClassVar[frozenset[str]] = frozenset({"sample"})
     trained: ClassVar[bool] = True
+    compiles: ClassVar[bool] = False
     config: dict[str, Any]
     name: str
     effective: float = math.inf  # the least effective sample size of a weighted condition since it was last reset
@@ -100,6 +102,9 @@ class Model(nn.Module):
 
     def start(self, batch: Batch) -> None:
         """A start that depends on the data: output biases, scales."""
+
+    def quicken(self, yes: bool = True) -> None:
+        """Compiles what a training step costs most, for models whose `compiles` says so, or undoes that."""
 
     def fit_closed(self, x: Columns, c: Columns | None = None) -> None:
         """The whole fit of a model in closed form (`trained` is False)."""
@@ -139,6 +144,10 @@ class Model(nn.Module):
         """log p of the known cells alone, (n,), the others integrated out."""
         raise self._cannot("known")
 
+    def check(self, rows: int, generator: torch.Generator, x: Columns | None = None, c: Columns | None = None) -> Any:
+        """The certificate of its layers (nn/certificate.py) on the first rows of x, or on as many of its own."""
+        raise self._cannot("check")
+
     def remarks(self, x: Columns, c: Columns | None = None) -> dict[str, float]:
         """What there is to say of the fit on rows not trained on: figures by their names in words."""
         return {}
@@ -161,6 +170,7 @@ ABILITIES = {
     "known": "complete missing cells",
     "encode": "encode an example",
     "condition": "learn p(x | c)",
+    "check": "certify its layers",
 }
 
 

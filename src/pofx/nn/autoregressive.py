@@ -1,6 +1,6 @@
 """Autoregressive layers: each feature is moved as those before it say; the inverse costs one pass, not D."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -55,12 +55,36 @@ class MaskedConditioner(nn.Module):
         layer = self.layers[i]
         return F.linear(h, layer.weight * self.get_buffer(f"mask_{i}"), layer.bias)
 
+    def walk(self, like: Tensor, c: Tensor | None, value: Callable[[int, Tensor], Tensor]) -> None:
+        """Feature by feature: value(i, theta_i) tells x_i, (B,), from theta_i(x_1..x_{i-1}, c), (size, B).
+
+        At step i only the hidden units of degree i are computed: altogether one pass, with the features ahead of the
+        rows in memory. `like`: (B, ...), the rows' number, dtype and device.
+        """
+        first, *middle, last = self.layers
+        out_weight = last.weight.view(self.size, self.features, -1).transpose(0, 1).contiguous()
+        out_bias = last.bias.view(self.size, self.features).T
+        start = first.bias[:, None].expand(-1, len(like))
+        if self.aside is not None and c is not None:
+            start = start + self.aside(c).T
+        seen, layers = Growing(like, self.features * self.view.size), [Growing(like, len(d)) for d in self.degrees]
+        for i in range(self.features):
+            for k, layer in enumerate(layers):
+                units = slice(layer.count, self.ends[k][i])  # those of degree i, now that x_0..x_{i-1} are known
+                if units.start < units.stop and k == 0:
+                    layer.add(F.silu(start[units] + first.weight[units, : seen.count] @ seen.known))
+                elif units.start < units.stop:
+                    weight = middle[k - 1].weight[units, : layers[k - 1].count]
+                    layer.add(F.silu(torch.addmm(middle[k - 1].bias[units, None], weight, layers[k - 1].known)))
+            read = layers[-1].known
+            told = value(i, torch.addmm(out_bias[i][:, None], out_weight[i, :, : len(read)], read))
+            seen.add(self.view(told[:, None]).T)
+
 
 class Autoregressive(Layer):
     """y_i = g(x_i; theta_i(x_1..x_{i-1}, c)), log|det| = sum_i log g'_i. x, y: (B, D).
 
-    Data to noise is one pass. Noise to data goes feature by feature, and at step i only the hidden units of degree i
-    are computed: altogether one pass as well, with the features ahead of the rows in memory.
+    Data to noise is one pass. Noise to data goes feature by feature, and costs one pass as well (`walk`).
 
     Papers: Papamakarios, Pavlakou, Murray 2017, Masked Autoregressive Flow; Kingma et al. 2016, Improved Variational
     Inference with Inverse Autoregressive Flow (`Inverse` of this layer).
@@ -77,33 +101,20 @@ class Autoregressive(Layer):
         y, ladj = self.elementwise.call_and_ladj(x, self.net(x, c))
         return y, ladj.sum(1)
 
+    def moves(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The numbers that are moved, all of them, and the parameters that move them, (B, D) and (B, size, D)."""
+        return x, self.net(x, c)
+
     def inverse_and_ladj(self, y: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        net, rows = self.net, len(y)
-        first, *middle, last = net.layers
-        out_weight = last.weight.view(net.size, net.features, -1).transpose(0, 1).contiguous()
-        out_bias = last.bias.view(net.size, net.features).T
-        target = y.T.contiguous()
-        start = first.bias[:, None].expand(-1, rows)
-        if net.aside is not None and c is not None:
-            start = start + net.aside(c).T
-        x, seen = Growing(y, net.features), Growing(y, net.features * net.view.size)
-        layers = [Growing(y, len(d)) for d in net.degrees]
-        total = y.new_zeros(rows)
-        for i in range(net.features):
-            for k, layer in enumerate(layers):
-                units = slice(layer.count, net.ends[k][i])  # those of degree i, now that x_0..x_{i-1} are known
-                if units.start < units.stop and k == 0:
-                    layer.add(F.silu(start[units] + first.weight[units, : seen.count] @ seen.known))
-                elif units.start < units.stop:
-                    weight = middle[k - 1].weight[units, : layers[k - 1].count]
-                    layer.add(F.silu(torch.addmm(middle[k - 1].bias[units, None], weight, layers[k - 1].known)))
-            read = layers[-1].known
-            theta = torch.addmm(out_bias[i][:, None], out_weight[i, :, : len(read)], read)
-            value, ladj = self.elementwise.inverse_and_ladj(target[i][None], theta[None])
-            x.add(value)
-            seen.add(net.view(value.T).T)
-            total = total + ladj[0]
-        return x.known.T.contiguous(), total
+        target, found = y.T.contiguous(), []
+
+        def value(i: int, theta: Tensor) -> Tensor:
+            found.append(self.elementwise.inverse_and_ladj(target[i][None], theta[None]))
+            return found[-1][0][0]
+
+        self.net.walk(y, c, value)
+        x, ladj = (torch.cat(part) for part in zip(*found, strict=True))
+        return x.T.contiguous(), ladj.sum(0)
 
 
 class Growing:

@@ -64,24 +64,27 @@ class RadialLayer(Layer):
 
 
 class SylvesterLayer(Layer):
-    """A Sylvester map (transforms/sylvester.py) along `count` orthonormal directions, Q from a QR factorisation."""
+    """A Sylvester map (transforms/sylvester.py) along `count` orthonormal directions, Q from a QR factorisation.
+
+    A context moves b.
+    """
 
     tolerance = (1e-4, 1e-8)
 
-    def __init__(self, features: int, count: int | None = None) -> None:
+    def __init__(self, features: int, context: int = 0, count: int | None = None) -> None:
         super().__init__()
         count = min(count or features, features)
         self.frame = nn.Parameter(torch.randn(features, count))
         self.r = nn.Parameter(0.1 * torch.randn(count, count))
         self.t = nn.Parameter(0.1 * torch.randn(count, count))
-        self.b = nn.Parameter(torch.zeros(count))
+        self.b = Given(torch.zeros(count), context)
 
-    def _map(self) -> Sylvester:
+    def _map(self, c: Tensor | None) -> Sylvester:
         r, t = Sylvester.bounded(self.r, self.t)
-        return Sylvester(torch.linalg.qr(self.frame)[0], r, t, self.b)
+        return Sylvester(torch.linalg.qr(self.frame)[0], r, t, self.b(c))
 
     def call_and_ladj(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._map().call_and_ladj(x)
+        return self._map(c).call_and_ladj(x)
 
     def inverse_and_ladj(self, y: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._map().inverse_and_ladj(y)
+        return self._map(c).inverse_and_ladj(y)

@@ -79,6 +79,13 @@ class Continuous(Layer):
     def inverse_and_ladj(self, y: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._run(y, c, 1.0, 0.0)
 
+    def path(self, y: Tensor, c: Tensor | None = None, stops: int = 8) -> list[Tensor]:
+        """x(t) on the way from x(1) = y to x(0), at `stops` even times."""
+        out, times = [y], torch.linspace(1, 0, stops + 1).tolist()
+        for start, end in zip(times, times[1:], strict=False):
+            out.append(self._run(out[-1], c, start, end)[0])
+        return out[1:]
+
     def _run(self, x: Tensor, c: Tensor | None, start: float, end: float) -> tuple[Tensor, Tensor]:
         probe = None if self.features <= EXACT else torch.randint_like(x, 2) * 2 - 1
 

@@ -57,8 +57,9 @@ class Conditioner(nn.Module):
     """theta(x, c): (B, I) and (B, C) -> (B, size, O), a perceptron with the context added to its first hidden layer.
 
     h_1 = A_1 x + C c, then two layers at a time, h + B silu(A n(h)), or one where one is left, A n(h); at the end
-    theta = V silu(h). n is silu, or LayerNorm with `norm`, which the end has too. V starts at zero, so that every map
-    starts at theta = 0; its rows are sorted by parameter, so that the shape (B, size, O) costs nothing.
+    theta = V silu(h). n is silu, or LayerNorm with `norm`, which the end has too. `dropout` is the share of inner units
+    dropped in training. V starts at zero, so that every map starts at theta = 0; its rows are sorted by parameter, so
+    that the shape (B, size, O) costs nothing.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Conditioner(nn.Module):
         hidden: Sequence[int],
         view: View = PLAIN,
         norm: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         widths, self.view = [*hidden], view
@@ -78,6 +80,7 @@ class Conditioner(nn.Module):
         self.middle = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
         self.norms = nn.ModuleList(nn.LayerNorm(w) if norm else nn.SiLU() for w in widths[:-1:2])
         self.end = nn.LayerNorm(widths[-1]) if norm else nn.Identity()
+        self.drop = nn.Dropout(dropout)
         self.last = nn.Linear(widths[-1], size * outputs)
         self.shape = (size, outputs)
         nn.init.zeros_(self.last.weight)
@@ -92,7 +95,7 @@ class Conditioner(nn.Module):
             if i + 1 == len(self.middle):
                 h = inner
                 break
-            move = self.middle[i + 1](F.silu(inner))
+            move = self.middle[i + 1](self.drop(F.silu(inner)))
             h = h + move if move.shape == h.shape else move
         return self.last(F.silu(self.end(h))).view(len(x), *self.shape)
 
@@ -116,6 +119,7 @@ class Coupling(Layer):
         hidden: Sequence[int],
         view: View = PLAIN,
         norm: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         kept, moved = (int(n) for n in (keep.sum(), (~keep).sum()))
@@ -128,7 +132,7 @@ class Coupling(Layer):
         order = torch.cat([keep.nonzero()[:, 0], (~keep).nonzero()[:, 0]])
         self.register_buffer("order", order)
         self.register_buffer("back", order.argsort())
-        self.net = Conditioner(kept, context, elementwise.size, moved, hidden, view, norm)
+        self.net = Conditioner(kept, context, elementwise.size, moved, hidden, view, norm, dropout)
 
     def call_and_ladj(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         keep, move = self._parts(x)
@@ -139,6 +143,11 @@ class Coupling(Layer):
         keep, move = self._parts(y)
         moved, ladj = self.elementwise.inverse_and_ladj(move, self.net(keep, c))
         return self._whole(keep, moved), ladj.sum(1)
+
+    def moves(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The numbers that are moved and the parameters that move them, (B, M) and (B, size, M)."""
+        keep, move = self._parts(x)
+        return move, self.net(keep, c)
 
     def _parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         sorted_ = x.index_select(1, self.order)

@@ -1,8 +1,9 @@
 """A flow: a chain of layers and a base; called, it is a torch Distribution."""
 
 import math
+import warnings
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Size, Tensor, nn
@@ -10,8 +11,13 @@ from torch.distributions import Distribution, constraints
 
 from ..errors import SpecError
 from .base import Base, Normal
-from .layer import Chain, Layer
+from .layer import Chain, Layer, Permutation
 from .support import Kind, Support
+
+if TYPE_CHECKING:
+    from .certificate import Certificate
+
+ENOUGH, MUCH = 100, 0.01  # rows that say something of a batch, and the share outside a box that is worth a warning
 
 
 class Flow(nn.Module):
@@ -32,6 +38,7 @@ class Flow(nn.Module):
         self.features, self.context = features, context
         self.layers = Chain([layers] if isinstance(layers, Layer) else layers)
         self.base = base or Normal(features)
+        self.looked = False  # whether a batch was looked at for values outside the first spline's box
 
     def on(self, support: Sequence[Kind]) -> Self:
         """The flow on a support: for each feature "real", "positive", "unit" or (low, high). Elsewhere p(x) = 0."""
@@ -53,6 +60,27 @@ class Flow(nn.Module):
         z = self.base.draw(n, c, self.like)
         x, ladj = self.layers.inverse_and_ladj(z, c)
         return x, self.base.log_prob(z, c) - ladj
+
+    def look(self, x: Tensor) -> None:
+        """Warns, once in a flow's life, where over 1 % of a batch lies outside the box of the splines that read it."""
+        if self.looked or len(x) < ENOUGH:
+            return
+        self.looked = True
+        first = next((part for part in self.layers.layers if not isinstance(part, Permutation)), None)
+        outside = getattr(getattr(first, "elementwise", None), "outside", None)
+        share = float(outside(x.detach()).float().mean()) if outside else 0.0
+        if share > MUCH:
+            warnings.warn(
+                f"{share:.0%} of the values lie outside the splines' box, where the map is the identity: standardise "
+                "the data, or give a larger bound",
+                stacklevel=3,
+            )
+
+    def check(self, x: Tensor, c: Tensor | None = None) -> "Certificate":
+        """Whether every layer keeps its promises on rows, (B, D) and (B, C): see nn/certificate.py."""
+        from .certificate import certify
+
+        return certify(self, x, c)
 
     @property
     def like(self) -> Tensor:
@@ -86,7 +114,9 @@ class FlowDistribution(Distribution):
         if value.shape[-1:] != self.event_shape:
             raise SpecError(f"expected x of shape (..., {self.flow.features}), got {tuple(value.shape)}")
         shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
-        return self.flow.log_prob(self._rows(value, shape), self._rows(self.c, shape)).reshape(shape)
+        x = self._rows(value, shape)
+        self.flow.look(x)
+        return self.flow.log_prob(x, self._rows(self.c, shape)).reshape(shape)
 
     def rsample_and_log_prob(self, sample_shape: Any = ()) -> tuple[Tensor, Tensor]:
         """Draws and their log-densities, from one pass."""

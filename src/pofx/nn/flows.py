@@ -6,10 +6,9 @@ slower and better), `base`. Called with a context or without, a flow is a torch 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from ..errors import SpecError
 from ..transforms.affine import Additive, Affine
@@ -17,11 +16,20 @@ from ..transforms.spline import Spline
 from .autoregressive import Autoregressive
 from .base import Base, Uniform
 from .bumps import PlanarLayer, RadialLayer, SylvesterLayer
+from .continuous import Continuous
 from .coupling import Coupling, Elementwise, View
+from .dequantise import CdfDifference as CdfDifference
+from .dequantise import Dequantised as Dequantised
+from .divergence import alpha_divergence as alpha_divergence
+from .divergence import reverse_kl as reverse_kl
 from .flow import Flow
 from .layer import Inverse, Layer, Permutation
 from .linear import LULinear, Turn
+from .matching import PATHS as PATHS
+from .matching import flow_matching as flow_matching
 from .normalise import ActNorm
+from .residual import Residual
+from .tarflow import TarFlow as TarFlow
 
 HIDDEN = (128, 128, 128)
 
@@ -43,8 +51,10 @@ class Radial(Flow):
 class Sylvester(Flow):
     """Sylvester maps in a row. van den Berg et al. 2018, Sylvester Normalizing Flows for Variational Inference."""
 
-    def __init__(self, features: int, transforms: int = 8, count: int | None = None, base: Base | None = None) -> None:
-        super().__init__([SylvesterLayer(features, count) for _ in range(transforms)], features, 0, base)
+    def __init__(
+        self, features: int, context: int = 0, transforms: int = 8, count: int | None = None, base: Base | None = None
+    ) -> None:
+        super().__init__([SylvesterLayer(features, context, count) for _ in range(transforms)], features, context, base)
 
 
 class RealNVP(Flow):
@@ -155,6 +165,43 @@ class NSF(Flow):
         super().__init__(layers, features, context, base)
 
 
+class ResidualFlow(Flow):
+    """The identity plus contractions, actnorm before each; log|det| is exact up to 64 features, else an estimate.
+
+    Chen et al. 2019, Residual Flows for Invertible Generative Modeling.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        context: int = 0,
+        transforms: int = 6,
+        hidden: Sequence[int] = (64, 64),
+        base: Base | None = None,
+    ) -> None:
+        _check(features, transforms, hidden)
+        parts = [(ActNorm(features), Residual(features, context, hidden)) for _ in range(transforms)]
+        super().__init__([layer for pair in parts for layer in pair], features, context, base)
+
+
+class FFJORD(Flow):
+    """The flow of a differential equation, by `steps` of a Runge-Kutta method. Grathwohl et al. 2019, FFJORD."""
+
+    def __init__(
+        self,
+        features: int,
+        context: int = 0,
+        transforms: int = 1,
+        hidden: Sequence[int] = (64, 64),
+        steps: int = 16,
+        base: Base | None = None,
+    ) -> None:
+        _check(features, transforms, hidden)
+        super().__init__(
+            [Continuous(features, context, hidden, steps) for _ in range(transforms)], features, context, base
+        )
+
+
 def _couplings(
     features: int,
     context: int,
@@ -194,27 +241,3 @@ def _check(features: int, transforms: int, hidden: Sequence[int]) -> None:
             raise SpecError(f"expected {name} of at least 1, got {value}")
     if not hidden:
         raise SpecError("expected at least one hidden layer, got hidden=(): give widths such as (128, 128)")
-
-
-def reverse_kl(flow: Flow, target: Callable[[Tensor], Tensor], n: int, c: Tensor | None = None) -> Tensor:
-    """log q(x) - log p~(x) of n draws x of the flow q, (n,): their mean is KL(q | p) up to the log-constant of p~.
-
-    Rezende, Mohamed 2015.
-    """
-    x, log = flow.draw(n, c)
-    return log - target(x)
-
-
-def alpha_divergence(
-    flow: Flow, target: Callable[[Tensor], Tensor], n: int, alpha: float = 0.5, c: Tensor | None = None
-) -> Tensor:
-    """-log mean_i (p~(x_i) / q(x_i))^(1 - alpha) / (1 - alpha) of n draws of the flow q: one number, the Renyi bound.
-
-    alpha -> 1 is the reverse KL, alpha = 0 the importance-weighted bound. Li, Turner 2016, Renyi Divergence Variational
-    Inference. Raises SpecError for alpha = 1.
-    """
-    if alpha == 1:
-        raise SpecError("expected alpha other than 1, got 1: use reverse_kl")
-    x, log = flow.draw(n, c)
-    ratio = (1 - alpha) * (target(x) - log)
-    return -(torch.logsumexp(ratio, 0) - torch.log(torch.tensor(float(n)))) / (1 - alpha)

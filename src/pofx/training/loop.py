@@ -8,6 +8,7 @@ give the same weights, whether the fit was interrupted or not.
 import contextlib
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,7 @@ PROBES = 25  # steps that are timed to turn minutes into N; enough to be within 
 LOOKS = 16  # validations in a fit: often enough to stop in time, about 3 % of the work
 PATIENCE = 5  # validations without a better one before a fit stops
 VALID_ROWS = 2048  # validation rows that are looked at
+REPAID = 300.0  # seconds of training ahead that a compilation of some 20 s is worth
 LOST = 10  # steps with a loss that is no number before the fit goes back to its average with half the rate
 
 
@@ -126,6 +128,7 @@ class Trainer:
         self.best: list[np.ndarray] = []
         self.history = History()
         self.step = self.bad = 0
+        self.quick = False  # whether the model is compiled
 
     # -- one step ----------------------------------------------------------------------------------------------------
 
@@ -194,19 +197,39 @@ class Trainer:
         if steps is not None or until is None:
             return steps if steps is not None else self.recipe.steps
         saved = self.state()
-        for _ in range(3):
-            self.advance(10**6)
-        ends = [time.monotonic()]
-        for _ in range(PROBES):
-            self.advance(10**6)
-            ends.append(time.monotonic())
-        each = float(np.median(np.diff(ends)))
+        each = self._timed()
+        if self.model.compiles and until - time.monotonic() > REPAID:
+            each = self._quickened(each)
         began = time.monotonic()
         self.look()
         looks = LOOKS * (time.monotonic() - began)
         self.restore(*saved)
         fits = max(10, int((until - time.monotonic() - looks) * 0.98 / each))
         return fits if self.recipe.most is None else min(fits, self.recipe.most)
+
+    def _timed(self) -> float:
+        """Seconds a step: the median of some, after a few."""
+        for _ in range(3):
+            self.advance(10**6)
+        ends = [time.monotonic()]
+        for _ in range(PROBES):
+            self.advance(10**6)
+            ends.append(time.monotonic())
+        return float(np.median(np.diff(ends)))
+
+    def _quickened(self, eager: float) -> float:
+        """Seconds a step with the model compiled, where that works and is faster; else it is as before."""
+        try:
+            self.model.quicken()
+            each = self._timed()
+        except Exception as error:  # a compiler that is missing or fails must not end a fit
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            warnings.warn(f"the model could not be compiled and trains without: {reason}", stacklevel=2)
+            each = math.inf
+        self.quick = each < eager
+        if not self.quick:
+            self.model.quicken(False)
+        return min(each, eager)
 
     def run(self, total: int, checkpoint: Checkpoint | None = None, tick: Tick = silent) -> History:
         """Trains up to step `total` and leaves the best averaged weights in the model."""
@@ -232,6 +255,7 @@ class Trainer:
         with torch.no_grad():
             for p, best in zip(self._weights(), self.best, strict=True):
                 p.copy_(torch.from_numpy(best))
+        self.model.quicken(False)
         self.model.eval()
         return self.history
 
@@ -269,6 +293,7 @@ class Trainer:
         plain = {
             "step": self.step,
             "bad": self.bad,
+            "quick": self.quick,
             "at": self.feed.at,
             "scale": {name: player.scale for name, player in self.players.items()},
             "history": {**self.history.__dict__, "looks": list(self.history.looks)},
@@ -278,6 +303,9 @@ class Trainer:
     def restore(self, plain: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Sets what `state` gave."""
         self.step, self.bad, self.feed.at = plain["step"], plain["bad"], plain["at"]
+        if plain["quick"] and not self.quick:
+            self.quick = True
+            self.model.quicken()
         self.feed.order = torch.from_numpy(arrays["feed.order"].copy())
         self.feed.generator.set_state(torch.from_numpy(arrays["feed.rng"].copy()))
         self.generator.set_state(torch.from_numpy(arrays["rng"].copy()))

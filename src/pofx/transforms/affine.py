@@ -1,6 +1,5 @@
-"""Affine maps: elementwise with given parameters, and the coupling that makes them a flow."""
+"""Affine maps, elementwise, with given parameters."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +9,11 @@ from torch import Tensor
 def soft_limit(x: Tensor, limit: float) -> Tensor:
     """limit tanh(x / limit): near zero the identity, never beyond +-limit."""
     return limit * torch.tanh(x / limit)
+
+
+def at_limit(x: Tensor, limit: float) -> Tensor:
+    """Whether soft_limit(x, limit) is beyond 95 % of its limit."""
+    return torch.tanh(x / limit).abs() > 0.95
 
 
 @dataclass(frozen=True)
@@ -54,36 +58,6 @@ class Affine:
         scale = soft_limit(theta[:, 0], self.limit)
         return (y - theta[:, 1]) * torch.exp(-scale), -scale
 
-
-@dataclass(frozen=True)
-class AffineCoupling:
-    """y = x where `keep`, else x exp(s) + t, with (s, t) = conditioner(x keep) and s in [-limit, limit].
-
-    x, y: (..., D); keep: (D,) of bool; conditioner: (..., D) to (..., 2 D), s then t. log|det dy/dx| is the sum of s
-    over the others, (...,). The inverse reads the same (s, t) from what was kept.
-
-    Paper: Dinh, Sohl-Dickstein, Bengio 2017, Density Estimation Using Real NVP.
-
-        >>> half = torch.tensor([True, False])
-        >>> AffineCoupling(half, lambda x: torch.ones(4)).call_and_ladj(torch.zeros(2))[0]
-        tensor([0., 1.])
-    """
-
-    keep: Tensor
-    conditioner: Callable[[Tensor], Tensor]
-    limit: float = 3.0
-
-    def _scale_and_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        raw, shift = self.conditioner(x * self.keep).chunk(2, -1)
-        move = ~self.keep
-        return soft_limit(raw, self.limit) * move, shift * move
-
-    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(y, log|det dy/dx|)."""
-        scale, shift = self._scale_and_shift(x)
-        return x * torch.exp(scale) + shift, scale.sum(-1)
-
-    def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """(x, log|det dx/dy|)."""
-        scale, shift = self._scale_and_shift(y)
-        return (y - shift) * torch.exp(-scale), -scale.sum(-1)
+    def saturated(self, theta: Tensor) -> Tensor:
+        """Whether a scale is beyond 95 % of its limit, (B, D)."""
+        return at_limit(theta[:, 0], self.limit)

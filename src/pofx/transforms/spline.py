@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .affine import at_limit
+
 SOFT = 3.0  # logits of widths stay within +-SOFT
 
 
@@ -104,6 +106,15 @@ class Spline:
     def _ladj(self, xi: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
         above = d1 * xi * xi + 2 * s * xi * (1 - xi) + d0 * (1 - xi) * (1 - xi)
         return 2 * s.log() + above.log() - 2 * self._below(xi, s, d0, d1).log()
+
+    def outside(self, x: Tensor) -> Tensor:
+        """Whether a place is outside the box, (B, D)."""
+        return ~self._boxed(x)[0]
+
+    def saturated(self, theta: Tensor) -> Tensor:
+        """Whether a height or a slope at a knot is beyond 95 % of its limit, (B, size - bins, D)."""
+        height, slope = theta[:, self.bins : 2 * self.bins], theta[:, 2 * self.bins :]
+        return torch.cat([at_limit(height, self.steep), at_limit(slope, 2 * self.steep)], 1)
 
     @property
     def slopes(self) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from .monotone import root
 
 @dataclass(frozen=True)
 class Sylvester:
-    """y = x + Q R tanh(T Q' x + b). x: (B, D); Q: (D, M) with Q'Q = I; R and T upper triangular, (M, M); b: (M,).
+    """y = x + Q R tanh(T Q' x + b). x: (B, D); Q: (D, M), Q'Q = I; R and T upper triangular, (M, M); b: (M,) or (B, M).
 
     log|det dy/dx| = sum_i log(1 + (1 - tanh^2)_i R_ii T_ii), where R_ii T_ii > -1 is the caller's to see to
     (`bounded`). The inverse goes from the last of the M coordinates to the first, each the root of an increasing
@@ -46,7 +46,7 @@ class Sylvester:
         for i in reversed(range(count)):
             later = range(i + 1, count)
             aim = target[:, i] - sum((self.r[i, j] * h[j] for j in later), torch.zeros_like(target[:, i]))
-            shift = self.b[i] + sum((self.t[i, j] * z[j] for j in later), torch.zeros_like(aim))
+            shift = self.b[..., i] + sum((self.t[i, j] * z[j] for j in later), torch.zeros_like(aim))
             z[i] = _solve(aim, self.r[i, i], self.t[i, i], shift)
             h[i] = torch.tanh(self.t[i, i] * z[i] + shift)
         moved = torch.stack(h, 1)

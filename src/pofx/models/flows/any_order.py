@@ -33,8 +33,8 @@ class AnyOrder(Model):
     z_j: levels and atoms exactly, numbers by bin, sub-bin, and uniformly inside.
 
     For any set S of known fields the order that begins with S gives p(x_j | x_S). Training takes the stored order for
-    every other batch; for the rest it moves a random set of fields, of random size, to the front. Both are unbiased
-    estimates of a negative log-likelihood: of the stored order, and averaged over the others.
+    three batches of four; for the fourth it moves a random set of fields, of random size, to the front. Both are
+    unbiased estimates of a negative log-likelihood: of the stored order, and averaged over the others.
     Shapes: tokens (B, F) -> hidden (B, width) -> terms (B, F), nats.
 
     With nothing known a field has exactly its marginal law. Conditions (`given`) on sets hold in every row:
@@ -50,7 +50,7 @@ class AnyOrder(Model):
 
     family = "flows"
     abilities = frozenset({"sample", "log_prob", "cells", "given", "known", "condition"})
-    others = True  # whether every second batch is seen in another order than the stored one
+    others = 4  # one batch in so many is seen in another order than the stored one; 0: none
 
     def __init__(
         self, spec: Spec, *, size: str = "base", bins: int | None = None, fine: int = 16, dropout: float = 0.1
@@ -74,17 +74,19 @@ class AnyOrder(Model):
 
     def recipe(self, rows: int) -> Recipe:
         batch = int(min(256, max(32, 2 ** math.ceil(math.log2(max(rows, 2) / 16)))))
-        steps = int(min(20_000, max(300, 10 * rows / batch)))
+        steps = int(min(20_000, max(300, 8 * rows / batch)))
         return Recipe(steps=steps, batch=batch, rate=2e-3, decay=1e-2, most=steps)
 
     def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
-        order = self._beginning(generator) if self.others and clock.step % 2 else self.order
-        return self._in_orders(batch, [(len(batch[0]), order)])
+        return self._in_orders(batch, [(len(batch[0]), self._order_of(clock.step, generator))])
 
     def validate(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        sizes = [len(part) for part in torch.arange(len(batch[0])).chunk(2 * GROUPS if self.others else 1)]
-        orders = [self._beginning(generator) if i % 2 else self.order for i in range(len(sizes))]
-        return self._in_orders(batch, list(zip(sizes, orders, strict=True)))
+        sizes = [len(part) for part in torch.arange(len(batch[0])).chunk(GROUPS * self.others or 1)]
+        return self._in_orders(batch, [(n, self._order_of(i, generator)) for i, n in enumerate(sizes)])
+
+    def _order_of(self, turn: int, generator: torch.Generator) -> list[int]:
+        """The stored order, and for the last of `others` turns another one."""
+        return self._beginning(generator) if self.others and (turn + 1) % self.others == 0 else self.order
 
     def _in_orders(self, batch: Batch, orders: list[tuple[int, list[int]]]) -> Tensor:
         """-log p of each row, (B,): the next so many rows in an order."""

@@ -14,7 +14,7 @@ class Autoregressive(AnyOrder):
     """
 
     abilities = frozenset({"sample", "log_prob", "cells", "condition"})
-    others = False
+    others = 0
 
 
 MODEL = Autoregressive

@@ -1,7 +1,6 @@
 """ffjord: the flow of a learned differential equation."""
 
-from ...nn.continuous import Continuous
-from ...nn.flow import Flow
+from ...nn import flows
 from ...spec import Spec
 from ..flowing import Flowing
 
@@ -18,8 +17,7 @@ class Ffjord(Flowing):
 
     def __init__(self, spec: Spec, width: int = 64, depth: int = 2, steps: int = 8, samples: int = 16) -> None:
         super().__init__(spec, samples)
-        layer = Continuous(self.features, self.context.width, (width,) * depth, steps)
-        self.flow = Flow(layer, self.features, self.context.width)
+        self.flow = flows.FFJORD(self.features, self.context.width, hidden=(width,) * depth, steps=steps)
 
 
 MODEL = Ffjord

@@ -14,6 +14,8 @@ class Maf(Flowing):
         >>> pofx.fit("numbers.parquet", model="maf")  # doctest: +SKIP
     """
 
+    compiles = True
+
     def __init__(
         self, spec: Spec, transforms: int = 5, width: int = 128, depth: int = 2, waves: int = 8, samples: int = 64
     ) -> None:

@@ -14,6 +14,8 @@ class Nice(Flowing):
         >>> pofx.fit("numbers.parquet", model="nice")  # doctest: +SKIP
     """
 
+    compiles = True
+
     def __init__(
         self, spec: Spec, transforms: int = 6, width: int = 128, depth: int = 3, waves: int = 8, samples: int = 64
     ) -> None:

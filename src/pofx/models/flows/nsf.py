@@ -15,6 +15,8 @@ class Nsf(Flowing):
         >>> pofx.fit("numbers.parquet", model="nsf")  # doctest: +SKIP
     """
 
+    compiles = True
+
     def __init__(
         self,
         spec: Spec,

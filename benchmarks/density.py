@@ -1,0 +1,398 @@
+"""Held-out log-likelihood at equal wall-clock budgets: pofx flows, the best flows of released libraries, and baselines.
+
+    make bench-density
+    python benchmarks/density.py --sets letter moons --flows "pofx nsf" "zuko nsf" --minutes 1 --seeds 0
+    python benchmarks/density.py --resume-from benchmarks/results/density.json       the rows that it lacks
+
+Every flow is trained by the same loop (`trained`) for the same time: Adam, batch 512, a rate that falls as a cosine of
+the time, gradients clipped at norm 5, an average of the weights, the best average by validation rows kept. Integers are
+dequantised by uniform noise. Figures are nats a row in data units (log-density of the standardised row less the
+logarithms of the deviations), on test rows that nothing was chosen by, with twice the standard error.
+"""
+
+import argparse
+import copy
+import gzip
+import json
+import math
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from record import keep
+
+HERE = Path(__file__).parent
+DATA = Path(os.environ.get("POFX_DATA", HERE.parents[1] / "shared" / "data"))
+HIDDEN, BATCH, RATE, CHECKS = (128, 128, 128), 512, 1e-3, 20
+PACKAGES = ("torch", "zuko", "nflows", "normflows", "scikit-learn")
+LogProb = Callable[[Tensor], Tensor]
+
+
+class Split(NamedTuple):
+    """Standardised rows, float32, and the sum of the log-deviations that data units take off."""
+
+    train: Tensor
+    valid: Tensor
+    test: Tensor
+    log_scale: float
+
+
+# -- data --------------------------------------------------------------------------------------------------------------
+
+
+def numbers(path: Path, columns: slice) -> np.ndarray:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return np.array([line.split()[columns] for line in file if line.strip()], dtype=np.float64)
+
+
+def letter(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """16 integers of letters; the first 16,000 rows train, as documented with the data."""
+    x = numbers(DATA / "uci_numeric" / "letter-recognition.data.gz", slice(1, 17))
+    x = x + np.random.default_rng(seed).random(x.shape)
+    return x[:16000], x[16000:]
+
+
+def pendigits(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """16 integers of digits; the official split, by writer."""
+    parts = [numbers(DATA / "uci_numeric" / f"pendigits.{part}.gz", slice(0, 16)) for part in ("tra", "tes")]
+    random = np.random.default_rng(seed)
+    return parts[0] + random.random(parts[0].shape), parts[1] + random.random(parts[1].shape)
+
+
+def california_housing(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of the housing table, uniform noise of one decimal step on each, 90/10 by a permutation of seed 0."""
+    with gzip.open(DATA / "california_housing" / "housing.csv.gz", "rt", encoding="utf-8") as file:
+        rows = [line.strip().split(",") for line in file][1:]
+    keep = [j for j in range(len(rows[0])) if all(is_number(row[j]) for row in rows[:100])]
+    cells = [[row[j] for j in keep] for row in rows if all(row[j] for j in keep)]
+    x = np.array(cells, dtype=np.float64)
+    step = [min(10.0 ** -len(c.rstrip("0").partition(".")[2]) for c in column) for column in zip(*cells, strict=True)]
+    x = x + np.random.default_rng(seed).random(x.shape) * step
+    order = np.random.default_rng(0).permutation(len(x))
+    return x[order[: len(x) * 9 // 10]], x[order[len(x) * 9 // 10 :]]
+
+
+def is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return text == ""
+    return True
+
+
+def gallery(shape: Callable[[np.random.Generator, int], np.ndarray]) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+    """20,000 rows to train on and 10,000 to test."""
+
+    def made(seed: int) -> tuple[np.ndarray, np.ndarray]:
+        x = shape(np.random.default_rng(seed), 30000)
+        return x[:20000], x[20000:]
+
+    return made
+
+
+def eight_gaussians(random: np.random.Generator, n: int) -> np.ndarray:
+    turn = random.integers(0, 8, n) * np.pi / 4
+    return 4 * np.stack([np.cos(turn), np.sin(turn)], 1) + 0.5 * random.normal(size=(n, 2))
+
+
+def rings(random: np.random.Generator, n: int) -> np.ndarray:
+    turn, radius = random.random(n) * 2 * np.pi, random.integers(1, 5, n) + 0.08 * random.normal(size=n)
+    return np.stack([radius * np.cos(turn), radius * np.sin(turn)], 1)
+
+
+def checkerboard(random: np.random.Generator, n: int) -> np.ndarray:
+    x, row = random.random(n) * 4 - 2, random.integers(0, 2, n) * 2
+    return np.stack([x, random.random(n) - row + np.floor(x) % 2], 1) * 2
+
+
+def moons(random: np.random.Generator, n: int) -> np.ndarray:
+    turn, which = random.random(n) * np.pi, random.integers(0, 2, n)
+    x = np.stack(
+        [np.where(which, 1 - np.cos(turn), np.cos(turn)), np.where(which, 0.5 - np.sin(turn), np.sin(turn))], 1
+    )
+    return x + 0.08 * random.normal(size=(n, 2))
+
+
+def pinwheel(random: np.random.Generator, n: int) -> np.ndarray:
+    radius, across = 1 + 0.3 * random.normal(size=n), 0.1 * random.normal(size=n)
+    turn = random.integers(0, 5, n) * 2 * np.pi / 5 + 0.25 * np.exp(radius)
+    return 2 * np.stack(
+        [radius * np.cos(turn) - across * np.sin(turn), radius * np.sin(turn) + across * np.cos(turn)], 1
+    )
+
+
+def spirals(random: np.random.Generator, n: int) -> np.ndarray:
+    turn, side = np.sqrt(random.random(n)) * 3 * np.pi, random.integers(0, 2, n) * 2 - 1
+    return side[:, None] * np.stack([-np.cos(turn), np.sin(turn)], 1) * turn[:, None] / 3 + 0.1 * random.normal(
+        size=(n, 2)
+    )
+
+
+SETS: dict[str, Callable[[int], tuple[np.ndarray, np.ndarray]]] = {
+    "pendigits": pendigits,
+    "letter": letter,
+    "california_housing": california_housing,
+    **{shape.__name__: gallery(shape) for shape in (eight_gaussians, rings, checkerboard, moons, pinwheel, spirals)},
+}
+
+
+def split(name: str, seed: int) -> Split:
+    """A tenth of the training rows, by a permutation of the seed, validates."""
+    train, test = SETS[name](seed)
+    order = np.random.default_rng(seed).permutation(len(train))
+    mean, deviation = train.mean(0), train.std(0)
+    cut = len(train) // 10
+    parts = [torch.from_numpy((x - mean) / deviation).float() for x in (train[order[cut:]], train[order[:cut]], test)]
+    return Split(*parts, float(np.log(deviation).sum()))
+
+
+# -- flows -------------------------------------------------------------------------------------------------------------
+
+
+def pofx_flow(name: str, features: int) -> tuple[nn.Module, LogProb]:
+    from pofx.nn import flows
+
+    made = {
+        "pofx nsf": lambda: flows.NSF(features, hidden=HIDDEN, waves=8, norm=True),
+        "pofx nsf autoregressive": lambda: flows.NSF(features, hidden=HIDDEN, waves=8, coupling=False),
+        "pofx nsf plain": lambda: flows.NSF(features, hidden=HIDDEN),
+        "pofx glow": lambda: flows.Glow(features, hidden=HIDDEN, waves=8, norm=True),
+        "pofx maf": lambda: flows.MAF(features, hidden=HIDDEN),
+    }
+    flow = made[name]()
+    return flow, flow.log_prob
+
+
+def zuko_flow(name: str, features: int) -> tuple[nn.Module, LogProb]:
+    import zuko
+
+    made = {
+        "zuko nsf": lambda: zuko.flows.NSF(features, transforms=5, hidden_features=HIDDEN),
+        "zuko nsf coupling": lambda: zuko.flows.NSF(features, transforms=5, hidden_features=HIDDEN, passes=2),
+        "zuko nsf documented": lambda: zuko.flows.NSF(features),
+    }
+    flow = made[name]()
+    return flow, lambda x: flow().log_prob(x)
+
+
+def nflows_flow(name: str, features: int) -> tuple[nn.Module, LogProb]:
+    """Steps of a permutation, an LU map and a spline coupling, as the authors of the spline have them."""
+    from nflows import distributions, flows, transforms
+    from nflows.nn.nets import ResidualNet
+
+    def net(inputs: int, outputs: int) -> nn.Module:
+        return ResidualNet(inputs, outputs, HIDDEN[0], num_blocks=2)
+
+    def step(i: int) -> list[Any]:
+        return [
+            transforms.RandomPermutation(features),
+            transforms.LULinear(features, identity_init=True),
+            transforms.PiecewiseRationalQuadraticCouplingTransform(
+                (torch.arange(features) % 2 == i % 2).int(), net, num_bins=8, tails="linear", tail_bound=5.0
+            ),
+        ]
+
+    chain = transforms.CompositeTransform([part for i in range(5) for part in step(i)])
+    flow = flows.Flow(chain, distributions.StandardNormal([features]))
+    return flow, flow.log_prob
+
+
+def normflows_flow(name: str, features: int) -> tuple[nn.Module, LogProb]:
+    import normflows as nf
+
+    layers = []
+    for _ in range(5):
+        layers.append(
+            nf.flows.AutoregressiveRationalQuadraticSpline(features, 1, HIDDEN[0], num_bins=8, tail_bound=5.0)
+        )
+        layers.append(nf.flows.LULinearPermute(features))
+    flow = nf.NormalizingFlow(nf.distributions.base.DiagGaussian(features, trainable=False), layers)
+    return flow, flow.log_prob
+
+
+FLOWS: dict[str, Callable[[str, int], tuple[nn.Module, LogProb]]] = {
+    "pofx nsf": pofx_flow,
+    "pofx nsf autoregressive": pofx_flow,
+    "pofx nsf plain": pofx_flow,
+    "pofx glow": pofx_flow,
+    "pofx maf": pofx_flow,
+    "zuko nsf": zuko_flow,
+    "zuko nsf coupling": zuko_flow,
+    "zuko nsf documented": zuko_flow,
+    "nflows nsf": nflows_flow,
+    "normflows nsf": normflows_flow,
+}
+
+
+def trained(flow: nn.Module, log_prob: LogProb, data: Split, seconds: float) -> dict[str, Any]:
+    """The loop that all share; leaves the best average in the flow."""
+    optimiser = torch.optim.Adam(flow.parameters(), RATE, fused=True)
+    began, steps, checked, best, kept = time.perf_counter(), 0, 0, math.inf, copy.deepcopy(flow.state_dict())
+    average = [p.detach().clone() for p in flow.parameters()]
+    while (gone := (time.perf_counter() - began) / seconds) < 1:
+        if int(gone * CHECKS) > checked:
+            checked = int(gone * CHECKS)
+            now = swap(flow, average)
+            loss = -scored(flow, log_prob, data.valid).mean().item()
+            if loss < best:
+                best, kept = loss, copy.deepcopy(flow.state_dict())
+            swap(flow, now)
+        optimiser.param_groups[0]["lr"] = RATE * 0.5 * (1 + math.cos(math.pi * gone))
+        x = data.train[torch.randint(len(data.train), (BATCH,))]
+        optimiser.zero_grad(set_to_none=True)
+        loss = -log_prob(x).mean()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(flow.parameters(), 5.0)
+        if torch.isfinite(norm):
+            optimiser.step()
+        steps += 1
+        torch._foreach_lerp_(average, [p.detach() for p in flow.parameters()], 1 / min(steps, 100))
+    swap(flow, average)
+    if -scored(flow, log_prob, data.valid).mean().item() > best:
+        flow.load_state_dict(kept)
+    return {"steps": steps, "parameters": sum(p.numel() for p in flow.parameters())}
+
+
+@torch.no_grad()
+def swap(flow: nn.Module, values: list[Tensor]) -> list[Tensor]:
+    """Puts these values into the flow's parameters; returns those it had."""
+    old = [p.detach().clone() for p in flow.parameters()]
+    for p, v in zip(flow.parameters(), values, strict=True):
+        p.copy_(v)
+    return old
+
+
+@torch.no_grad()
+def scored(flow: nn.Module, log_prob: LogProb, x: Tensor) -> Tensor:
+    """log p of each row, in evaluation mode."""
+    flow.eval()
+    out = torch.cat([log_prob(part) for part in x.split(4096)])
+    flow.train()
+    return out
+
+
+# -- baselines ---------------------------------------------------------------------------------------------------------
+
+
+def gaussian(data: Split) -> Tensor:
+    law = torch.distributions.MultivariateNormal(data.train.mean(0), data.train.T.cov())
+    return law.log_prob(data.test)
+
+
+def mixture(data: Split) -> Tensor:
+    """Gaussians with full covariances, as many of them as validation rows like best."""
+    from sklearn.mixture import GaussianMixture
+
+    fits = [GaussianMixture(k, reg_covar=1e-5, random_state=0).fit(data.train.numpy()) for k in (5, 10, 20, 50)]
+    best = max(fits, key=lambda fit: fit.score(data.valid.numpy()))
+    return torch.from_numpy(best.score_samples(data.test.numpy()))
+
+
+def kernels(data: Split) -> Tensor:
+    """A Gaussian kernel on each training row, of the width that validation rows like best."""
+
+    def log_prob(x: Tensor, width: float) -> Tensor:
+        far = torch.cat(
+            [torch.logsumexp(-0.5 * (torch.cdist(part, data.train) / width) ** 2, 1) for part in x.split(500)]
+        )
+        return far - math.log(len(data.train)) - x.shape[1] * math.log(width * math.sqrt(2 * math.pi))
+
+    widths = [0.05 * 1.35**i for i in range(9)]
+    return log_prob(data.test, max(widths, key=lambda width: log_prob(data.valid[:1000], width).mean().item()))
+
+
+BASELINES = {"Gaussian": gaussian, "Gaussian mixture": mixture, "kernel density": kernels}
+
+
+# -- the run -----------------------------------------------------------------------------------------------------------
+
+
+def key(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["set"], row["flow"], row["minutes"], row["seed"]
+
+
+def jobs(told: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    for seed in told.seeds:
+        for minutes in told.minutes:
+            for name in told.sets:
+                for flow in [*told.flows, *BASELINES]:
+                    yield {
+                        "set": name,
+                        "flow": flow,
+                        "minutes": None if flow in BASELINES else minutes,
+                        "seed": seed,
+                    }
+
+
+def measured(row: dict[str, Any]) -> dict[str, Any]:
+    data, more = split(row["set"], row["seed"]), {}
+    torch.manual_seed(row["seed"])
+    if row["flow"] in BASELINES:
+        nats = BASELINES[row["flow"]](data)
+    else:
+        try:
+            flow, log_prob = FLOWS[row["flow"]](row["flow"], data.train.shape[1])
+            more = trained(flow, log_prob, data, 60 * row["minutes"])
+            nats = scored(flow, log_prob, data.test)
+        except Exception as error:  # a peer that does not run is a row that says so
+            return row | {"error": f"{type(error).__name__}: {error}"[:200]}
+    nats = nats.double() - data.log_scale
+    return row | more | {"nats": nats.mean().item(), "error_2se": 2 * nats.std().item() / len(nats) ** 0.5}
+
+
+def printed(rows: list[dict[str, Any]]) -> str:
+    lines = ["| set | flow | minutes | seeds | test nats a row | spread | steps |", "|---|---|---|---|---|---|---|"]
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["set"], row["minutes"], row["flow"]), []).append(row)
+
+    def order(group: tuple[Any, ...]) -> tuple[Any, ...]:
+        return list(SETS).index(group[0]), group[1] or 0, -statistics.median(r.get("nats", -1e9) for r in groups[group])
+
+    for name, minutes, flow in sorted(groups, key=order):
+        group = groups[name, minutes, flow]
+        found = [row["nats"] for row in group if "nats" in row]
+        figure = f"{statistics.median(found):.3f}" if found else group[0]["error"]
+        spread = f"{(max(found) - min(found)) / 2:.3f}" if len(found) > 1 else ""
+        steps = [row["steps"] for row in group if "steps" in row]
+        lines.append(
+            f"| {name} | {flow} | {'' if minutes is None else f'{minutes:g}'} | {len(group)} | {figure} | {spread} | "
+            f"{f'{statistics.median(steps):,.0f}' if steps else ''} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS), metavar="SET")
+    ask.add_argument("--flows", nargs="*", default=list(FLOWS), choices=list(FLOWS), metavar="FLOW")
+    ask.add_argument("--minutes", nargs="+", type=float, default=[1.0, 5.0])
+    ask.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    ask.add_argument("--threads", type=int, default=2)
+    ask.add_argument("--resume-from", type=Path, help="a JSON of an earlier run, whose rows are kept")
+    ask.add_argument("--out", type=Path, default=HERE / "results" / "density.json")
+    told = ask.parse_args()
+    torch.set_num_threads(told.threads)
+    rows: list[dict[str, Any]] = json.loads(told.resume_from.read_text())["rows"] if told.resume_from else []
+    there = {key(row) for row in rows}
+    for job in jobs(told):
+        if key(job) in there:
+            continue
+        rows.append(measured(job))
+        there.add(key(job))
+        keep(told.out, rows, PACKAGES, told.threads)
+        print({k: v for k, v in rows[-1].items() if k != "parameters"}, flush=True)
+    text = printed(rows)
+    told.out.with_suffix(".md").write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""What a benchmark writes beside its rows: the command, the machine in words, the versions; whole or not at all."""
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """The installed versions of what the figures depend on."""
+    return {found.name: found.version for name in packages for found in distributions(name=name)}
+
+
+def machine() -> dict[str, Any]:
+    """The machine in words: no names of hosts or users."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30 if hasattr(os, "sysconf") else None
+    return {"processor": names[0] if names else platform.processor(), "cores": os.cpu_count(),
+            "memory_gib": pages and round(pages), "system": f"{platform.system()} {platform.machine()}",
+            "python": platform.python_version()}  # fmt: skip
+
+
+def keep(path: Path, rows: list[dict[str, Any]], packages: Sequence[str], threads: int) -> None:
+    """Writes the rows as JSON."""
+    record = {
+        "command": f"python benchmarks/{Path(sys.argv[0]).name} " + " ".join(sys.argv[1:]),
+        "machine": machine(),
+        "versions": versions(packages),
+        "threads": threads,
+        "rows": rows,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(record, indent=1))
+    part.replace(path)

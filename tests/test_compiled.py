@@ -1,0 +1,124 @@
+"""Compiled and eager agree; a fit compiles only where its minutes repay it, and goes on aloud where it cannot."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from made import mixed, spec_of
+
+from pofx.models import create, load_class, names
+from pofx.nn import flows
+from pofx.nn.flow import Flow
+from pofx.training import loop
+from pofx.training.loop import Trainer
+
+MAKE: dict[str, Callable[[], Flow]] = {
+    "spline coupling": lambda: flows.NSF(4, transforms=2, hidden=(16, 16), waves=2, norm=True),
+    "affine autoregressive": lambda: flows.MAF(4, transforms=2, hidden=(16, 16)),
+}
+
+
+@pytest.fixture(autouse=True)
+def _own_random_state() -> object:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.mark.parametrize("name", list(MAKE))
+def test_compiled_and_eager_agree_in_values_and_gradients(name: str) -> None:
+    flow = MAKE[name]()
+    for p in flow.parameters():
+        p.data += 0.3 * torch.randn_like(p)
+    x = 3 * torch.randn(64, 4)
+    quick = torch.compile(flow.log_prob, fullgraph=True, dynamic=False)
+    found = []
+    for law in (flow.log_prob, quick):
+        flow.zero_grad()
+        value = law(x)
+        value.mean().backward()
+        found.append([value.detach(), *(p.grad.clone() for p in flow.parameters())])
+    for eager, compiled in zip(*found, strict=True):
+        torch.testing.assert_close(compiled, eager, atol=1e-4, rtol=1e-4)
+
+
+def trainer(name: str = "nsf") -> Trainer:
+    x = mixed()
+    model = create(name, spec_of(x), seed=0, transforms=2, width=16, depth=1)
+    return Trainer(model, model.prepare(x), model.prepare(mixed(100, 1)), 5, "cpu", batch=32)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, error: str = "") -> list[int]:
+    """torch.compile, counted, that gives the function back with its waiting taken out, or fails when it is called."""
+    calls: list[int] = []
+
+    def compile_(function: Callable, **_: object) -> Callable:
+        def run(*args: object) -> object:
+            if error:
+                raise RuntimeError(error + "\nmore lines")
+            calls.append(1)
+            return function(*args)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    return calls
+
+
+def slow_when_eager(job: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    true = job.model.log_ratio
+
+    def slowly(*args: torch.Tensor) -> torch.Tensor:
+        if job.model.quick is None:
+            time.sleep(0.02)
+        return true(*args)
+
+    monkeypatch.setattr(job.model, "log_ratio", slowly)
+
+
+def test_minutes_that_repay_it_are_compiled_and_a_resumed_fit_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = counted(monkeypatch)
+    monkeypatch.setattr(loop, "REPAID", 0.0)
+    job = trainer()
+    slow_when_eager(job, monkeypatch)
+    job.plan(None, time.monotonic() + 3)
+    assert job.quick and job.step == 0 and len(calls) == loop.PROBES + 3
+    state = job.state()
+    job.run(4)
+    assert len(calls) == loop.PROBES + 7 and job.model.quick is None
+    again = trainer()
+    again.restore(*state)
+    again.run(4)
+    assert len(calls) == loop.PROBES + 11
+    for a, b in zip(job.model.parameters(), again.model.parameters(), strict=True):
+        assert np.array_equal(a.detach(), b.detach())
+
+
+def test_a_short_fit_and_a_fit_by_steps_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = counted(monkeypatch)
+    job = trainer()
+    job.plan(None, time.monotonic() + 3)
+    assert job.plan(7, None) == 7 and not job.quick and not calls
+
+
+def test_what_cannot_be_compiled_says_so_and_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted(monkeypatch, error="no C++ compiler")
+    monkeypatch.setattr(loop, "REPAID", 0.0)
+    job = trainer()
+    with pytest.warns(UserWarning, match="could not be compiled and trains without: no C\\+\\+ compiler$"):
+        total = job.plan(None, time.monotonic() + 3)
+    assert total >= 10 and not job.quick
+    assert job.run(3).steps == 3
+
+
+def test_models_that_say_they_compile_have_a_density_that_is_used() -> None:
+    for name in names("flows"):
+        if load_class(name).compiles:
+            x = mixed()
+            model = create(name, spec_of(x), seed=0).train()
+            model.quick = lambda z, c: z.sum(1) * float("nan")
+            batch = model.prepare({k: v[:8] for k, v in x.items()})
+            loss = model.loss(batch, loop.Clock(0, 1), torch.Generator().manual_seed(0))
+            assert loss.isnan().all(), name

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from record import keep
+from record import keep, peak_mib
 
 HERE = Path(__file__).parent
 LAYERS, HIDDEN, BINS, BOUND, BATCH, DRAWN = 5, (128, 128, 128), 8, 5.0, 512, 4096
@@ -274,9 +274,7 @@ def alone(kind: str, features: int, name: str) -> None:
     for _ in range(3):
         entry.step(x)
     entry.score(x), entry.draw(DRAWN)
-    status = Path("/proc/self/status")  # what getrusage says is that of the parent, where that was larger
-    high = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM")]
-    print(float(high[0]) / 1024)
+    print(peak_mib())
 
 
 def peak(kind: str, features: int, name: str) -> float | None:

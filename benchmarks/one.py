@@ -13,10 +13,11 @@ Writes STEM.csv.gz (as many rows as the table) and STEM.json:
 
 import argparse
 import json
-import resource
 import time
 from pathlib import Path
 from typing import Any
+
+from record import peak_mib
 
 SPLIT = (0.95, 0.05, 0.0)  # the test rows are apart already, so that none is set aside again
 
@@ -51,7 +52,7 @@ def measure(told: argparse.Namespace) -> dict[str, Any]:
     drawing = time.perf_counter()
     sample = model.sample(rows, seed=told.seed)
     drawing = time.perf_counter() - drawing
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mib()
     sample.to_csv(f"{told.stem}.csv.gz", index=False)
     bundle = Path(f"{told.stem}.pofx")
     model.save(bundle)

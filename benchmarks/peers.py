@@ -11,7 +11,6 @@ restored from the flag in the sample.
 import argparse
 import json
 import os
-import resource
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +19,8 @@ import numpy as np
 import pandas as pd
 import torch
 from ctgan import CTGAN, TVAE
+
+from record import peak_mib
 
 MODELS = {"tvae": TVAE, "ctgan": CTGAN}
 FLAG = "__missing__"
@@ -71,7 +72,7 @@ def fit_one(name: str, table: str, data: Path, cache: Path, kinds: dict[str, str
         "fit_seconds": wall,
         "fit_cpu_seconds": cpu,
         "rows_per_second": len(frame) / drawing,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": peak_mib(),
         "file_bytes": weights.stat().st_size,
         "threads": torch.get_num_threads(),
         "seed": seed,

@@ -1,8 +1,9 @@
-"""What a benchmark writes beside its rows: the command, the machine in words, the versions; whole or not at all."""
+"""What benchmarks share: the peak of a process, and what is written beside the rows, whole or not at all."""
 
 import json
 import os
 import platform
+import resource
 import sys
 from collections.abc import Sequence
 from importlib.metadata import distributions
@@ -24,6 +25,14 @@ def machine() -> dict[str, Any]:
     return {"processor": names[0] if names else platform.processor(), "cores": os.cpu_count(),
             "memory_gib": pages and round(pages), "system": f"{platform.system()} {platform.machine()}",
             "python": platform.python_version()}  # fmt: skip
+
+
+def peak_mib() -> float:
+    """The peak memory of this process, MiB. What getrusage says begins with the parent's, where that was larger."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes where there is no /proc
+    return next(float(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
 
 
 def keep(path: Path, rows: list[dict[str, Any]], packages: Sequence[str], threads: int) -> None:

@@ -78,7 +78,7 @@ class Flowing(Lifted):
     ) -> Columns:
         self.refuse(given, known)
         w = z.to(self.device, self.dtype)
-        x, _ = self.flow.layers.inverse_and_ladj(w, self._see(self.see_condition(c, len(w))))
+        x, _ = self.flow.layers.inverse_and_ladj(w, self.see(c, len(w)))
         return self.sight.lower(torch.special.ndtr(x.double()), torch.zeros(len(w), 0))
 
     @torch.no_grad()

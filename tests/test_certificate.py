@@ -208,13 +208,13 @@ def test_the_command_line(
     model.save(folder / "m.pofx")
     table(30).to_csv(folder / "new.csv", index=False)
     assert main(["check", str(folder / "m.pofx"), "--rows", "50"]) == 0
-    assert capsys.readouterr().out.startswith("ok: 2 layers, 50 rows and 50 in the tails")
+    assert capsys.readouterr().out.startswith("ok: 4 layers, 50 rows and 50 in the tails")
     assert main(["check", str(folder / "m.pofx"), str(folder / "new.csv")]) == 0
-    assert capsys.readouterr().out.startswith("ok: 2 layers, 30 rows;")
+    assert capsys.readouterr().out.startswith("ok: 4 layers, 30 rows;")
     damaged = pofx.load(folder / "m.pofx")
-    damaged.model.flow.layers.layers[1].net.last.bias.data += 40.0
+    damaged.model.flow.layers.layers[2].net.last.bias.data += 40.0
     damaged.save(folder / "bad.pofx")
     assert main(["check", str(folder / "bad.pofx")]) == 1
     out = capsys.readouterr().out
     assert out.startswith("not ok: ")
-    assert "fails: layer 2 (Coupling, Spline)" in out
+    assert "fails: layer 3 (Coupling, Spline)" in out

@@ -15,7 +15,7 @@ from pofx.training import loop
 from pofx.training.loop import Trainer
 
 MAKE: dict[str, Callable[[], Flow]] = {
-    "spline coupling": lambda: flows.NSF(4, transforms=2, hidden=(16, 16), waves=2, norm=True),
+    "spline coupling": lambda: flows.NSF(4, transforms=2, hidden=(16, 16), waves=2, base=flows.Mixture(4, 3)),
     "affine autoregressive": lambda: flows.MAF(4, transforms=2, hidden=(16, 16)),
 }
 
@@ -40,6 +40,20 @@ def test_compiled_and_eager_agree_in_values_and_gradients(name: str) -> None:
         value = law(x)
         value.mean().backward()
         found.append([value.detach(), *(p.grad.clone() for p in flow.parameters())])
+    for eager, compiled in zip(*found, strict=True):
+        torch.testing.assert_close(compiled, eager, atol=1e-4, rtol=1e-4)
+
+
+def test_a_quickened_draw_is_the_eager_one() -> None:
+    flow = flows.NSF(3, transforms=1, hidden=(16, 16), coupling=False)
+    for p in flow.parameters():
+        p.data += 0.3 * torch.randn_like(p)
+    found = []
+    for yes in (False, True):
+        flow.quicken(yes)
+        torch.manual_seed(1)
+        with torch.no_grad():
+            found.append(flow.draw(64))
     for eager, compiled in zip(*found, strict=True):
         torch.testing.assert_close(compiled, eager, atol=1e-4, rtol=1e-4)
 

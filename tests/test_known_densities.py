@@ -111,7 +111,7 @@ def test_a_batch_that_leaves_the_box_is_said_once() -> None:
 
 def test_a_number_outside_the_box_is_not_lost_beside_one_inside() -> None:
     """x = (0.5, 10): the second stays as it is, in the map and in the density."""
-    flow = flows.NSF(2, transforms=1, hidden=(8,))
+    flow = flows.NSF(2, transforms=1, hidden=(8,), linear=False)
     for p in flow.parameters():
         p.data += 0.3 * torch.randn_like(p)
     x = torch.tensor([[0.5, 10.0]])

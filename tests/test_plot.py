@@ -60,7 +60,7 @@ def test_a_page(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "wrote" in capsys.readouterr().out
     text = (folder / "p.html").read_text()
     assert "http" not in text
-    assert text.count("<svg") == 2 + 4  # density, pairs; noise, a layer, data, data in its own units
+    assert text.count("<svg") == 2 + 6  # density, pairs; noise, three layers, data, data in its own units
     assert text.count("<canvas") == 1
     assert "given rows above it" in text
     assert "b <m>" not in text
@@ -149,7 +149,8 @@ def test_the_density_of_a_flow() -> None:
 
 
 def test_the_path_of_a_flow_ends_at_its_draws() -> None:
-    flow, z = moved(lambda: flows.NSF(3, transforms=3, hidden=(8,))), torch.randn(20, 3, dtype=torch.float64)
+    flow = moved(lambda: flows.NSF(3, transforms=3, hidden=(8,), linear=False))
+    z = torch.randn(20, 3, dtype=torch.float64)
     way = densities.path_of(flow, z, features=(2, 0))
     assert way.names == ["noise", "layer 3, Coupling, Spline", "layer 2, Coupling, Spline", "data"]
     with torch.no_grad():

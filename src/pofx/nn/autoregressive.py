@@ -48,7 +48,7 @@ class MaskedConditioner(nn.Module):
         if self.aside is not None and c is not None:
             h = h + self.aside(c)
         for i in range(1, len(self.layers)):
-            h = self._linear(i, F.silu(h))
+            h = self._linear(i, F.relu(h))
         return h.view(len(x), self.size, self.features)
 
     def _linear(self, i: int, h: Tensor) -> Tensor:
@@ -61,23 +61,24 @@ class MaskedConditioner(nn.Module):
         At step i only the hidden units of degree i are computed: altogether one pass, with the features ahead of the
         rows in memory. `like`: (B, ...), the rows' number, dtype and device.
         """
-        first, *middle, last = self.layers
-        out_weight = last.weight.view(self.size, self.features, -1).transpose(0, 1).contiguous()
-        out_bias = last.bias.view(self.size, self.features).T
-        start = first.bias[:, None].expand(-1, len(like))
+        rows = like.new_ones(1, len(like))  # a row of ones, which biases are the weights of, and the context
+        weights = [torch.cat([layer.bias[:, None], layer.weight], 1) for layer in self.layers]
         if self.aside is not None and c is not None:
-            start = start + self.aside(c).T
-        seen, layers = Growing(like, self.features * self.view.size), [Growing(like, len(d)) for d in self.degrees]
+            weights[0] = torch.cat([weights[0][:, :1], self.aside.weight, weights[0][:, 1:]], 1)
+            rows = torch.cat([rows, c.T])
+        out = weights.pop().view(self.size, self.features, -1).transpose(0, 1).contiguous()
+        layers = [Growing(like, 1 + len(d)) for d in self.degrees]
+        for layer in layers:
+            layer.add(rows[:1])
+        seen = Growing(like, len(rows) + self.features * self.view.size)
+        seen.add(rows)
         for i in range(self.features):
-            for k, layer in enumerate(layers):
-                units = slice(layer.count, self.ends[k][i])  # those of degree i, now that x_0..x_{i-1} are known
-                if units.start < units.stop and k == 0:
-                    layer.add(F.silu(start[units] + first.weight[units, : seen.count] @ seen.known))
-                elif units.start < units.stop:
-                    weight = middle[k - 1].weight[units, : layers[k - 1].count]
-                    layer.add(F.silu(torch.addmm(middle[k - 1].bias[units, None], weight, layers[k - 1].known)))
-            read = layers[-1].known
-            told = value(i, torch.addmm(out_bias[i][:, None], out_weight[i, :, : len(read)], read))
+            below = seen
+            for weight, ends, layer in zip(weights, self.ends, layers, strict=True):
+                if ends[i] >= layer.count:  # units of degree i, now that x_0..x_{i-1} are known
+                    layer.add(F.relu(weight[layer.count - 1 : ends[i], : below.count] @ below.known))
+                below = layer
+            told = value(i, out[i, :, : below.count] @ below.known)
             seen.add(self.view(told[:, None]).T)
 
 
@@ -94,12 +95,17 @@ class Autoregressive(Layer):
         self, features: int, context: int, elementwise: Elementwise, hidden: Sequence[int], view: View = PLAIN
     ) -> None:
         super().__init__()
-        self.elementwise = elementwise
+        self.elementwise, self.solve = elementwise, elementwise.inverse_and_ladj
         self.net = MaskedConditioner(features, context, elementwise.size, hidden, view)
 
     def call_and_ladj(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y, ladj = self.elementwise.call_and_ladj(x, self.net(x, c))
         return y, ladj.sum(1)
+
+    def quicken(self, yes: bool = True) -> None:
+        """Whether the inverse of one feature, which a draw takes D times, is compiled."""
+        solve = self.elementwise.inverse_and_ladj
+        self.solve = torch.compile(solve, fullgraph=True) if yes else solve
 
     def moves(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The numbers that are moved, all of them, and the parameters that move them, (B, D) and (B, size, D)."""
@@ -109,7 +115,7 @@ class Autoregressive(Layer):
         target, found = y.T.contiguous(), []
 
         def value(i: int, theta: Tensor) -> Tensor:
-            found.append(self.elementwise.inverse_and_ladj(target[i][None], theta[None]))
+            found.append(self.solve(target[i][None], theta[None]))
             return found[-1][0][0]
 
         self.net.walk(y, c, value)

@@ -8,6 +8,10 @@ from torch.nn import functional as F
 
 from ..errors import SpecError
 from ..objectives import normal_log_prob
+from ..transforms.affine import soft_limit
+
+STEEP = 6.0  # bound of the logarithms of a component's precisions
+EM_ROWS, EM_STEPS = 20_000, 30  # rows and passes that a mixture is started with; the first third are k-means
 
 
 class Base(nn.Module):
@@ -23,6 +27,9 @@ class Base(nn.Module):
     def draw(self, n: int, c: Tensor | None, like: Tensor) -> Tensor:
         """n draws, in the dtype and on the device of `like`."""
         raise NotImplementedError
+
+    def start(self, z: Tensor) -> None:
+        """Sets what a base can learn from rows at once; most have nothing to."""
 
 
 class Normal(Base):
@@ -69,23 +76,80 @@ class Uniform(Base):
 
 
 class Mixture(Base):
-    """sum_k pi_k N(mu_k, diag sigma_k^2), all learned. Its draws carry no gradient to the shares."""
+    """sum_k pi_k N(z; mu_k, (P_k P_k')^-1), P_k upper triangular, all learned: log p = logsumexp_k(log pi_k +
+    log|P_k| - |(z - mu_k) P_k|^2 / 2) - D log(2 pi) / 2.
 
-    def __init__(self, features: int, components: int = 8) -> None:
+    `start` sets it from rows. The logarithms of the diagonals of P_k stay within +-STEEP, so that no component can
+    close on a row. Its draws carry no gradient to the shares pi.
+    """
+
+    def __init__(self, features: int, components: int = 32) -> None:
         super().__init__(features)
         self.logits = nn.Parameter(torch.zeros(components))
         self.mean = nn.Parameter(torch.randn(components, features))
-        self.log_scale = nn.Parameter(torch.zeros(components, features))
+        self.log_diagonal = nn.Parameter(torch.zeros(components, features))
+        self.upper = nn.Parameter(torch.zeros(components, features, features))
+
+    def _factors(self) -> tuple[Tensor, Tensor]:
+        """(P, log|P|), (K, D, D) and (K,)."""
+        log = soft_limit(self.log_diagonal, STEEP)
+        one = torch.eye(self.features, dtype=log.dtype, device=log.device)
+        return self.upper.triu(1) + one * log.exp()[:, None], log.sum(1)
+
+    def _terms(self, z: Tensor) -> Tensor:
+        """log pi_k N_k(z), (B, K)."""
+        factors, log = self._factors()
+        k, d = self.mean.shape
+        shift = torch.einsum("kd,kde->ke", self.mean, factors)
+        each = (z @ factors.transpose(0, 1).reshape(d, k * d)).view(len(z), k, d) - shift
+        return self.logits.log_softmax(0) + log - 0.5 * each.square().sum(2) - 0.5 * d * math.log(2 * math.pi)
 
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        each = (z[:, None] - self.mean) * (-self.log_scale).exp()
-        log = -0.5 * each.square().sum(2) - self.log_scale.sum(1) - 0.5 * self.features * math.log(2 * math.pi)
-        return torch.logsumexp(log + self.logits.log_softmax(0), 1)
+        return torch.logsumexp(self._terms(z), 1)
 
     def draw(self, n: int, c: Tensor | None, like: Tensor) -> Tensor:
         u = torch.rand(n, 1, dtype=like.dtype, device=like.device)
-        k = (u > self.logits.detach().softmax(0).cumsum(0)[:-1]).sum(1)
-        return self.mean[k] + self.log_scale[k].exp() * torch.randn_like(self.mean[k])
+        which = (u > self.logits.detach().softmax(0).cumsum(0)[:-1]).sum(1)
+        k, d = self.mean.shape
+        factors = self._factors()[0]
+        back = torch.linalg.inv(factors)
+        noise = torch.randn(n, d, dtype=like.dtype, device=like.device)
+        each = (noise @ back.transpose(0, 1).reshape(d, k * d)).view(n, k, d)
+        return self.mean[which] + each[torch.arange(n, device=like.device), which]
+
+    @torch.no_grad()
+    def start(self, z: Tensor) -> None:
+        """Expectation-maximisation on rows, from the clusters of k-means++.
+
+        Each covariance is shrunk by one row's worth towards the rows' variances times K^(-2/D), as Fraley, Raftery 2007
+        do. Raises SpecError where there are fewer rows than components.
+        """
+        z = z[torch.isfinite(z).all(1)][:EM_ROWS].double()
+        (k, d), n = self.mean.shape, len(z)
+        if n < k:
+            raise SpecError(f"expected at least {k} rows, one for each component, got {n}: take fewer components")
+        prior = torch.diag(z.var(0).clamp(min=1e-6)) * k ** (-2 / d)
+        centre = z[torch.randint(n, (1,), device=z.device)]
+        while len(centre) < k:
+            far = torch.cdist(z, centre).amin(1).square() + 1e-12
+            centre = torch.cat([centre, z[torch.multinomial(far, 1)]])
+        share = F.one_hot(torch.cdist(z, centre).argmin(1), k).double()
+        for step in range(EM_STEPS):
+            count = share.sum(0)
+            mean = (share.T @ z + centre * 1e-6) / (count[:, None] + 1e-6)
+            if step < EM_STEPS // 3:
+                centre = mean
+                share = F.one_hot(torch.cdist(z, centre).argmin(1), k).double()
+                continue
+            spread = torch.stack([(z - m).T @ ((z - m) * share[:, i : i + 1]) for i, m in enumerate(mean)])
+            root = torch.linalg.cholesky((spread + prior) / (count[:, None, None] + 1))
+            factors = torch.linalg.inv(root).mT
+            log = factors.diagonal(dim1=1, dim2=2).log() / STEEP
+            self.log_diagonal.copy_(STEEP * torch.atanh(log.clamp(-0.99, 0.99)))
+            self.upper.copy_(factors)
+            self.mean.copy_(mean)
+            self.logits.copy_(((count + 1) / (n + k)).log())
+            share = torch.cat([self._terms(part) for part in z.to(self.mean).split(4096)]).softmax(1).double()
 
 
 class Conditional(Base):

@@ -26,10 +26,10 @@ class Elementwise(Protocol):
 
 @dataclass(frozen=True)
 class View:
-    """How a network sees a feature: (x, cos(pi k Phi(x)) for k = 1..waves), or (cos k x, sin k x) of an angle.
+    """How a network sees a feature: (x, cos(pi k Phi(x)) / k for k = 1..waves), or (cos k x, sin k x) / k of an angle.
 
     (..., D) -> (..., D size), each feature's numbers one after the other. The waves show steps and modes of numbers
-    that are nearly normal.
+    that are nearly normal; short ones are weak, so that they do not learn rows by heart.
     """
 
     waves: int = 0
@@ -46,8 +46,8 @@ class View:
         k = torch.arange(1, max(self.waves, 1) + 1, dtype=x.dtype, device=x.device)
         if self.angle:
             turn = x[..., None] * k
-            return torch.cat([turn.cos(), turn.sin()], -1).flatten(-2)
-        return torch.cat([x[..., None], torch.cos(math.pi * torch.special.ndtr(x)[..., None] * k)], -1).flatten(-2)
+            return torch.cat([turn.cos() / k, turn.sin() / k], -1).flatten(-2)
+        return torch.cat([x[..., None], torch.cos(math.pi * torch.special.ndtr(x)[..., None] * k) / k], -1).flatten(-2)
 
 
 PLAIN = View()
@@ -56,8 +56,8 @@ PLAIN = View()
 class Conditioner(nn.Module):
     """theta(x, c): (B, I) and (B, C) -> (B, size, O), a perceptron with the context added to its first hidden layer.
 
-    h_1 = A_1 x + C c, then two layers at a time, h + B silu(A n(h)), or one where one is left, A n(h); at the end
-    theta = V silu(h). n is silu, or LayerNorm with `norm`, which the end has too. `dropout` is the share of inner units
+    h_1 = A_1 x + C c, then two layers at a time, h + B relu(A n(h)), or one where one is left, A n(h); at the end
+    theta = V relu(h). n is relu, or LayerNorm with `norm`, which the end has too. `dropout` is the share of inner units
     dropped in training. V starts at zero, so that every map starts at theta = 0; its rows are sorted by parameter, so
     that the shape (B, size, O) costs nothing.
     """
@@ -78,7 +78,7 @@ class Conditioner(nn.Module):
         self.first = nn.Linear(inputs * view.size, widths[0])
         self.aside = nn.Linear(context, widths[0], bias=False) if context else None
         self.middle = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
-        self.norms = nn.ModuleList(nn.LayerNorm(w) if norm else nn.SiLU() for w in widths[:-1:2])
+        self.norms = nn.ModuleList(nn.LayerNorm(w) if norm else nn.ReLU() for w in widths[:-1:2])
         self.end = nn.LayerNorm(widths[-1]) if norm else nn.Identity()
         self.drop = nn.Dropout(dropout)
         self.last = nn.Linear(widths[-1], size * outputs)
@@ -95,9 +95,9 @@ class Conditioner(nn.Module):
             if i + 1 == len(self.middle):
                 h = inner
                 break
-            move = self.middle[i + 1](self.drop(F.silu(inner)))
+            move = self.middle[i + 1](self.drop(F.relu(inner)))
             h = h + move if move.shape == h.shape else move
-        return self.last(F.silu(self.end(h))).view(len(x), *self.shape)
+        return self.last(F.relu(self.end(h))).view(len(x), *self.shape)
 
 
 class Coupling(Layer):

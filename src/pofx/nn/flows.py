@@ -1,8 +1,8 @@
 """Flows by their names, for use in torch without files: `pofx.flows.NSF(features=6, context=3)`.
 
 All take the same words: `features` D, `context` C (0: none), `transforms` layers, `hidden` widths of their networks,
-`waves` (cosines that a network sees each feature by, beside itself), `norm` (LayerNorm in the networks of couplings:
-slower and better), `base`. Called with a context or without, a flow is a torch Distribution.
+`waves` (cosines that a network sees each feature by, beside itself), `norm` (LayerNorm in the networks of couplings),
+`base`. Called with a context or without, a flow is a torch Distribution; `start(x)` sets from rows what they can set.
 """
 
 import math
@@ -15,6 +15,9 @@ from ..transforms.affine import Additive, Affine
 from ..transforms.spline import Spline
 from .autoregressive import Autoregressive
 from .base import Base, Uniform
+from .base import Conditional as Conditional
+from .base import Mixture as Mixture
+from .base import StudentT as StudentT
 from .bumps import PlanarLayer, RadialLayer, SylvesterLayer
 from .continuous import Continuous
 from .coupling import Coupling, Elementwise, View
@@ -132,8 +135,9 @@ class IAF(MAF):
 class NSF(Flow):
     """Rational-quadratic splines, in couplings or autoregressive (`coupling=False`).
 
-    Beyond +-bound the map is the identity. With `circular` the features are angles in [-pi, pi], the splines close the
-    circle, a learned turn lies between layers, and the base is uniform: a density on the torus.
+    Beyond +-bound the map is the identity. With `linear` an LU map follows each layer, as in the paper. With `circular`
+    the features are angles in [-pi, pi], the splines close the circle, a learned turn lies before each layer, and the
+    base is uniform: a density on the torus.
 
     Papers: Durkan et al. 2019, Neural Spline Flows; Rezende et al. 2020, Normalizing Flows on Tori and Spheres.
     """
@@ -145,11 +149,12 @@ class NSF(Flow):
         transforms: int = 5,
         hidden: Sequence[int] = HIDDEN,
         waves: int = 0,
-        norm: bool = False,
+        norm: bool = True,
         bins: int = 8,
         coupling: bool = True,
         bound: float = 5.0,
         circular: bool = False,
+        linear: bool = True,
         base: Base | None = None,
     ) -> None:
         spline, view = Spline(bins, bound), View(waves)
@@ -162,6 +167,8 @@ class NSF(Flow):
             layers = _autoregressive(features, context, transforms, spline, hidden, view)
         if circular:
             layers = [part for layer in layers for part in (Turn(features), layer)]
+        elif linear:
+            layers = [part for layer in layers for part in (layer, LULinear(features, permute=False))]
         super().__init__(layers, features, context, base)
 
 

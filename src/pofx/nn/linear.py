@@ -30,8 +30,8 @@ class LULinear(Layer):
 
     def _factors(self) -> tuple[Tensor, Tensor, Tensor]:
         log_scale = 3.0 * torch.tanh(self.scale / 3.0)
-        lower = self.lower.tril(-1) + torch.eye(len(self.scale), dtype=self.scale.dtype, device=self.scale.device)
-        return lower, self.upper.triu(1) + torch.diag(log_scale.exp()), log_scale.sum()
+        one = torch.eye(len(log_scale), dtype=log_scale.dtype, device=log_scale.device)
+        return self.lower.tril(-1) + one, self.upper.triu(1) + one * log_scale.exp(), log_scale.sum()
 
     def call_and_ladj(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         lower, upper, ladj = self._factors()

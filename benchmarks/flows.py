@@ -2,6 +2,7 @@
 
     make bench-flows
     python benchmarks/flows.py --features 8 32 --kinds coupling autoregressive --rounds 5
+    python benchmarks/flows.py --resume-from benchmarks/results/flows.json       what it lacks
 
 Same architecture for all: 5 layers, 3 hidden layers of 128, ReLU, 8 bins on [-5, 5], batch 512, Adam, float32. A line
 is the median of `rounds` rounds, in each of which every library is measured once, in turn, so that a slow moment of the
@@ -11,6 +12,7 @@ scores and draws.
 """
 
 import argparse
+import json
 import statistics
 import subprocess
 import sys
@@ -28,6 +30,8 @@ from record import keep, peak_mib
 
 HERE = Path(__file__).parent
 LAYERS, HIDDEN, BINS, BOUND, BATCH, DRAWN = 5, (128, 128, 128), 8, 5.0, 512, 4096
+KINDS = ["coupling", "autoregressive", "affine", "maf"]
+HEAD = "| flow | D | library | step ms | log_prob ms | 4,096 draws ms | first call s | peak MiB | round trip |"
 LONG = 8000.0  # milliseconds of a draw that is timed once alone
 PACKAGES = ("torch", "zuko", "nflows", "normflows", "FrEIA", "flowjax", "jax")
 
@@ -54,7 +58,7 @@ def trained(module: nn.Module, log_prob: Callable[[Tensor], Tensor]) -> Callable
     return step
 
 
-def ours(kind: str, features: int, compiled: bool = False) -> Entry:
+def ours(kind: str, features: int, compiled: bool = False, mixed: bool = False) -> Entry | None:
     from pofx.nn import flows
 
     splines = partial(
@@ -66,7 +70,9 @@ def ours(kind: str, features: int, compiled: bool = False) -> Entry:
         "affine": lambda: flows.RealNVP(features, transforms=LAYERS, hidden=HIDDEN),
         "maf": lambda: flows.MAF(features, transforms=LAYERS, hidden=HIDDEN),
     }
-    flow = made[kind]()
+    if mixed and not torch.cpu._is_avx512_bf16_supported():
+        return None
+    flow = made[kind]().mixed_precision(mixed)
     log_prob = flow.log_prob
     if compiled:
         log_prob = torch.compile(flow.quicken().log_prob, fullgraph=True, dynamic=False)
@@ -227,6 +233,7 @@ def flowjax(kind: str, features: int) -> Entry:
 LIBRARIES: dict[str, Callable[[str, int], Entry | None]] = {
     "pofx": ours,
     "pofx, compiled": lambda kind, features: ours(kind, features, compiled=True),
+    "pofx, compiled, bf16": lambda kind, features: ours(kind, features, compiled=True, mixed=True),
     "zuko": zuko,
     "nflows": nflows,
     "normflows": normflows,
@@ -297,13 +304,29 @@ def cell(values: list[float]) -> str:
     return f"{statistics.median(values):.1f} ± {(max(values) - min(values)) / 2:.1f}"
 
 
+def order(row: dict[str, Any]) -> tuple[int, int, int]:
+    return KINDS.index(row["kind"]), row["features"], list(LIBRARIES).index(row["library"])
+
+
+def line(row: dict[str, Any]) -> str:
+    """A line of the table."""
+    head = f"| {row['kind']} | {row['features']} | {row['library']} |"
+    if "error" in row:
+        return f"{head} {row['error']} |"
+    memory = "" if row["peak_mib"] is None else f"{row['peak_mib']:.0f}"
+    figures = " | ".join(cell(row[k]) for k in ("step", "score", "draw"))
+    trip = "" if row["round_trip"] is None else f"{row['round_trip']:.1e}"
+    return f"{head} {figures} | {row['first']:.1f} | {memory} | {trip} |"
+
+
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--features", nargs="+", type=int, default=[8, 32, 64])
-    ask.add_argument("--kinds", nargs="+", default=["coupling", "autoregressive", "affine", "maf"])
+    ask.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
     ask.add_argument("--libraries", nargs="+", default=list(LIBRARIES), choices=list(LIBRARIES))
     ask.add_argument("--rounds", type=int, default=5)
     ask.add_argument("--threads", type=int, default=1)
+    ask.add_argument("--resume-from", type=Path, help="a JSON of an earlier run, whose rows are kept")
     ask.add_argument("--alone", nargs=3, metavar=("KIND", "D", "LIBRARY"), help="one library, its peak memory alone")
     ask.add_argument("--out", type=Path, default=HERE / "results" / "flows.json")
     told = ask.parse_args()
@@ -311,30 +334,20 @@ def main() -> None:
     if told.alone:
         alone(told.alone[0], int(told.alone[1]), told.alone[2])
         return
-    rows: list[dict[str, Any]] = []
-    lines: list[str] = []
-
-    def say(line: str) -> None:
-        lines.append(line)
-        print(line, flush=True)
-
-    say("| flow | D | library | step ms | log_prob ms | 4,096 draws ms | first call s | peak MiB | round trip |")
-    say("|---" * 9 + "|")
+    rows: list[dict[str, Any]] = json.loads(told.resume_from.read_text())["rows"] if told.resume_from else []
+    there = {(row["kind"], row["features"]) for row in rows}
     for kind in told.kinds:
         for features in told.features:
+            if (kind, features) in there:
+                continue
             for row in measure(kind, features, told.libraries, told.rounds):
                 rows.append(row)
-                head = f"| {row['kind']} | {row['features']} | {row['library']} |"
-                if "error" in row:
-                    say(f"{head} {row['error']} |")
-                    continue
-                row["peak_mib"] = peak(kind, features, row["library"])
-                memory = "" if row["peak_mib"] is None else f"{row['peak_mib']:.0f}"
-                figures = " | ".join(cell(row[k]) for k in ("step", "score", "draw"))
-                trip = "" if row["round_trip"] is None else f"{row['round_trip']:.1e}"
-                say(f"{head} {figures} | {row['first']:.1f} | {memory} | {trip} |")
-    keep(told.out, rows, PACKAGES, told.threads)
-    told.out.with_suffix(".md").write_text("\n".join(lines) + "\n")
+                if "error" not in row:
+                    row["peak_mib"] = peak(kind, features, row["library"])
+                print(line(row), flush=True)
+            keep(told.out, rows, PACKAGES, told.threads)
+    text = "\n".join([HEAD, "|---" * 9 + "|", *map(line, sorted(rows, key=order))])
+    told.out.with_suffix(".md").write_text(text + "\n")
 
 
 if __name__ == "__main__":

@@ -58,6 +58,19 @@ def test_a_quickened_draw_is_the_eager_one() -> None:
         torch.testing.assert_close(compiled, eager, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", list(MAKE))
+def test_bfloat16_is_for_networks_in_training_alone(name: str) -> None:
+    flow, x = MAKE[name](), torch.randn(64, 4)
+    for p in flow.parameters():
+        p.data += 0.1 * torch.randn_like(p)
+    exact = flow.log_prob(x).detach()
+    coarse = flow.mixed_precision().log_prob(x)
+    assert coarse.dtype == torch.float32 and 1e-5 < float((coarse.detach() - exact).abs().max()) < 0.3
+    coarse.mean().backward()
+    assert all(p.grad.dtype == torch.float32 and torch.isfinite(p.grad).all() for p in flow.parameters())
+    assert torch.equal(flow.eval().log_prob(x).detach(), exact)
+
+
 def trainer(name: str = "nsf") -> Trainer:
     x = mixed()
     model = create(name, spec_of(x), seed=0, transforms=2, width=16, depth=1)

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .coupling import PLAIN, Elementwise, View
+from .coupling import PLAIN, Elementwise, Network, View
 from .layer import Layer
 
 
-class MaskedConditioner(nn.Module):
+class MaskedConditioner(Network):
     """theta_i(x_1..x_{i-1}, c): (B, D) and (B, C) -> (B, size, D), with hidden units sorted by degree.
 
     A unit of degree d sees x_1..x_d and the context, and units of degree at most d; theta_i is read from units of
@@ -43,7 +43,7 @@ class MaskedConditioner(nn.Module):
             with torch.no_grad():
                 layer.weight.mul_(mask).mul_((mask.shape[1] / seen).sqrt())
 
-    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+    def theta(self, x: Tensor, c: Tensor | None) -> Tensor:
         h = self._linear(0, self.view(x))
         if self.aside is not None and c is not None:
             h = h + self.aside(c)
@@ -76,7 +76,7 @@ class MaskedConditioner(nn.Module):
             below = seen
             for weight, ends, layer in zip(weights, self.ends, layers, strict=True):
                 if ends[i] >= layer.count:  # units of degree i, now that x_0..x_{i-1} are known
-                    layer.add(F.relu(weight[layer.count - 1 : ends[i], : below.count] @ below.known))
+                    layer.add_units(weight[layer.count - 1 : ends[i], : below.count], below.known)
                 below = layer
             told = value(i, out[i, :, : below.count] @ below.known)
             seen.add(self.view(told[:, None]).T)
@@ -142,3 +142,11 @@ class Growing:
         else:
             self.held[self.count : self.count + len(rows)] = rows
         self.count += len(rows)
+
+    def add_units(self, weight: Tensor, below: Tensor) -> None:
+        """Adds relu(weight @ below)."""
+        if self.joins:
+            self.add(F.relu(weight @ below))
+        else:
+            torch.mm(weight, below, out=self.held[self.count : self.count + len(weight)]).relu_()
+            self.count += len(weight)

@@ -53,7 +53,23 @@ class View:
 PLAIN = View()
 
 
-class Conditioner(nn.Module):
+class Network(nn.Module):
+    """theta(x, c), (B, size, D), by a network that a layer owns; in bfloat16 while it trains, where `mixed` says so."""
+
+    mixed = False
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        if not (self.mixed and self.training):
+            return self.theta(x, c)
+        with torch.autocast(x.device.type, torch.bfloat16):
+            theta = self.theta(x, c)
+        return theta.to(x.dtype)
+
+    def theta(self, x: Tensor, c: Tensor | None) -> Tensor:
+        raise NotImplementedError
+
+
+class Conditioner(Network):
     """theta(x, c): (B, I) and (B, C) -> (B, size, O), a perceptron with the context added to its first hidden layer.
 
     h_1 = A_1 x + C c, then two layers at a time, h + B relu(A n(h)), or one where one is left, A n(h); at the end
@@ -86,7 +102,7 @@ class Conditioner(nn.Module):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+    def theta(self, x: Tensor, c: Tensor | None) -> Tensor:
         h = self.first(self.view(x))
         if self.aside is not None and c is not None:
             h = h + self.aside(c)

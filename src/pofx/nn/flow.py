@@ -12,6 +12,7 @@ from torch.distributions import Distribution, constraints
 from ..errors import SpecError
 from .autoregressive import Autoregressive
 from .base import Base, Normal
+from .coupling import Network
 from .layer import Chain, Layer, Permutation
 from .support import Kind, Support
 
@@ -80,6 +81,17 @@ class Flow(nn.Module):
         for part in self.modules():
             if isinstance(part, Autoregressive):
                 part.quicken(yes)
+        return self
+
+    def mixed_precision(self, yes: bool = True) -> Self:
+        """In training the networks of couplings and autoregressive layers compute in bfloat16.
+
+        Maps, log-determinants, scores and draws keep the precision of the weights: an inverse in bfloat16 would be
+        another map. Repays where the processor has bfloat16 products (`torch.cpu._is_avx512_bf16_supported()`).
+        """
+        for part in self.modules():
+            if isinstance(part, Network):
+                part.mixed = yes
         return self
 
     def look(self, x: Tensor) -> None:

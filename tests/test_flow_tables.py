@@ -1,0 +1,55 @@
+"""Flows of tables on what real tables are like: few rows, constant, duplicate and integer columns, one column, gaps."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pofx
+from pofx.errors import CodecError, SpecError, Unsupported
+from pofx.models import load_class, names
+
+SMALL = {"steps": 3, "seed": 0, "quiet": True}
+FLOWS = [
+    name
+    for name in names()
+    if load_class(name).family == "flows" and name not in ("any_order", "autoregressive", "ffjord", "tarflow")
+]
+
+
+def awkward(rows: int = 14) -> pd.DataFrame:
+    """More features than rows; one column is constant, one is another once more, others are integers."""
+    random = np.random.default_rng(0)
+    table = pd.DataFrame({f"x{j}": random.normal(size=rows).round(3) for j in range(16)})
+    return table.assign(same=5.0, again=table["x0"], whole=random.integers(0, 5, rows), big=10**9 + np.arange(rows))
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_a_table_with_more_features_than_rows_and_useless_ones(name: str) -> None:
+    table = awkward()
+    model = pofx.fit(table, model=name, **SMALL)
+    drawn = model.sample(30, seed=1)
+    assert list(drawn) == list(table) and (drawn["same"] == 5.0).all() and np.isfinite(drawn.to_numpy(float)).all()
+    assert np.isfinite(model.log_prob(table)).all()
+
+
+def test_infinite_values_are_named() -> None:
+    with pytest.raises(CodecError, match="column 'x0' holds infinite values, the first in row 3"):
+        pofx.fit(awkward().assign(x0=[0.0, np.inf] * 7), model="nsf", **SMALL)
+
+
+def test_one_column_is_for_autoregressive_flows() -> None:
+    one = pd.DataFrame({"x": np.random.default_rng(0).normal(size=60)})
+    for name in ("nsf", "realnvp", "glow", "nice"):
+        with pytest.raises(SpecError, match="two columns or more .* use maf, or nsf with coupling=False"):
+            pofx.fit(one, model=name, **SMALL)
+    for name, words in (("maf", {}), ("nsf", {"coupling": False})):
+        assert len(pofx.fit(one, model=name, **SMALL, **words).sample(5)) == 5
+
+
+def test_missing_values_are_learned_and_completion_names_who_can() -> None:
+    table = awkward(60)
+    table.loc[::3, "x1"] = np.nan
+    model = pofx.fit(table, model="nsf", **SMALL)
+    assert model.sample(200, seed=0)["x1"].isna().any()
+    with pytest.raises(Unsupported, match="any_order"):
+        model.complete(table)

@@ -50,7 +50,7 @@ def test_a_quickened_draw_is_the_eager_one() -> None:
         p.data += 0.3 * torch.randn_like(p)
     found = []
     for yes in (False, True):
-        flow.quicken(yes)
+        flow.quicken_draws(yes)
         torch.manual_seed(1)
         with torch.no_grad():
             found.append(flow.draw(64))

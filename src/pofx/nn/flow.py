@@ -73,7 +73,7 @@ class Flow(nn.Module):
         self.base.start(self.train().layers.call_and_ladj(x, c)[0])
         return self.train(was)
 
-    def quicken(self, yes: bool = True) -> Self:
+    def quicken_draws(self, yes: bool = True) -> Self:
         """Compiles what an autoregressive draw does for each feature: seconds at the first draw, fewer at each one.
 
         A density compiles as a whole: `torch.compile(flow.log_prob, fullgraph=True, dynamic=False)`.

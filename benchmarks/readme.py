@@ -37,7 +37,7 @@ that tells synthetic from training rows (1: it cannot); *AUC, unseen*: the same 
 *Shape* and *Trend*: single columns and pairs (common bins); *use*: AUC on real unseen rows of a model trained
 on synthetic ones; *closer*: share of rows nearer to a training row than to an unseen one (.5 is chance);
 *nats*: held-out log-likelihood of a row. The line *real unseen rows* is the ceiling. Shape and Trend equal the
-SDMetrics package's (`make bench-sdmetrics`).
+SDMetrics package's (`make bench-sdmetrics`). The lines of `realnvp` are of its network with SiLU; it has ReLU now.
 
 """
 
@@ -73,8 +73,9 @@ DENSITY = """**Flows: held-out log-likelihood**
 
 Measured by `make bench-density` ({processor}, {threads} thread a flow, zuko {zuko}, nflows {nflows}, normflows
 {normflows}): mean nats of a test row in data units, higher is better, every flow trained by the same loop for the same
-time; medians over seeds ({seeds}). pendigits and letter are integers with uniform noise. `NSF` is
-`pofx.flows.NSF(features)`, *mixture* the same on a started `pofx.flows.Mixture`. All figures:
+time; medians over seeds ({seeds}). pendigits and letter are integers with uniform noise. *pofx nsf* is
+`pofx.flows.NSF(features)`, *mixture* the same on a started `pofx.flows.Mixture`. The last line is
+twice the standard error of a mean over test rows, which are the same for all flows. All figures:
 [density](benchmarks/results/density.md).
 
 """
@@ -110,6 +111,8 @@ def density(record: dict[str, Any]) -> str:
         cells = ["" if v is None else f"**{v:.2f}**" if v == best[s] else f"{v:.2f}"
                  for v, s in zip(values, sets, strict=True)]  # fmt: skip
         lines.append(f"| {flow}{f', {minutes:g} min' if minutes else ''} | " + " | ".join(cells) + " |")
+    error = medians([row for row in rows if row["minutes"]], lambda row: (row["set"],), "error_2se")
+    lines.append("| twice the standard error | " + " | ".join(f"{error[name,]:.2f}" for name in sets) + " |")
     seeds = len({row["seed"] for row in rows})
     said = DENSITY.format(
         processor=record["machine"]["processor"], threads=record["threads"], seeds=seeds, **record["versions"]

@@ -111,8 +111,7 @@ class Mixture(Base):
         u = torch.rand(n, 1, dtype=like.dtype, device=like.device)
         which = (u > self.logits.detach().softmax(0).cumsum(0)[:-1]).sum(1)
         k, d = self.mean.shape
-        factors = self._factors()[0]
-        back = torch.linalg.inv(factors)
+        back = torch.linalg.inv(self._factors()[0])
         noise = torch.randn(n, d, dtype=like.dtype, device=like.device)
         each = (noise @ back.transpose(0, 1).reshape(d, k * d)).view(n, k, d)
         return self.mean[which] + each[torch.arange(n, device=like.device), which]
@@ -167,7 +166,7 @@ class Conditional(Base):
         if c is None:
             raise SpecError("expected a context, got none: call the flow with one")
         mean, raw = self.net(c).chunk(2, 1)
-        return mean, 3.0 * torch.tanh(raw / 3.0)
+        return mean, soft_limit(raw, 3.0)
 
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         mean, log_scale = self._law(c)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ..transforms.affine import soft_limit
 from .layer import Layer
 
 
@@ -29,7 +30,7 @@ class LULinear(Layer):
         self.register_buffer("back", order.argsort())
 
     def _factors(self) -> tuple[Tensor, Tensor, Tensor]:
-        log_scale = 3.0 * torch.tanh(self.scale / 3.0)
+        log_scale = soft_limit(self.scale, 3.0)
         one = torch.eye(len(log_scale), dtype=log_scale.dtype, device=log_scale.device)
         return self.lower.tril(-1) + one, self.upper.triu(1) + one * log_scale.exp(), log_scale.sum()
 

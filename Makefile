@@ -8,7 +8,7 @@ PEERS := .venv-peers/bin
 SPLITS := benchmarks/cache/splits
 SETUP := .venv/.stamp
 
-.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density clean
+.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -60,6 +60,9 @@ bench-sdmetrics: .venv-peers/.stamp ## Shape and Trend beside the SDMetrics pack
 
 bench-flows: .venv-flows/.stamp ## the speed of flows beside the released libraries
 	PYTHONPATH=src .venv-flows/bin/python benchmarks/flows.py $(ARGS)
+
+bench-autoencoders: $(SETUP) ## likelihood of images under autoencoders, MNIST and Fashion-MNIST (hours)
+	$(BIN)/python benchmarks/autoencoders.py $(ARGS)
 
 bench-density: .venv-flows/.stamp ## held-out likelihood of flows beside the released libraries (hours)
 	PYTHONPATH=src .venv-flows/bin/python benchmarks/density.py $(ARGS)

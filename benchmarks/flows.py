@@ -6,16 +6,18 @@
 
 Same architecture for all: 5 layers, 3 hidden layers of 128, ReLU, 8 bins on [-5, 5], batch 512, Adam, float32. A line
 is the median of `rounds` rounds, in each of which every library is measured once, in turn, so that a slow moment of the
-machine falls on all alike; the spread is half the range. Draws of eight seconds or more are timed once. Peers are built
-as their documentation shows, with the same numbers. Peak memory is that of a process of its own that takes three steps,
-scores and draws.
+machine falls on all alike; the spread is half the range. The process is bound to as many cores as it has threads. Draws
+of eight seconds or more are timed once. Peers are built as their documentation shows, with the same numbers. Peak
+memory is that of a process of its own that takes three steps, scores and draws.
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -75,7 +77,7 @@ def ours(kind: str, features: int, compiled: bool = False, mixed: bool = False) 
     flow = made[kind]().mixed_precision(mixed)
     log_prob = flow.log_prob
     if compiled:
-        log_prob = torch.compile(flow.quicken_draws().log_prob, fullgraph=True, dynamic=False)
+        log_prob = flow.quicken_draws().compiled()
     return Entry(
         trained(flow, log_prob),
         torch.no_grad()(log_prob),
@@ -331,6 +333,9 @@ def main() -> None:
     ask.add_argument("--out", type=Path, default=HERE / "results" / "flows.json")
     told = ask.parse_args()
     torch.set_num_threads(told.threads)
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", tempfile.mkdtemp())  # a first call is one that compiles
+    if hasattr(os, "sched_setaffinity"):  # JAX takes every core that it may use, whatever it is told
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: told.threads])
     if told.alone:
         alone(told.alone[0], int(told.alone[1]), told.alone[2])
         return

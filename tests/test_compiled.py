@@ -1,7 +1,9 @@
 """Compiled and eager agree; a fit compiles only where its minutes repay it, and goes on aloud where it cannot."""
 
+import inspect
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch
 from made import mixed, spec_of
 
 from pofx.models import create, load_class, names
-from pofx.nn import flows
+from pofx.nn import compiling, flows
 from pofx.nn.flow import Flow
 from pofx.training import loop
 from pofx.training.loop import Trainer
@@ -33,7 +35,7 @@ def test_compiled_and_eager_agree_in_values_and_gradients(name: str) -> None:
     for p in flow.parameters():
         p.data += 0.3 * torch.randn_like(p)
     x = 3 * torch.randn(64, 4)
-    quick = torch.compile(flow.log_prob, fullgraph=True, dynamic=False)
+    quick = flow.compiled()
     found = []
     for law in (flow.log_prob, quick):
         flow.zero_grad()
@@ -149,3 +151,14 @@ def test_models_that_say_they_compile_have_a_density_that_is_used() -> None:
             batch = model.prepare({k: v[:8] for k, v in x.items()})
             loss = model.loss(batch, loop.Clock(0, 1), torch.Generator().manual_seed(0))
             assert loss.isnan().all(), name
+
+
+@pytest.mark.skipif("isolate_recompiles" not in inspect.signature(torch.compile).parameters, reason="torch below 2.13")
+def test_a_process_may_compile_more_flows_than_one_cache_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every compiled density is of one function: with one cache for all of them, the third would be refused."""
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
+    monkeypatch.setattr(compiling.torch, "compile", partial(torch.compile, backend="eager"))
+    for features in (2, 3, 4, 5):
+        flow = flows.RealNVP(features, transforms=1, hidden=(8,))
+        x = torch.randn(16, features)
+        torch.testing.assert_close(flow.compiled()(x), flow.log_prob(x))

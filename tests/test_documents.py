@@ -10,7 +10,7 @@ import pofx
 from pofx.models import load_class, names
 
 ROOT = Path(__file__).parents[1]
-COLUMNS = ("sample", "log_prob", "given", "known", "condition")
+COLUMNS = ("sample", "log_prob", "given", "known", "condition", "encode", "restore")
 
 
 def rows_of_the_readme() -> dict[str, list[str]]:

@@ -14,11 +14,22 @@ SRC = Path(__file__).parents[1] / "src" / "pofx"
 FILES = sorted(SRC.rglob("*.py"))
 FLOORS = {
     0: ("errors", "version", "progress", "store", "field", "fields"),
-    1: ("spec", "objectives", "transforms", "corrupt"),
+    1: ("spec", "objectives", "transforms", "corrupt", "ans"),
     2: ("nn",),
     3: ("codecs", "models", "metrics"),
     4: ("training", "compose", "restore", "evaluate"),
-    5: ("split", "report", "judging", "completion", "bundle", "learn"),
+    5: (
+        "split",
+        "report",
+        "judging",
+        "completion",
+        "coding",
+        "compression",
+        "bundle",
+        "fitted_table",
+        "fitted_images",
+        "learn",
+    ),
     6: ("", "sklearn", "cli", "__main__"),
 }
 FLOOR = {family: floor for floor, families in FLOORS.items() for family in families}

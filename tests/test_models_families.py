@@ -188,8 +188,9 @@ def test_conditions_that_a_model_cannot_keep_are_refused(name: str) -> None:
     given = {"group": Allowed(codes=frozenset({0}))}
     with pytest.raises(Unsupported, match=rf"'{name}' cannot sample under conditions: these can: .*independent"):
         model.decode(noise(model, 3), given=given)
-    with pytest.raises(Unsupported, match="complete missing cells"):
-        model.decode(noise(model, 50), known=(x, np.ones((50, 4), bool)))
+    if "known" not in model.abilities:
+        with pytest.raises(Unsupported, match="complete missing cells"):
+            model.decode(noise(model, 50), known=(x, np.ones((50, 4), bool)))
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -327,14 +328,14 @@ def test_realnvp_decodes_what_it_encodes() -> None:
 
 def test_vae_that_ignores_its_code_is_the_independent_law() -> None:
     x, spec = mixed()
-    model = create("vae", spec, **SMALL["vae"]).double()
+    model = create("vae", spec, **SMALL["vae"] | {"prior": "normal", "masked": 0.0}).double()
     batch = model.prepare(x)
     model.start(batch)
     with torch.no_grad():
-        model.decoder.last[-1].weight.zero_()
-        model.encoder.last[-1].weight.zero_(), model.encoder.bias.zero_()
-    mean, log_scale = model.posterior(batch, model.context(*batch[4:]))
-    assert model.prior.kl(mean, log_scale, mean).abs().max() == 0
+        model.decoder.net.last[-1].weight.zero_()
+        model.encoder.net.last[-1].weight.zero_(), model.encoder.net.bias.zero_()
+    own, _, c = model.opened(batch)
+    assert model.latents.divergence(model.encoder(model.lens.see(own), c)).abs().max() == 0
     wanted = create("independent", spec).log_prob(x)
     loss = model.loss(batch, Clock(1, 1), torch.Generator().manual_seed(0))
     np.testing.assert_allclose(-loss.detach().numpy(), wanted, atol=1e-6)
@@ -349,16 +350,6 @@ def test_vae_bound_rises_with_the_draws_and_the_code_is_used() -> None:
         scores.append(model.log_prob(x).mean())
     assert scores[0] < scores[1] < scores[2] < scores[0] + 3
     assert np.corrcoef(model.encode(x).numpy().T, x["age"])[-1, :-1].__abs__().max() > 0.5
-
-
-def test_vae_kl_counts_from_nothing_to_one() -> None:
-    x, spec = mixed()
-    model = create("vae", spec, **SMALL["vae"])
-    batch = model.prepare(x)
-    mean, log_scale = model.posterior(batch, model.context(*batch[4:]))
-    kl = model.prior.kl(mean, log_scale, mean)
-    early, late = (model.loss(batch, Clock(s, 100), torch.Generator().manual_seed(0)) for s in (0, 100))
-    torch.testing.assert_close(late - early, kl, atol=1e-4, rtol=1e-3)
 
 
 # -- gan -------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ EXAMPLES = """examples:
   pofx sample adult.pofx -n 1000000 -o synthetic.parquet --given "age in [20,30]" --given "sex = Female"
   pofx score adult.pofx new.csv -o scored.csv
   pofx complete adult.pofx gaps.csv -o full.csv
+  pofx encode vae.pofx adult.csv -o codes.csv
+  pofx anomaly vae.pofx new.csv -o judged.csv
   pofx evaluate adult.pofx --target income -o report.html --json metrics.json
   pofx evaluate --synthetic any.csv --train train.csv --holdout test.csv -o report.html
   pofx check flow.pofx
@@ -36,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     )
     ask.add_argument("--version", action="version", version=f"pofx {__version__}")
     verbs = ask.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for add in (_fit, _sample, _score, _complete, _evaluate, _check, _plot, _profile, _info, _models):
+    for add in (_fit, _sample, _score, _complete, *CODING, _evaluate, _check, _plot, _profile, _info, _models):
         add(verbs)
     return ask
 
@@ -57,14 +59,21 @@ def _reading(verb: argparse.ArgumentParser) -> None:
 
 
 def _fit(verbs: Any) -> None:
-    verb = _verb(verbs, "fit", "learn p(x) of a table")
-    verb.add_argument("input", help="CSV, TSV (.gz, .zst), Parquet, Feather or JSON Lines")
+    verb = _verb(verbs, "fit", "learn p(x) of a table or of images")
+    verb.add_argument(
+        "input", help="CSV, TSV (.gz, .zst), Parquet, Feather or JSON Lines; images: .npz, .npy, IDX, a folder"
+    )
+    verb.add_argument("--kind", choices=("auto", "table", "image"), default="auto", help="of the data, if not plain")
+    verb.add_argument("--pixels", metavar="HxW", help="the size that pictures of several sizes are brought to")
     verb.add_argument("-o", "--output", required=True, help="the model file to write")
     verb.add_argument("--model", default="any_order", help="a name of `pofx models` (default any_order)")
     verb.add_argument("--minutes", type=float, help="how long it may take")
     verb.add_argument("--steps", type=int, help="how many steps to train, instead of minutes")
     verb.add_argument("--size", choices=("small", "base", "large"), help="of the network")
     verb.add_argument("--seed", type=int, default=0)
+    verb.add_argument(
+        "--missing", choices=("state", "unknown"), default="state", help="whether a missing cell is a state or unknown"
+    )
     verb.add_argument("--condition", default="", help="columns c of p(x | c), separated by commas")
     verb.add_argument("--device", default="auto", help="auto, cpu or cuda")
     verb.add_argument("--threads", type=int, help="of the processor")
@@ -97,6 +106,30 @@ def _complete(verbs: Any) -> None:
     verb.add_argument("-o", "--output", required=True)
     verb.add_argument("--draws", type=int, help="several completions of each row instead of the best one")
     verb.add_argument("--seed", type=int, default=0)
+
+
+def _coding(name: str, words: str, inputs: Sequence[str] = ("input",)) -> Callable[[Any], None]:
+    def add(verbs: Any) -> None:
+        verb = _verb(verbs, name, words)
+        for one in ("model", *inputs):
+            verb.add_argument(one, metavar="MODEL" if one == "model" else None)
+        verb.add_argument("-o", "--output", required=True)
+        if name == "interpolate":
+            verb.add_argument("--steps", type=int, default=8, help="rows from one to the other (default 8)")
+
+    return add
+
+
+CODING = (
+    _coding("encode", "give the code of each row"),
+    _coding("decode", "give the rows that codes stand for"),
+    _coding("reconstruct", "give the rows that the codes of rows stand for"),
+    _coding("interpolate", "give rows on the way from each row of one file to that of another", ("first", "second")),
+    _coding("denoise", "take noise out of rows"),
+    _coding("compress", "write images to a file as short as the model's bound says (hvae, vae with prior=normal)"),
+    _coding("decompress", "give the images of a compressed file"),
+    _coding("anomaly", "add to each row how strange it is, and how many rows are as strange"),
+)
 
 
 def _evaluate(verbs: Any) -> None:
@@ -164,6 +197,15 @@ def _words_of_reading(told: argparse.Namespace) -> dict[str, Any]:
     return {k: v for k, v in words.items() if v not in (None, "auto")}
 
 
+def _pixels(text: str | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    height, by, width = text.lower().partition("x")
+    if not (by and height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise PofxError(f"expected --pixels as HEIGHTxWIDTH, 32x32, got {text!r}")
+    return {"size": (int(height), int(width))}
+
+
 def _setting(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
@@ -188,7 +230,8 @@ def run_fit(told: argparse.Namespace) -> str:
     model = fit(
         told.input, model=told.model, minutes=told.minutes, steps=told.steps, size=told.size, seed=told.seed,
         fields=_json(told.fields), condition=[c.strip() for c in told.condition.split(",") if c.strip()],
-        device=told.device, threads=told.threads, split=split, quiet=told.quiet, reading=_words_of_reading(told),
+        device=told.device, threads=told.threads, split=split, quiet=told.quiet, kind=told.kind, missing=told.missing,
+        reading=_words_of_reading(told) | _pixels(told.pixels),
         checkpoint=output.with_name(output.name + ".checkpoint"), resume=told.resume,
         **dict(_setting(text) for text in told.set),
     )  # fmt: skip
@@ -220,6 +263,49 @@ def run_complete(told: argparse.Namespace) -> str:
     from .bundle import load
 
     rows = load(told.model).complete(told.input, draws=told.draws, seed=told.seed, path=told.output, quiet=told.quiet)
+    return f"wrote {rows:,} rows to {told.output}"
+
+
+def run_coding(told: argparse.Namespace) -> str:
+    """pofx encode, decode, reconstruct, denoise, anomaly"""
+    from . import store
+    from .bundle import load
+
+    store.check_folder(Path(told.output))
+    rows = getattr(load(told.model), told.verb)(told.input, path=told.output)
+    return f"wrote {rows:,} rows to {told.output}"
+
+
+run_encode = run_decode = run_reconstruct = run_denoise = run_anomaly = run_coding
+
+
+def run_compress(told: argparse.Namespace) -> str:
+    """pofx compress"""
+    from .bundle import load
+
+    bits = _images_of(load(told.model)).compress(told.input, told.output)
+    return f"wrote {told.output}: {bits:.3f} bits a dimension"
+
+
+def run_decompress(told: argparse.Namespace) -> str:
+    """pofx decompress"""
+    from .bundle import load
+
+    images = _images_of(load(told.model)).decompress(told.input, out=told.output)
+    return f"wrote {images:,} images to {told.output}"
+
+
+def _images_of(fitted: Any) -> Any:
+    if not hasattr(fitted, "compress"):
+        raise PofxError("expected a model of images, got one of a table: only images are compressed")
+    return fitted
+
+
+def run_interpolate(told: argparse.Namespace) -> str:
+    """pofx interpolate"""
+    from .bundle import load
+
+    rows = load(told.model).interpolate(told.first, told.second, steps=told.steps, path=told.output)
     return f"wrote {rows:,} rows to {told.output}"
 
 

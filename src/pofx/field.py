@@ -95,6 +95,7 @@ class Field:
     left: np.ndarray
     right: np.ndarray
     mass: np.ndarray
+    unknown: bool = False  # whether a missing cell is one that nobody saw, which is integrated out, and no state
 
     # -- what a kind of field fills in -------------------------------------------------------------------------------
 
@@ -129,7 +130,8 @@ class Field:
 
     def meta(self) -> dict[str, Any]:
         """The plain values that rebuild the field, together with its pieces."""
-        return {"kind": self.kind, "name": self.name, "rows": self.rows, "has_missing": self.has_missing}
+        plain = {"kind": self.kind, "name": self.name, "rows": self.rows, "has_missing": self.has_missing}
+        return plain | ({"unknown": True} if self.unknown else {})
 
     # -- what follows for all ----------------------------------------------------------------------------------------
 
@@ -142,6 +144,18 @@ class Field:
     def log_seen(self) -> float:
         """log n/(n+4), the mass that unseen states leave to what was seen."""
         return math.log(max(self.rows, 1) / (max(self.rows, 1) + 4))
+
+    def seen_alone(self) -> Self:
+        """The field of the cells that were seen, the missing ones being unknown; log p of such a cell is zero.
+
+        Raises SpecError where every cell was missing.
+        """
+        first = int(self.has_missing)
+        if len(self.mass) == first:
+            raise SpecError(f"column {self.name!r} has no value at all: drop it")
+        rows = self.rows - round(self.rows * float(self.mass[:first].sum()))
+        left, right, mass = self.left[first:], self.right[first:], self.mass[first:]
+        return replace(self, rows=rows, has_missing=False, left=left, right=right, mass=mass / mass.sum(), unknown=True)
 
     def piece(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(index, seen): the piece that holds each stored value, the nearest where none does, and whether one does."""
@@ -168,7 +182,8 @@ class Field:
             some = v[strange]
             with np.errstate(invalid="ignore"):
                 outside = self.outside(self.cell(some)) - self.log_step
-            out[strange] = np.where(self.absent(some), math.log(self.epsilon), outside)
+            gone = 0.0 if self.unknown else math.log(self.epsilon)
+            out[strange] = np.where(self.absent(some), gone, outside)
         return out
 
     def _share(self, piece: np.ndarray) -> np.ndarray:

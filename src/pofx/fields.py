@@ -162,6 +162,34 @@ class Count(Integer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pixel(Integer):
+    """A shade from 0 to `top`, stored as uint8 over the sites of an image; never missing, and every shade is known."""
+
+    kind = "pixel"
+    dtype = np.dtype(np.uint8)
+    top: int = 255
+
+    @classmethod
+    def learn(cls, name: str, v: np.ndarray, decimals: int = 0, top: int = 255, **support: Any) -> Self:
+        """The field of a channel, (n, H, W); its marginal law is that of all sites alike."""
+        counts = np.bincount(v.ravel(), minlength=top + 1)
+        if len(counts) > top + 1:
+            raise SpecError(f"channel {name!r}: expected shades from 0 to {top}, got {len(counts) - 1}")
+        shade, mass = np.arange(top + 1, dtype=np.float64), (counts + 1 / (top + 1)) / (v.size + 1)
+        return cls(name=name, rows=len(v), has_missing=False, left=shade - 0.5, right=shade + 0.5, mass=mass,
+                   base=0, lowest=0.0, highest=float(top), top=top, **support)  # fmt: skip
+
+    def absent(self, v: np.ndarray) -> np.ndarray:
+        return np.zeros(len(v), bool)
+
+    def value(self, t: np.ndarray) -> np.ndarray:
+        return super().value(t).astype(np.uint8)
+
+    def meta(self) -> dict[str, Any]:
+        return super().meta() | {"top": self.top}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Datetime(Integer):
     """A moment, stored as int64 steps of `unit` (D, h, m, s, ms, us or ns) since 1970 in its own time zone or UTC."""
 
@@ -237,7 +265,7 @@ class Ordinal(Category):
 
 
 KINDS: dict[str, type[Field]] = {
-    cls.kind: cls for cls in (Real, Integer, Count, Bounded, Positive, Category, Ordinal, Angle, Datetime)
+    cls.kind: cls for cls in (Real, Integer, Count, Bounded, Positive, Pixel, Category, Ordinal, Angle, Datetime)
 }
 
 

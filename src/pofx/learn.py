@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from .bundle import Fitted
+from .bundle import Fitted, fitted_class
+from .codecs.image import ImageCodec, holds_images, read_images
+from .codecs.image import fingerprint as fingerprint_of_images
 from .codecs.table import TableCodec
 from .codecs.tabular_io import read_table
+from .coding import CALIBRATION, strangeness
 from .compose import Joint
 from .errors import SpecError, Unsupported
 from .models import create, load_class
@@ -25,6 +28,7 @@ from .training.loop import Trainer
 from .version import __version__
 
 SPLIT = (0.8, 0.1, 0.1)
+KINDS = ("auto", "table", "image")
 TELLING = 0.01  # a cell is called unlikely below this quantile of its column on held-out rows
 TELLING_CELLS = 10_000  # held-out cells that set the quantiles, in at least 100 rows: seconds even for 1,000 columns
 SPARE = (2.0, 0.04)  # of --minutes, kept for what follows the steps: so many seconds, and this share
@@ -75,16 +79,20 @@ def fit(
     checkpoint: str | Path | None = None,
     resume: bool = False,
     reading: Mapping[str, Any] | None = None,
+    kind: str = "auto",
+    missing: str = "state",
     **config: Any,
 ) -> Fitted:
-    """Learns p(x) of the rows of a file or frame.
+    """Learns p(x) of the rows of a file or frame, or of images.
 
-    source: a path (CSV, TSV, Parquet, Feather, JSON Lines) or a pandas, Polars or Arrow frame. model: a name of
-    `pofx models`. minutes or steps bound the work (by default the model's recipe does); minutes count from the call.
-    fields: how columns are to be read, where inference errs. condition: columns c of p(x | c). split: shares of rows
-    for training, validation and test. checkpoint: a file for the state of the fit; with resume, a fit killed there
-    goes on and ends with the weights of an unbroken one. reading: delimiter, encoding, header of a text file.
-    Further arguments go to the model.
+    source: a path (CSV, TSV, Parquet, Feather, JSON Lines) or a pandas, Polars or Arrow frame; for images an array
+    (n, H, W) or (n, H, W, 3), a .npy, .npz or IDX file, or a folder of pictures. kind: table or image, where that is
+    not plain. model: a name of `pofx models`. minutes or steps bound the work (by default the model's recipe does);
+    minutes count from the call. fields: how columns are to be read, where inference errs. condition: columns c of
+    p(x | c). missing: "state", a missing cell is a state with a probability of its own; "unknown", it is integrated
+    out, and samples have none. split: shares of rows for training, validation and test. checkpoint: a file for the
+    state of the fit; with resume, a fit killed there goes on and ends with the weights of an unbroken one. reading:
+    delimiter, encoding, header of a text file; size (height, width) of pictures. Further arguments go to the model.
 
     Raises CodecError for a file that cannot be read, SpecError for arguments that do not fit, Unsupported where the
     model cannot do what was asked.
@@ -102,33 +110,64 @@ def fit(
     if condition and "condition" not in cls.abilities:
         raise Unsupported(f"model {model!r} cannot learn p(x | c): these can: {', '.join(who_can('condition'))}")
     with bar("reading", None, "row", quiet) as tick:
-        table, container = read_table(source, **(reading or {}))
-        took = parts(table.num_rows, split, seed)
-        codec = TableCodec.learn(table.take(took[0]), fields=fields, condition=condition, like=container)
-        train, valid = codec.encode(table.take(took[0])), codec.encode(table.take(took[1]))
-        tick(table.num_rows)
+        for name, word, among in (("kind", kind, KINDS), ("missing", missing, ("state", "unknown"))):
+            if word not in among:
+                raise SpecError(f"expected {name} among {', '.join(among)}, got {word!r}")
+        pictures = kind == "image" or (kind == "auto" and holds_images(source))
+        codec, rows, container, took = (_images if pictures else _table)(
+            source, reading or {}, split, seed, fields=fields, condition=condition, missing=missing
+        )
+        train, valid = (codec.encode(_take(rows, part)) for part in took[:2])
+        tick(len(rows))
     config |= {"size": size} if size is not None else {}
     made = create(model, codec.spec, seed, **config)
     c = codec.spec.condition
     joint = Joint.learn(c.fields, _only(c.fields, train)) if c else None
     own = {
         "model": model, "config": made.config, "seed": seed, "split": list(split),
-        "rows": table.num_rows, "train_rows": len(took[0]), "fingerprint": fingerprint(table),
+        "rows": len(rows), "train_rows": len(took[0]),
+        "fingerprint": fingerprint_of_images(rows) if pictures else fingerprint(rows),
     }  # fmt: skip
     until = None if minutes is None else began + 60 * minutes * (1 - SPARE[1]) - SPARE[0]
     with torch_threads(threads):
         place = Checkpoint(Path(checkpoint), own) if checkpoint is not None else None
         done = _train(made, codec, train, valid, seed, pick_device(device), steps, until, place, resume, quiet)
-        typical, remarks = _look_back(made, codec, valid if len(took[1]) >= 100 else train)
+        aside = valid if len(took[1]) >= 100 else train
+        typical, remarks = _look_back(made, codec, aside)
+        usual = _scores(made, aside, joint)
     if place is not None:
         place.remove()
     path = str(Path(source).resolve()) if isinstance(source, str | Path) else None
     provenance = own | {
-        "source": Path(path).name if path else f"a {container} frame", "path": path, "container": container,
+        "source": Path(path).name if path else "an array" if pictures else f"a {container} frame", "path": path,
+        "container": container,
         "reading": dict(reading or {}), "fit": done | remarks | {"fit seconds": time.monotonic() - began},
         "versions": {"pofx": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }  # fmt: skip
-    return Fitted(made, codec, provenance, joint, typical)
+    made_class = fitted_class("image" if pictures else "table")[0]
+    return made_class(made, codec, provenance, joint, typical, usual)
+
+
+Opened = tuple[Any, Any, str, tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""The codec of a source, its rows, the kind of its container, and the numbers of its rows in each part."""
+
+
+def _table(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:
+    rows, container = read_table(source, **reading)
+    took = parts(rows.num_rows, split, seed)
+    return TableCodec.learn(rows.take(took[0]), like=container, **asked), rows, container, took
+
+
+def _images(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:
+    if asked["fields"] or asked["condition"]:
+        raise Unsupported("images have no fields to name and no condition: leave fields and condition out")
+    rows, container = read_images(source, reading.get("size"))
+    took = parts(len(rows), split, seed)
+    return ImageCodec.learn(rows[took[0]], container), rows, container, took
+
+
+def _take(rows: Any, index: np.ndarray) -> Any:
+    return rows[index] if isinstance(rows, np.ndarray) else rows.take(index)
 
 
 def _check(steps: int | None, minutes: float | None) -> None:
@@ -146,7 +185,7 @@ def _only(fields: Sequence[Any], x: Columns) -> Columns:
 
 def _train(
     model: Model,
-    codec: TableCodec,
+    codec: Any,
     train: Columns,
     valid: Columns,
     seed: int,
@@ -184,13 +223,25 @@ def _train(
     }  # fmt: skip
 
 
-def _look_back(model: Model, codec: TableCodec, x: Columns) -> tuple[dict[str, float], dict[str, float]]:
+def _look_back(model: Model, codec: Any, x: Columns) -> tuple[dict[str, float], dict[str, float]]:
     """For each column, the log-probability under which only one held-out cell in a hundred falls; and the remarks."""
-    if "cells" not in model.abilities:
-        return {}, {}
     spec = codec.spec
     rows = max(100, TELLING_CELLS // len(spec.fields))
     some = {k: v[:rows] for k, v in x.items()}
     own, c = _only(spec.fields, some), _only(spec.condition.fields, some) if spec.condition else None
+    if "cells" not in model.abilities:
+        return {}, model.remarks(own, c)
     low = np.quantile(model.cells(own, c), TELLING, axis=0)
     return {f.name: float(q) for f, q in zip(spec.fields, low, strict=True)}, model.remarks(own, c)
+
+
+def _scores(model: Model, x: Columns, joint: Joint | None) -> np.ndarray:
+    """How strange rows that were not trained on are, rising, at most CALIBRATION of them; none where nothing says."""
+    if not model.abilities & {"log_prob", "express"}:
+        return np.zeros(0)
+    some = {k: v[:CALIBRATION] for k, v in x.items()}
+    c = _only(joint.fields, some) if joint else None
+    score = strangeness(model, _only(model.spec.fields, some), c)
+    if joint and c and "log_prob" in model.abilities:
+        score = score - joint.log_prob(c)
+    return np.sort(score)

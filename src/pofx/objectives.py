@@ -6,6 +6,7 @@ minimises; the generator minimises the same function with the two exchanged.
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,6 +33,91 @@ def elbo(log_likelihood: Tensor, kl: Tensor, beta: float = 1.0) -> Tensor:
 def iwae(log_weights: Tensor, dim: int = 0) -> Tensor:
     """log (1/k) sum_j w_j over `dim`, w = p(x, z)/q(z|x): a bound of log p(x) that rises with k (Burda et al. 2016)."""
     return torch.logsumexp(log_weights, dim) - math.log(log_weights.shape[dim])
+
+
+ESTIMATORS = ("elbo", "iwae", "ciwae", "miwae", "piwae")
+
+
+class Shares(NamedTuple):
+    """What `importance` says of log-weights (M, K, B): the bound, (B,), and shares of each draw, (M, K, B).
+
+    The decoder's gradient is sum decoder * grad log w; the encoder's is `encoder` times that part of it which reaches
+    the encoder.
+    """
+
+    bound: Tensor
+    decoder: Tensor
+    encoder: Tensor
+
+
+def importance(log_weights: Tensor, estimator: str = "iwae", beta: float = 0.05, doubly: bool = False) -> Shares:
+    """Bounds of log p(x) by M estimates of K draws each, (M, K, B), w = p(x, z)/q(z|x), and their gradients.
+
+    elbo: mean log w. iwae: L = log mean w over all M K. ciwae: beta mean log w + (1 - beta) L. miwae: the mean over M
+    of log mean w over K. piwae: the decoder learns as in iwae and the encoder as in miwae; the bound is iwae's. With
+    `doubly` the encoder's share is that of the doubly reparameterised gradient, which holds where log q(z|x) passes no
+    gradient but through z: squares of the normalised weights in place of the weights.
+
+    Papers: Burda, Grosse, Salakhutdinov 2016; Rainforth et al. 2018, Tighter Variational Bounds are Not Necessarily
+    Better; Roeder, Wu, Duvenaud 2017, Sticking the Landing; Tucker et al. 2019, Doubly Reparameterized Gradient
+    Estimators for Monte Carlo Objectives.
+
+    Raises ValueError for another estimator.
+    """
+    m, k = log_weights.shape[:2]
+    fixed = log_weights.detach()
+    even = torch.full_like(fixed, 1 / (m * k))
+    every = fixed.flatten(0, 1).softmax(0).view_as(fixed)
+    own = fixed.softmax(1) / m
+    whole, mean = iwae(log_weights.flatten(0, 1)), log_weights.mean((0, 1))
+    every_2, own_2 = (every.square(), m * own.square()) if doubly else (every, own)
+    if estimator == "elbo":
+        return Shares(mean, even, torch.ones_like(even))
+    if estimator == "iwae":
+        return Shares(whole, every, every_2 / every.clamp(min=1e-30))
+    if estimator == "ciwae":
+        both = beta * even + (1 - beta) * every
+        return Shares(beta * mean + (1 - beta) * whole, both, (beta * even + (1 - beta) * every_2) / both)
+    if estimator == "miwae":
+        return Shares(iwae(log_weights, 1).mean(0), own, own_2 / own.clamp(min=1e-30))
+    if estimator == "piwae":
+        return Shares(whole, every, own_2 / every.clamp(min=1e-30))
+    raise ValueError(f"expected an estimator among {', '.join(ESTIMATORS)}, got {estimator!r}")
+
+
+def mmd(x: Tensor, y: Tensor) -> Tensor:
+    """The unbiased estimate of the squared maximum mean discrepancy of two sets, each (B, D): one number.
+
+    Kernel sum_s C s / (C s + |x - y|^2), C = 2 D, s from .1 to 10: D normal coordinates have |x - y|^2 of mean C.
+    Papers: Gretton et al. 2012, A Kernel Two-Sample Test; Tolstikhin et al. 2018, Wasserstein Auto-Encoders.
+    """
+    n, scale = len(x), 2.0 * x.shape[1]
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        far = torch.cdist(a, b).square()
+        return torch.stack([scale * s / (scale * s + far) for s in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)]).sum(0)
+
+    within = kernel(x, x).sum() + kernel(y, y).sum() - 14 * n
+    return within / (n * (n - 1)) - 2 * kernel(x, y).mean()
+
+
+def sparse_kl(activity: Tensor, share: float) -> Tensor:
+    """sum_j KL(Bernoulli(share) || Bernoulli(mean activity of unit j)), activity (B, units) in [0, 1]: one number.
+
+    Paper: Ng 2011, Sparse Autoencoder.
+    """
+    mean = activity.mean(0).clamp(1e-6, 1 - 1e-6)
+    return (share * (math.log(share) - mean.log()) + (1 - share) * (math.log1p(-share) - torch.log1p(-mean))).sum()
+
+
+def contraction(encode: Callable[[Tensor], Tensor], x: Tensor, probe: Tensor) -> Tensor:
+    """|J' v|^2 of each example, J the Jacobian of `encode` at x and v a standard normal probe: its mean is |J|_F^2.
+
+    x: (B, ...), probe: (B, latent), result: (B,). Rifai et al. 2011, Contractive Auto-Encoders; Hutchinson 1990.
+    """
+    x = x.detach().requires_grad_(True)
+    (pulled,) = torch.autograd.grad(encode(x), x, probe, create_graph=True)
+    return pulled.flatten(1).square().sum(1)
 
 
 def logistic_mass(low: Tensor, high: Tensor, gap: Tensor, location: Tensor, log_scale: Tensor) -> Tensor:

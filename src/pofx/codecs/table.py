@@ -63,8 +63,11 @@ class TableCodec:
         fields: Mapping[str, Any] | None = None,
         condition: Sequence[str] = (),
         like: str = "pandas",
+        missing: str = "state",
     ) -> Self:
         """The codec of a table (Arrow, a frame or a path).
+
+        missing: "state", a missing cell is a state of its field; "unknown", it is a cell that nobody saw.
 
         `fields` overrides how columns are read: {"zip": "category", "note": "drop", "ref": "key", "age": {"kind":
         "bounded", "low": 0, "high": 120}, "size": {"kind": "ordinal", "levels": ["S", "M", "L"]}}. `condition` names
@@ -87,6 +90,9 @@ class TableCodec:
         if all(plan.share == 1.0 for plan in plans):
             raise CodecError("every cell of the table is missing, expected some values: check the file")
         keep_one(plans, stored, table)
+        for plan in plans if missing == "unknown" else ():
+            if plan.field is not None and plan.field.has_missing:
+                plan.field = plan.field.seen_alone()
         fixed = {*condition, *(name for name, one in asked.items() if one.get("derived") is False)}
         dependencies = derive(plans, stored, fixed, set(condition))
         return cls(plans, dependencies, table.schema, table.num_rows, condition, like)

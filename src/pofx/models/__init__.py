@@ -50,6 +50,9 @@ def create(name: str, spec: "Spec", seed: int = 0, **config: Any) -> "Model":
     import torch
 
     cls = load_class(name)
+    if any(block.sites for block in spec.blocks) and not cls.images:
+        able = ", ".join(other for other in names() if load_class(other).images)
+        raise SpecError(f"model {name!r} learns rows of tables, got images: these learn both: {able}")
     signature = inspect.signature(cls.__init__)
     extra = set(config) - set(signature.parameters)
     if extra:

@@ -49,7 +49,7 @@ class Flowing(Lifted):
         return density(z, c) - normal_log_prob(z)
 
     def quicken(self, yes: bool = True) -> None:
-        self.quick = torch.compile(self.flow.log_prob, fullgraph=True, dynamic=False) if yes else None
+        self.quick = self.flow.compiled() if yes else None
 
     def see(self, c: Columns | None, n: int) -> Tensor | None:
         """The context of n rows, (n, C), None where the model has none."""

@@ -140,21 +140,12 @@ class Context(nn.Module):
         return self.reader(z, codes) if self.reader else z
 
 
-class Lifted(Model):
-    """Base of the models that see rows this way; it does the book-keeping.
+class Conditioned(Model):
+    """Base of the models that see the condition as a row of its own."""
 
-    A batch is (lo, width, codes, house summed over the row, and lo, width, codes of the condition).
-    """
-
-    def __init__(self, spec: Spec, codes: bool = True) -> None:
+    def __init__(self, spec: Spec) -> None:
         super().__init__(spec)
-        self.sight = Sight(spec.fields, codes)
         self.sight_of_condition = Sight(spec.condition.fields if spec.condition else ())
-
-    def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
-        seen = self.sight.see(x)
-        extra = torch.from_numpy(house(self.spec.fields, x).sum(1))
-        return *seen, extra, *self.see_condition(c, len(extra))
 
     def see_condition(self, c: Columns | None, n: int) -> Batch:
         """(lo, width, codes) of the condition, on the model's device; SpecError where it is wanted and not given."""
@@ -177,6 +168,22 @@ class Lifted(Model):
             if asked:
                 raise self._cannot(what)
 
+
+class Lifted(Conditioned):
+    """Base of the models that see rows this way; it does the book-keeping.
+
+    A batch is (lo, width, codes, house summed over the row, and lo, width, codes of the condition).
+    """
+
+    def __init__(self, spec: Spec, codes: bool = True) -> None:
+        super().__init__(spec)
+        self.sight = Sight(spec.fields, codes)
+
+    def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
+        seen = self.sight.see(x)
+        extra = torch.from_numpy(house(self.spec.fields, x).sum(1))
+        return *seen, extra, *self.see_condition(c, len(extra))
+
     @torch.no_grad()
     def importance(
         self,
@@ -193,7 +200,7 @@ class Lifted(Model):
         neither the call nor the company of a row changes its figure.
         """
         batch = self.prepare(x, c)
-        points = _sobol(width, draws)
+        points = sobol(width, draws)
         columns = batch[0].shape[1] + batch[2].shape[1]
         turn = torch.rand(columns, width, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
         out = [np.zeros(0)]
@@ -207,7 +214,7 @@ class Lifted(Model):
         return np.concatenate(out)
 
 
-def _sobol(width: int, draws: int) -> Tensor:
+def sobol(width: int, draws: int) -> Tensor:
     """`draws` points of a scrambled Sobol sequence, float64 (draws, width); plain random ones beyond its dimensions."""
     if width > torch.quasirandom.SobolEngine.MAXDIM:
         return torch.rand(draws, width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -1,8 +1,8 @@
 """The contract of a model: it pushes noise to data, x = decode(z, c), z = noise(n), and all randomness is in z.
 
 A model file holds one class, named by the file: `prepare`, `loss` (or `turns`), `noise` and `decode` are its
-obligations; `log_prob`, `cells`, `given`, `known`, `encode` and `check` are gifts some models bring, listed in
-`abilities`.
+obligations; `log_prob`, `cells`, `given`, `known`, `encode`, `express`, `restore` and `check` are gifts some models
+bring, listed in `abilities`.
 """
 
 import math
@@ -70,6 +70,7 @@ class Model(nn.Module):
     abilities: ClassVar[frozenset[str]] = frozenset({"sample"})
     trained: ClassVar[bool] = True
     compiles: ClassVar[bool] = False
+    images: ClassVar[bool] = False  # whether it learns blocks over sites, beside rows of tables
     config: dict[str, Any]
     name: str
     effective: float = math.inf  # the least effective sample size of a weighted condition since it was last reset
@@ -152,6 +153,26 @@ class Model(nn.Module):
         """What there is to say of the fit on rows not trained on: figures by their names in words."""
         return {}
 
+    def words(self, said: dict[str, float]) -> str:
+        """What a fit's remarks mean: pattern, cause, remedy; empty where there is nothing to say."""
+        return ""
+
+    def encode(self, x: Columns, c: Columns | None = None) -> Tensor:
+        """A code of each row, (n, latent)."""
+        raise self._cannot("encode")
+
+    def express(self, z: Tensor, c: Columns | None = None) -> Columns:
+        """The rows that codes stand for, (n, latent) to stored columns: the centre of p(x | z, c)."""
+        raise self._cannot("express")
+
+    def misfit(self, x: Columns, c: Columns | None = None) -> np.ndarray:
+        """How ill each row is rebuilt from its code, (n,): what a model without a likelihood says of strange rows."""
+        raise self._cannot("log_prob")
+
+    def restore(self, x: Columns, c: Columns | None = None) -> Columns:
+        """Clean rows for spoiled ones."""
+        raise self._cannot("restore")
+
     def _cannot(self, what: str) -> Unsupported:
         return Unsupported(f"model {self.name!r} cannot {ABILITIES[what]}: these can: {', '.join(who_can(what))}")
 
@@ -169,6 +190,8 @@ ABILITIES = {
     "given": "sample under conditions",
     "known": "complete missing cells",
     "encode": "encode an example",
+    "express": "rebuild an example from its code",
+    "restore": "remove noise",
     "condition": "learn p(x | c)",
     "check": "certify its layers",
 }

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .compiling import isolated
 from .coupling import PLAIN, Elementwise, Network, View
 from .layer import Layer
 
@@ -103,9 +104,9 @@ class Autoregressive(Layer):
         return y, ladj.sum(1)
 
     def quicken(self, yes: bool = True) -> None:
-        """Whether the inverse of one feature, which a draw takes D times, is compiled."""
+        """Whether the inverse of one feature, which a draw takes D times, is compiled; affine ones gain nothing."""
         solve = self.elementwise.inverse_and_ladj
-        self.solve = torch.compile(solve, fullgraph=True) if yes else solve
+        self.solve = isolated(solve) if yes and self.elementwise.size > 2 else solve
 
     def moves(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The numbers that are moved, all of them, and the parameters that move them, (B, D) and (B, size, D)."""

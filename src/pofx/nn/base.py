@@ -90,7 +90,7 @@ class Mixture(Base):
         self.log_diagonal = nn.Parameter(torch.zeros(components, features))
         self.upper = nn.Parameter(torch.zeros(components, features, features))
 
-    def _factors(self) -> tuple[Tensor, Tensor]:
+    def factors(self) -> tuple[Tensor, Tensor]:
         """(P, log|P|), (K, D, D) and (K,)."""
         log = soft_limit(self.log_diagonal, STEEP)
         one = torch.eye(self.features, dtype=log.dtype, device=log.device)
@@ -98,7 +98,7 @@ class Mixture(Base):
 
     def _terms(self, z: Tensor) -> Tensor:
         """log pi_k N_k(z), (B, K)."""
-        factors, log = self._factors()
+        factors, log = self.factors()
         k, d = self.mean.shape
         shift = torch.einsum("kd,kde->ke", self.mean, factors)
         each = (z @ factors.transpose(0, 1).reshape(d, k * d)).view(len(z), k, d) - shift
@@ -111,7 +111,7 @@ class Mixture(Base):
         u = torch.rand(n, 1, dtype=like.dtype, device=like.device)
         which = (u > self.logits.detach().softmax(0).cumsum(0)[:-1]).sum(1)
         k, d = self.mean.shape
-        back = torch.linalg.inv(self._factors()[0])
+        back = torch.linalg.inv(self.factors()[0])
         noise = torch.randn(n, d, dtype=like.dtype, device=like.device)
         each = (noise @ back.transpose(0, 1).reshape(d, k * d)).view(n, k, d)
         return self.mean[which] + each[torch.arange(n, device=like.device), which]

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -12,6 +12,7 @@ from torch.distributions import Distribution, constraints
 from ..errors import SpecError
 from .autoregressive import Autoregressive
 from .base import Base, Normal
+from .compiling import isolated
 from .coupling import Network
 from .layer import Chain, Layer, Permutation
 from .support import Kind, Support
@@ -73,11 +74,12 @@ class Flow(nn.Module):
         self.base.start(self.train().layers.call_and_ladj(x, c)[0])
         return self.train(was)
 
-    def quicken_draws(self, yes: bool = True) -> Self:
-        """Compiles what an autoregressive draw does for each feature: seconds at the first draw, fewer at each one.
+    def compiled(self) -> Callable[..., Tensor]:
+        """`log_prob` as one graph, compiled at its first call (a minute), for batches of one size."""
+        return isolated(self.log_prob, dynamic=False)
 
-        A density compiles as a whole: `torch.compile(flow.log_prob, fullgraph=True, dynamic=False)`.
-        """
+    def quicken_draws(self, yes: bool = True) -> Self:
+        """Compiles what an autoregressive draw does for each feature: seconds at the first draw, fewer at each one."""
         for part in self.modules():
             if isinstance(part, Autoregressive):
                 part.quicken(yes)

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 class MLP(nn.Module):
     """h_0 = W x,  h_{i+1} = h_i + B_i silu(A_i norm(h_i)),  y = V silu(norm(h_depth)).
 
-    x: (..., inputs), h: (..., width), y: (..., outputs). norm is LayerNorm, or nothing with `norm=False`. B_i starts at
-    zero, so that every block starts as the identity; V starts at `gain` times its usual scale.
+    x: (..., inputs), h: (..., width), y: (..., outputs). norm is LayerNorm, or nothing with `norm=False`. `thin` blocks
+    have one matrix in place of two, h_{i+1} = h_i + B_i silu(norm(h_i)). B_i starts at zero, so that every block starts
+    as the identity; V starts at `gain` times its usual scale.
 
     Paper: He, Zhang, Ren, Sun 2016, Identity Mappings in Deep Residual Networks (blocks that normalise first).
 
@@ -17,7 +18,15 @@ class MLP(nn.Module):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, width: int = 128, depth: int = 2, *, norm: bool = True, gain: float = 1.0
+        self,
+        inputs: int,
+        outputs: int,
+        width: int = 128,
+        depth: int = 2,
+        *,
+        norm: bool = True,
+        gain: float = 1.0,
+        thin: bool = False,
     ) -> None:
         super().__init__()
 
@@ -25,7 +34,8 @@ class MLP(nn.Module):
             return nn.LayerNorm(width) if norm else nn.Identity()
 
         def block() -> nn.Module:
-            return nn.Sequential(normal(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+            inner = [] if thin else [nn.Linear(width, width)]
+            return nn.Sequential(normal(), *inner, nn.SiLU(), nn.Linear(width, width))
 
         self.first = nn.Linear(inputs, width) if inputs else Constant(width)
         self.blocks = nn.ModuleList(block() for _ in range(depth))

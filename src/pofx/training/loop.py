@@ -183,12 +183,13 @@ class Trainer:
                 value = None if got is None else float(got.double().mean())
             better = value is None or self.history.best is None or value < self.history.best
             if better and (value is None or math.isfinite(value)):
-                self.best = [p.detach().cpu().numpy().copy() for p in self._weights()]
+                self.best = [p.detach().cpu().numpy().copy() for p in self._held()]
                 self.history.best, self.history.best_step = value, self.step
         return value
 
-    def _weights(self) -> list[torch.nn.Parameter]:
-        return [p for player in self.players.values() for p in player.parameters]
+    def _held(self) -> list[Tensor]:
+        """What a fit leaves in the model: the weights of all players, and what else is saved with it."""
+        return [p for player in self.players.values() for p in player.parameters] + list(self._buffers().values())
 
     # -- the whole fit -----------------------------------------------------------------------------------------------
 
@@ -253,7 +254,7 @@ class Trainer:
         self.history.seconds += time.monotonic() - began
         self.history.cpu_seconds += time.process_time() - cpu
         with torch.no_grad():
-            for p, best in zip(self._weights(), self.best, strict=True):
+            for p, best in zip(self._held(), self.best, strict=True):
                 p.copy_(torch.from_numpy(best))
         self.model.quicken(False)
         self.model.eval()

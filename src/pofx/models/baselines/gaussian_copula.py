@@ -38,6 +38,18 @@ def positive(matrix: np.ndarray) -> np.ndarray:
     return raised * scale * scale[:, None]
 
 
+def principal(matrix: np.ndarray, rank: int) -> np.ndarray:
+    """W W' + s^2 I of the first `rank` eigenvectors, s^2 the mean of the other eigenvalues; the diagonal is one."""
+    values, vectors = np.linalg.eigh(matrix)
+    left = len(values) - rank
+    if left < 1:
+        return matrix
+    noise = values[:left].mean()
+    kept = (vectors[:, left:] * (values[left:] - noise)) @ vectors[:, left:].T + noise * np.eye(len(values))
+    scale = 1 / np.sqrt(np.diag(kept))
+    return kept * scale * scale[:, None]
+
+
 def hermite(fields: tuple[Field, ...], terms: int = 12, grid: int = 4096) -> np.ndarray:
     """c_jk = E[m_j h_k(z)] / sd(m_j), (fields, terms): the series of m_j = E[z | cell of field j], k = 1 to `terms`.
 
@@ -103,6 +115,8 @@ class GaussianCopula(Lifted):
     abilities = frozenset({"sample", "log_prob", "bound"})
     trained = False
 
+    rank: int | None = None  # of the principal components that R keeps, all of them without
+
     def __init__(self, spec: Spec, samples: int = 64) -> None:
         super().__init__(spec, codes=False)
         self.samples = samples
@@ -115,7 +129,8 @@ class GaussianCopula(Lifted):
         fields = self.spec.fields
         measured = correlations(centres(*intervals(fields, x)))
         wanted = shrunk(measured, len(next(iter(x.values()))))
-        self.correlation.copy_(torch.from_numpy(positive(behind(wanted, hermite(fields)))))
+        matrix = positive(behind(wanted, hermite(fields)))
+        self.correlation.copy_(torch.from_numpy(matrix if self.rank is None else principal(matrix, self.rank)))
 
     def noise(self, n: int, generator: torch.Generator) -> Tensor:
         size = (n, len(self.spec.fields))

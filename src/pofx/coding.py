@@ -1,0 +1,138 @@
+"""The verbs of codes: encode, decode, reconstruct, interpolate, denoise, and anomaly scores with p-values."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .codecs.tabular_io import read_table, to_frame
+from .codecs.writing import write_table
+from .errors import CodecError, SpecError
+from .models.model import Model
+from .spec import Columns
+
+CALIBRATION = 1000  # held-out rows whose scores p-values are read from
+
+
+class Coding:
+    """What `Fitted` can do with codes."""
+
+    model: Model
+    codec: Any
+    joint: Any
+    usual: np.ndarray  # scores of rows that were not trained on, rising
+
+    def encode(self, source: Any, *, path: str | Path | None = None) -> Any:
+        """The code of each row: columns z0, z1, ..., in the kind of container that came.
+
+        Raises Unsupported where the model has no codes.
+        """
+        import pyarrow as pa
+
+        self._able("encode")
+        _, kind, x, c = self._read(source)
+        z = self.model.encode(self._own(x), c).numpy()
+        codes = pa.table({f"z{j}": z[:, j] for j in range(z.shape[1])})
+        return write_table([codes], path, like=None) if path is not None else to_frame(codes, kind)
+
+    def decode(self, codes: Any, *, path: str | Path | None = None) -> Any:
+        """The rows that codes stand for, as `encode` gave them: the centre of p(x|z).
+
+        Raises CodecError where the columns are not z0, z1, ..., Unsupported where the model cannot or has a condition.
+        """
+        self._able("express")
+        table, kind = read_table(codes)
+        wanted = [f"z{j}" for j in range(table.num_columns)]
+        if table.column_names != wanted:
+            raise CodecError(f"expected the columns {', '.join(wanted)} of codes, got {', '.join(table.column_names)}")
+        z = torch.from_numpy(np.stack([np.asarray(column, np.float64) for column in table.columns], 1))
+        return self._given_out(self.model.express(z), kind, path)
+
+    def reconstruct(self, source: Any, *, path: str | Path | None = None) -> Any:
+        """The rows that the codes of these rows stand for."""
+        self._able("express")
+        _, kind, x, c = self._read(source)
+        return self._given_out(self.model.express(self.model.encode(self._own(x), c), c) | (c or {}), kind, path)
+
+    def interpolate(self, a: Any, b: Any, *, steps: int = 8, path: str | Path | None = None) -> Any:
+        """From each row of a to the row of b beside it: `steps` rows whose codes lie evenly on the line between theirs.
+
+        A condition is that of the nearer end. Raises SpecError for fewer than two steps or different numbers of rows.
+        """
+        self._able("express")
+        (_, kind, x, c), (_, _, y, d) = self._read(a), self._read(b)
+        z, w = (self.model.encode(self._own(part), of) for part, of in ((x, c), (y, d)))
+        if steps < 2 or len(z) != len(w):
+            raise SpecError(
+                f"expected two steps or more and as many rows in both, got {steps} steps, {len(z)} and {len(w)} rows"
+            )
+        share = torch.linspace(0, 1, steps, dtype=torch.float64).view(1, -1, 1)
+        line = (z[:, None] * (1 - share) + w[:, None] * share).flatten(0, 1)
+        late = np.tile(np.arange(steps) >= steps / 2, len(z))
+        near = {k: np.where(late, np.repeat(d[k], steps), np.repeat(c[k], steps)) for k in c} if c and d else {}
+        return self._given_out(self.model.express(line, near or None) | near, kind, path)
+
+    def denoise(self, source: Any, *, path: str | Path | None = None) -> Any:
+        """The rows without the noise that the model learned to take away."""
+        self._able("restore")
+        _, kind, x, c = self._read(source)
+        return self._given_out(self.model.restore(self._own(x), c), kind, path)
+
+    def anomaly(self, source: Any, *, path: str | Path | None = None) -> Any:
+        """The rows with two columns more: `anomaly`, -log p in nats (or the squared error of rebuilding, without a
+        likelihood), and `p_value`, the share of rows as strange among those kept aside, (1 + #) / (n + 1).
+
+        The scores of the same rows are the same in every call. A p-value below .01 in more than one row of a hundred
+        says that the rows are not of the law that was learned.
+        """
+        rows, kind, x, c = self._read(source)
+        score = strangeness(self.model, self._own(x), c) - (self._extra(rows, c) if self._likely() else 0.0)
+        as_strange = len(self.usual) - np.searchsorted(self.usual, score, side="left")
+        return self._beside(rows, kind, {"anomaly": score, "p_value": (1.0 + as_strange) / (len(self.usual) + 1)}, path)
+
+    # -- helpers -----------------------------------------------------------------------------------------------------
+
+    def _likely(self) -> bool:
+        return "log_prob" in self.model.abilities
+
+    def _able(self, what: str) -> None:
+        if what not in self.model.abilities:
+            raise self.model._cannot(what)
+
+    def _own(self, x: Columns) -> Columns:
+        return {f.name: x[f.name] for f in self.model.spec.fields}
+
+    def _given_out(self, x: Columns, kind: str, path: str | Path | None) -> Any:
+        full = self._made(x, 0)
+        return self._written([full], path) if path is not None else self._out(full, kind)
+
+    def _beside(self, rows: Any, kind: str, told: dict[str, np.ndarray], path: str | Path | None) -> Any:
+        """The rows with what is told of each."""
+        raise NotImplementedError
+
+    def _read(self, source: Any) -> tuple[Any, str, Columns, Columns | None]:
+        """(rows, kind of container, stored columns, those of the condition) of a file, frame or array."""
+        raise NotImplementedError
+
+    def _made(self, x: Columns, first: int, plain: bool = False) -> Any:
+        raise NotImplementedError
+
+    def _out(self, rows: Any, kind: str) -> Any:
+        """Rows as what came in."""
+        raise NotImplementedError
+
+    def _written(self, rows: Iterable[Any], path: str | Path) -> int:
+        raise NotImplementedError
+
+    def _extra(self, rows: Any, c: Columns | None) -> np.ndarray | float:
+        """What is added to the model's log p of rows."""
+        raise NotImplementedError
+
+
+def strangeness(model: Model, x: Columns, c: Columns | None) -> np.ndarray:
+    """-log p of each row, (n,), or the squared error of rebuilding it; Unsupported where the model has neither."""
+    if "log_prob" in model.abilities:
+        return -model.log_prob(x, c)
+    return model.misfit(x, c)

@@ -1,0 +1,57 @@
+"""Corruptions of vectors and images: what a denoiser learns to undo. v: (B, ...), the result of the same shape.
+
+`strength` is one number, or one for each example, (B,); all randomness is in the generator.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def _each(strength: Tensor | float, v: Tensor) -> Tensor:
+    given = torch.as_tensor(strength, dtype=v.dtype, device=v.device)
+    return given.expand(len(v)).view(-1, *[1] * (v.dim() - 1))
+
+
+def _hit(v: Tensor, share: Tensor | float, widths: Sequence[int] | None, generator: torch.Generator) -> Tensor:
+    """Which numbers are hit, those of one field together: (B, ...) of bool."""
+    how = {"generator": generator, "device": v.device}
+    if widths is None:
+        return torch.rand(v.shape, **how) < _each(share, v)
+    fields = torch.rand(len(v), len(widths), **how) < _each(share, v[:, :1].flatten(1))
+    repeats = torch.tensor(list(widths), device=v.device)
+    return fields.repeat_interleave(repeats, 1).view(v.shape)
+
+
+def gaussian(v: Tensor, strength: Tensor | float, generator: torch.Generator) -> Tensor:
+    """v + strength n, n standard normal."""
+    return v + _each(strength, v) * torch.randn(v.shape, generator=generator, device=v.device, dtype=v.dtype)
+
+
+def mask(v: Tensor, share: Tensor | float, generator: torch.Generator, widths: Sequence[int] | None = None) -> Tensor:
+    """Zero in place of a share of the numbers; `widths` numbers at a time, which make a field."""
+    return torch.where(_hit(v, share, widths, generator), 0.0, v)
+
+
+def swap(v: Tensor, share: Tensor | float, generator: torch.Generator, widths: Sequence[int] | None = None) -> Tensor:
+    """In place of a share of the numbers those of another example of the batch; `widths` at a time."""
+    hit = _hit(v, share, widths, generator)
+    other = torch.randperm(len(v), generator=generator, device=v.device)
+    return torch.where(hit, v[other], v)
+
+
+def salt_pepper(v: Tensor, share: Tensor | float, generator: torch.Generator) -> Tensor:
+    """0 or 1 in place of a share of the numbers, either as often."""
+    hit = _hit(v, share, None, generator)
+    return torch.where(hit, (torch.rand(v.shape, generator=generator, device=v.device) < 0.5).to(v.dtype), v)
+
+
+def blur(v: Tensor, width: float) -> Tensor:
+    """Images (B, C, H, W) under a Gaussian of standard deviation `width` pixels, edges repeated."""
+    reach = max(1, round(3 * width))
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=v.dtype, device=v.device) / width).square())
+    kernel = (kernel / kernel.sum()).expand(v.shape[1], 1, -1)
+    flat = F.conv2d(F.pad(v, (reach, reach, 0, 0), mode="replicate"), kernel.unsqueeze(2), groups=v.shape[1])
+    return F.conv2d(F.pad(flat, (0, 0, reach, reach), mode="replicate"), kernel.unsqueeze(3), groups=v.shape[1])

@@ -1,0 +1,283 @@
+"""`FittedTable`: a model of the rows of a table, and the verbs on files and frames."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import store
+from .bundle import Fitted
+from .codecs.table import TableCodec
+from .codecs.tabular_io import TEXT, container, read_table, to_frame, with_column
+from .codecs.writing import write_table
+from .completion import centre, filled
+from .errors import CodecError, SpecError, Unsupported
+from .evaluate import Evidence
+from .judging import judged, publish
+from .models import create
+from .models.model import who_can
+from .progress import bar
+from .spec import Columns, Given
+from .split import fingerprint, parts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+GUESSES = 20  # draws behind one best completion
+
+
+class FittedTable(Fitted):
+    """A fitted model of a table: sample it, score with it, complete with it, judge it, save it."""
+
+    codec: TableCodec
+
+    def _given(self, given: Sequence[str] | str | Mapping[str, Any] | None) -> Given | None:
+        if not given:
+            return None
+        sets = self.codec.given([given] if isinstance(given, str) else given)
+        own = {f.name for f in self.model.spec.fields} & set(sets)
+        if own and "given" not in self.model.abilities:
+            raise Unsupported(
+                f"model {self.model.name!r} cannot sample under conditions on {', '.join(sorted(own))}: "
+                f"these can: {', '.join(who_can('given'))}; or fit with condition={sorted(own)}"
+            )
+        return sets
+
+    def _shape(self) -> str:
+        return f"{len(self.codec.plans)} columns"
+
+    def _made(self, x: Columns, first: int, plain: bool = False) -> "pa.Table":
+        return self.codec.table(x, first, plain=plain)
+
+    def _joined(self, rows: "list[pa.Table]") -> "pa.Table":
+        import pyarrow as pa
+
+        return pa.concat_tables(rows).combine_chunks()
+
+    def _written(self, rows: "Iterable[pa.Table]", path: str | Path) -> int:
+        return write_table(rows, path, like=self.codec)
+
+    def _beside(self, rows: "pa.Table", kind: str, told: dict[str, np.ndarray], path: str | Path | None) -> Any:
+        import pyarrow as pa
+
+        for name, values in told.items():
+            rows = with_column(rows, name, pa.array(values))
+        return write_table([rows], path, like=None) if path is not None else self._out(rows, kind)
+
+    def _plain(self, path: Path) -> bool:
+        return container(path)[0] not in TEXT
+
+    def _out(self, table: "pa.Table", kind: str) -> Any:
+        """The table as what came in; texts of a file that stand for numbers or dates become such."""
+        return to_frame(table if kind in ("pandas", "polars", "arrow") else self.codec.typed(table), kind)
+
+    def _read(self, source: Any) -> tuple["pa.Table", str, Columns, Columns | None]:
+        table, kind = read_table(source)
+        x = self.codec.encode(table)
+        c = {f.name: x[f.name] for f in self.joint.fields} if self.joint else None
+        return table, kind, x, c
+
+    # -- score -------------------------------------------------------------------------------------------------------
+
+    def log_prob(self, source: Any, *, detail: bool = False, missing: str = "state") -> Any:
+        """log p of each row, float64, in nats per row of the user's units (see docs/measure.md); never -inf.
+
+        A lower bound where the model only has one (`pofx models`). missing: "state", a missing cell is a state with a
+        probability of its own, as it was learned; "unknown", it is integrated out, and the figure is that of the cells
+        that are there. detail: a frame with the row's figure, each column's share, and the columns that made the row
+        unlikely.
+        """
+        table, kind, x, c = self._read(source)
+        if missing == "unknown":
+            return self._marginal(x, c) + self._extra(table, c)
+        if missing != "state":
+            raise SpecError(f'expected missing to be "state" or "unknown", got {missing!r}')
+        cells = self._cells(x, c)
+        extra = self._extra(table, c)
+        total = (cells.sum(1) if cells is not None else self._row_log_prob(x, c)) + extra
+        if not detail:
+            return total
+        import pyarrow as pa
+
+        out = {"log_prob": total, "unlikely": self._unlikely(table, cells, extra, len(total))}
+        for j, f in enumerate(self.model.spec.fields):
+            out |= {f"log_prob.{f.name}": cells[:, j]} if cells is not None else {}
+        return to_frame(pa.table(out), kind)
+
+    def _marginal(self, x: Columns, c: Columns | None) -> np.ndarray:
+        if "known" not in self.model.abilities:
+            raise self.model._cannot("known")
+        return self.model.marginal((x, ~self.model.spec.absent(x)), c)
+
+    def _extra(self, table: "pa.Table", c: Columns | None) -> np.ndarray:
+        """log p(c) where there is a condition, and 1/(n+1) for each dependency that a row breaks."""
+        broken = self.codec.broken(table)
+        out = broken * -math.log(self.provenance["train_rows"] + 1.0)
+        return out + (self.joint.log_prob(c) if self.joint and c else 0.0)
+
+    def _can_score(self) -> None:
+        if "log_prob" not in self.model.abilities:
+            raise self.model._cannot("log_prob")
+
+    def _cells(self, x: Columns, c: Columns | None) -> np.ndarray | None:
+        self._can_score()
+        return self.model.cells(x, c) if "cells" in self.model.abilities else None
+
+    def _row_log_prob(self, x: Columns, c: Columns | None) -> np.ndarray:
+        self._can_score()
+        return self.model.log_prob(x, c)
+
+    def _unlikely(self, table: "pa.Table", cells: np.ndarray | None, extra: np.ndarray, n: int) -> list[str]:
+        """The columns, at most three, whose cells fell furthest below what is usual for them."""
+        if cells is None:
+            return [""] * n
+        names = [f.name for f in self.model.spec.fields]
+        usual = np.array([self.typical.get(name, -np.inf) for name in names])
+        with np.errstate(invalid="ignore"):
+            depth = np.where(np.isfinite(usual), usual - cells, -1.0)
+        order = np.argsort(-depth, 1)[:, :3]
+        out = [", ".join(names[j] for j in row if depth[i, j] > 0) for i, row in enumerate(order)]
+        broken = self.codec.broken(table)
+        return [
+            ", ".join(filter(None, (o, "a broken dependency" if b else ""))) for o, b in zip(out, broken, strict=True)
+        ]
+
+    def score(self, source: Any, *, path: str | Path | None = None) -> Any:
+        """The rows with two columns more: log_prob, and `unlikely`, the columns that made a row unlikely."""
+        import pyarrow as pa
+
+        table, kind, x, c = self._read(source)
+        cells, extra = self._cells(x, c), self._extra(table, c)
+        total = (cells.sum(1) if cells is not None else self._row_log_prob(x, c)) + extra
+        told = with_column(table, "log_prob", pa.array(total))
+        told = with_column(told, "unlikely", pa.array(self._unlikely(table, cells, extra, len(total))))
+        return write_table([told], path, like=None) if path is not None else self._out(told, kind)
+
+    # -- complete ----------------------------------------------------------------------------------------------------
+
+    def complete(
+        self,
+        source: Any,
+        *,
+        draws: int | None = None,
+        seed: int | None = 0,
+        path: str | Path | None = None,
+        quiet: bool = False,
+    ) -> Any:
+        """The rows with their missing cells filled from p(missing | known); known cells are kept as they are.
+
+        One best completion by default: the mode of levels, the median of numbers, over 20 draws. With `draws`, that
+        many rows for each row, told apart by a column `draw`. Raises Unsupported where the model cannot.
+        """
+        import pyarrow as pa
+
+        if "known" not in self.model.abilities:
+            raise self.model._cannot("known")
+        if draws is not None and draws < 1:
+            raise SpecError(f"expected draws of at least 1, got {draws}")
+        table, kind, x, c = self._read(source)
+        seed = self._seed(seed)
+        known = ~self.model.spec.absent(x)
+        with bar("completing", (draws or GUESSES) * len(known), "row", quiet) as tick:
+            made = [filled(self.model, x, known, c, seed + k, tick) for k in range(draws or GUESSES)]
+        made = made if draws else [centre(self.model.spec, made, known)]
+        tables = [self._filled(table, m | (c or {})) for m in made]
+        if draws:
+            tables = [with_column(t, "draw", pa.array(np.full(len(known), k + 1))) for k, t in enumerate(tables)]
+        if path is not None:
+            return write_table(tables, path, like=self.codec if not draws else None)
+        return self._out(pa.concat_tables(tables), kind)
+
+    def _filled(self, table: "pa.Table", x: Columns) -> "pa.Table":
+        """The table with the columns that the model knows taken from x, and keys and texts as they were."""
+        full = self.codec.table(x)
+        for plan in self.codec.plans:
+            if plan.how in ("key", "dropped"):
+                at = full.column_names.index(plan.name)
+                full = full.set_column(at, plan.name, table.column(plan.name))
+        return full
+
+    # -- evaluate ----------------------------------------------------------------------------------------------------
+
+    def evaluate(
+        self,
+        holdout: Any = None,
+        target: str | None = None,
+        *,
+        train: Any = None,
+        report: str | Path | None = None,
+        json: str | Path | None = None,
+        seed: int = 0,
+        quiet: bool = False,
+    ) -> Evidence:
+        """The evidence: fidelity, use, likelihood and privacy of a sample as large as the training rows.
+
+        holdout: rows never trained on (by default the test rows of the stored split of the stored path); train: the
+        file or frame that was fitted, if it is no longer where it was. Raises CodecError where they cannot be found.
+        """
+        for path in (report, json):
+            if path is not None:
+                store.check_folder(Path(path))
+        learned, unseen = self._own_rows(train, holdout)
+        drawn = self._joined(list(self.draws(learned.num_rows, None, seed, quiet=quiet)))
+        evidence = judged(self.codec, drawn, learned, unseen, target, self._ladder(learned, unseen), seed, quiet)
+        publish(
+            evidence,
+            report,
+            json,
+            title=f"{self.model.name} on {self.provenance['source']}",
+            provenance=self.provenance,
+        )
+        return evidence
+
+    def _own_rows(self, train: Any, holdout: Any) -> tuple["pa.Table", "pa.Table | None"]:
+        source = train if train is not None else self.provenance["path"]
+        if source is None:
+            raise CodecError(
+                "the model was fitted on a frame, which a bundle does not keep: give it again (train=, --data)"
+            )
+        table, _ = read_table(source, **self.provenance.get("reading", {}))
+        if fingerprint(table) != self.provenance["fingerprint"]:
+            raise CodecError(
+                f"{source if isinstance(source, str) else 'the frame'!r} is not what the model was fitted on: "
+                "its rows differ; give that file (train=, --data)"
+            )
+        took = parts(table.num_rows, self.provenance["split"], self.provenance["seed"])
+        unseen = table.take(took[2]) if holdout is None else read_table(holdout)[0]
+        return table.take(took[0]), unseen if unseen.num_rows else None
+
+    def _ladder(self, learned: "pa.Table", unseen: "pa.Table | None") -> dict[str, np.ndarray]:
+        """Held-out log p of this model and of the baselines, by name."""
+        if unseen is None:
+            return {}
+        x, known = self.codec.encode(unseen), self.codec.encode(learned)
+        own = {f.name: x[f.name] for f in self.joint.fields} if self.joint else None
+        extra, out = self._extra(unseen, own), {}
+        if "log_prob" in self.model.abilities:
+            out["model"] = self.model.log_prob(x, own) + extra
+        for name in ("independent", "ppca", "gaussian_copula", "mixture"):
+            if name != self.model.name:
+                rung = create(name, self.model.spec)
+                rung.fit_closed(known)
+                out[name] = rung.log_prob(x) + extra
+        return out
+
+    def plot(
+        self,
+        path: str | Path,
+        columns: Sequence[str] | None = None,
+        *,
+        data: Any = None,
+        rows: int = 2000,
+        seed: int = 0,
+    ) -> None:
+        """Writes pictures of what was learned: .html (a page), .png, or .gif (a flow's way from noise to data).
+
+        columns: at most five; data: real rows to draw beside the samples. Raises SpecError for an unknown ending or
+        column, Unsupported for a .gif of a model that has no layers.
+        """
+        from .report.plot import plot
+
+        plot(self, path, columns, data=data, rows=rows, seed=seed)

@@ -1,0 +1,70 @@
+"""autoencoder: a code of few numbers, and the way back."""
+
+import torch
+from torch import Tensor
+
+from ...errors import SpecError
+from ...nn.mirror import Mirror
+from ...spec import Spec
+from ..model import Batch, Clock
+from ..reconstructing import Reconstructing
+
+DEFAULT = 8
+
+
+class Autoencoder(Reconstructing):
+    """min E |v - d(e(v))|^2, e: R^D to R^latent, d back; v the example as a vector (models/vectors.py).
+
+    The network starts as the principal components of that many axes (nn/mirror.py). width, depth: of the hidden layers,
+    halved from one to the next, or channels, doubled, where `conv`; tied: the decoder has the encoder's matrices,
+    transposed. nested: the code is ordered, since in training only its first numbers, as many as chance says, are kept:
+    `express(z[:, :k])` serves every k. latent: DEFAULT numbers, or as many as a row has where those are fewer.
+
+    v: (B, *shape); z: (B, latent). The loss is the squared error of a row, summed over D, without unit.
+
+    Papers: Bourlard, Kamp 1988, Auto-Association by Multilayer Perceptrons and Singular Value Decomposition; Hinton,
+    Salakhutdinov 2006, Reducing the Dimensionality of Data with Neural Networks; Rippel, Gelbart, Adams 2014, Learning
+    Ordered Representations with Nested Dropout.
+
+        >>> pofx.fit("adult.csv", model="autoencoder", latent=8)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        latent: int | None = None,
+        width: int = 256,
+        depth: int = 2,
+        tied: bool = False,
+        conv: bool = False,
+        nested: bool = False,
+    ) -> None:
+        super().__init__(spec, DEFAULT if latent is None else latent, fits=latent is None)
+        latent, shape = self.latent, self.vectors.shape
+        if conv and (len(shape) != 3 or any(side % 2**depth for side in shape[1:])):
+            raise SpecError(f"expected images whose sides divide by {2**depth} for conv of depth {depth}, got {shape}")
+        if latent > self.size:
+            raise SpecError(f"expected a code of at most {self.size} numbers, as a row has, got {latent}: see `sparse`")
+        hidden = [max(8, width * 2**i // 4) if conv else max(8, width // 2**i) for i in range(depth)]
+        self.net, self.nested = Mirror(shape, latent, hidden, tied, conv), nested
+
+    def start(self, batch: Batch) -> None:
+        super().start(batch)
+        self.net.start(self.middle, self.axes)
+
+    def code(self, v: Tensor) -> Tensor:
+        return self.net.encode(v)
+
+    def rebuild(self, z: Tensor) -> Tensor:
+        return self.net.decode(z)
+
+    def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
+        v = self.vectors.of(batch[0])
+        z = self.code(v)
+        if self.nested and self.training:
+            kept = torch.randint(1, self.latent + 1, (len(z), 1), generator=generator, device=z.device)
+            z = z * (torch.arange(self.latent, device=z.device) < kept)
+        return self.error(v, self.rebuild(z))
+
+
+MODEL = Autoencoder

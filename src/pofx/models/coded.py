@@ -1,0 +1,85 @@
+"""What the autoencoders have in common as models: a lens, a condition, and bounds by importance."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..spec import Columns, Spec
+from .lens import Lens
+from .lifted import Conditioned, Context, sobol, to_normal
+from .model import Batch
+
+ROOM = 2**21  # numbers that a decoder may say at a time: 8 MiB, which a processor's cache holds
+ROWS = 256  # rows that are encoded, once, for all their draws
+
+
+@dataclass(frozen=True)
+class Bound:
+    """log (1/k) sum_j w_j of each row, w = p(x, z)/q(z|x), z from q: on average at most log p(x), nats.
+
+    error: its standard error; size: the effective sample size (sum w)^2 / sum w^2, of `draws` in all. A size of a few
+    says that the bound may be far below log p(x).
+    """
+
+    value: np.ndarray
+    error: np.ndarray
+    size: np.ndarray
+    draws: int
+
+
+class Coded(Conditioned):
+    """Base of the autoencoders. A batch is the example's tensors (`lens.parts` of them), what is added to their log
+    mass, and (lo, width, codes) of the condition.
+    """
+
+    family = "autoencoders"
+    images = True
+
+    def __init__(self, spec: Spec, lens: Lens) -> None:
+        super().__init__(spec)
+        self.lens = lens
+        self.context = Context(self.sight_of_condition)
+
+    def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
+        own, extra = self.lens.prepare(x)
+        return *own, extra, *self.see_condition(c, len(extra))
+
+    def opened(self, batch: Batch) -> tuple[Batch, Tensor, Tensor]:
+        """The example's tensors, what is added to their log mass, and the condition's vector."""
+        own, rest = batch[: self.lens.parts], batch[self.lens.parts :]
+        return own, rest[0], self.context(*rest[1:])
+
+    def chunks(self, x: Columns, c: Columns | None = None) -> Iterator[Batch]:
+        """The rows as batches of at most ROWS, on the model's device."""
+        for part in zip(*(tensor.split(ROWS) for tensor in self.prepare(x, c)), strict=True):
+            yield tuple(tensor.to(self.device) for tensor in part)
+
+
+def turned(trace: Tensor, width: int) -> Tensor:
+    """A hash of each row, (B, any) to (B, width) in [0, 1): how its points are turned, in any call and company."""
+    turn = torch.rand(trace.shape[1], width, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return (trace.cpu() @ turn * 1e3).remainder(1.0)
+
+
+def weighed(
+    log_weight: Callable[[Tensor], Tensor], own: Tensor, draws: int, told: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(log mean w, its standard error, effective size), float64 (B,): `log_weight(noise)` of noise (k, B, latent).
+
+    Row r takes the points s_j + own_r mod 1, s a scrambled Sobol sequence with a seed of its own. Draws are taken as
+    many at a time as ROOM holds, each of which has `told` numbers, and are summed as they come.
+    """
+    points = sobol(own.shape[1], draws)
+    top = torch.full((len(own),), -math.inf, dtype=torch.float64)
+    first, second = torch.zeros_like(top), torch.zeros_like(top)
+    for some in points.split(max(1, ROOM // max(1, told * len(own)))):
+        log_w = log_weight(to_normal((own + some.unsqueeze(1)).remainder(1.0))).double().cpu()
+        peak = torch.maximum(top, log_w.max(0).values)
+        old, w = torch.exp(top - peak), torch.exp(log_w - peak)
+        first, second, top = first * old + w.sum(0), second * old.square() + w.square().sum(0), peak
+    size = first.square() / second
+    return top + first.log() - math.log(draws), (1 / size - 1 / draws).clamp(min=0.0).sqrt(), size

@@ -1,0 +1,302 @@
+"""How an autoencoder sees an example and gives it back: what its encoder reads, and the law its decoder speaks of.
+
+A lens makes tensors of stored columns (`prepare`), the input of a network of them (`see`), their log mass under what a
+decoder said (`log_mass`), and stored columns of what a decoder said and uniform numbers (`draw`), or of the centre of
+its law (`centre`). `RowLens` is for the rows of a table, `PixelLens` for images; `lens_of(spec)` picks.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import SpecError
+from ..fields import Pixel
+from ..nn.heads import CELLS, Bernoulli, CellHead, LogisticMixture, which
+from ..spec import Columns, Spec
+from .lifted import Reader, Sight, house, to_normal
+from .model import Batch
+
+FAR = 1e4
+
+
+class Lens(nn.Module):
+    """How an example is seen and given back.
+
+    shape: of what `see` gives; told: of what a decoder gives; draws: uniform numbers of a draw; parts: tensors of an
+    example in a batch.
+    """
+
+    shape: tuple[int, ...]
+    told: tuple[int, ...]
+    draws: int
+    parts: int
+
+    def prepare(self, x: Columns) -> tuple[Batch, Tensor]:
+        """The tensors of stored columns, and what is added to their log mass to be log p in the house measure, (n,)."""
+        raise NotImplementedError
+
+    def fresh(self, own: Batch, generator: torch.Generator) -> Batch:
+        """The tensors as one step of training sees them."""
+        return own
+
+    def see(self, own: Batch) -> Tensor:
+        """What an encoder reads, (B, *shape)."""
+        raise NotImplementedError
+
+    def log_mass(self, theta: Tensor, own: Batch) -> Tensor:
+        """log p(x|z), (K, B), of theta (K, B, *told) and B examples."""
+        raise NotImplementedError
+
+    def draw(self, theta: Tensor, u: Tensor) -> Columns:
+        """Stored columns of a draw, theta (B, *told), u (B, draws)."""
+        raise NotImplementedError
+
+    def centre(self, theta: Tensor) -> Columns:
+        """Stored columns of the centre of the law, theta (B, *told)."""
+        raise NotImplementedError
+
+    def marginal(self, own: Batch) -> Tensor:
+        """A theta, (*told,), from which a decoder may start: the law of the data without any relation."""
+        raise NotImplementedError
+
+    def trace(self, own: Batch) -> Tensor:
+        """Numbers in float64, (B, any), that tell examples apart."""
+        raise NotImplementedError
+
+    def plain(self, own: Batch) -> Tensor:
+        """Examples as vectors of one scale, (B, any), whose covariance says what can be learned."""
+        raise NotImplementedError
+
+
+def lens_of(
+    spec: Spec,
+    width: int = 128,
+    likelihood: str = "mixture",
+    components: int = 6,
+    binarise: bool = False,
+    blanks: bool = False,
+) -> Lens:
+    """The lens of a Spec; `blanks`: encoders are told which cells are not known. SpecError where it cannot be."""
+    if likelihood not in CELLS:
+        raise SpecError(f"expected likelihood among {', '.join(CELLS)}, got {likelihood!r}")
+    head = LogisticMixture(components) if likelihood == "mixture" else CELLS[likelihood]
+    if any(block.sites for block in spec.blocks):
+        return PixelLens(spec, head, binarise)
+    if binarise:
+        raise SpecError("expected images for binarise, got rows of a table: leave it out")
+    return RowLens(spec, head, width, blanks)
+
+
+# -- rows --------------------------------------------------------------------------------------------------------------
+
+
+def logit(u: Tensor) -> Tensor:
+    """log u - log(1 - u), kept within +-FAR."""
+    return (u.log() - torch.log1p(-u)).nan_to_num(0.0, FAR, -FAR).clamp(-FAR, FAR)
+
+
+class RowLens(Lens):
+    """Rows of a table. A category is a softmax. A number has v = t(u), u its level in the marginal law, and v a law of
+    cells (nn/heads.py): exact for atoms, missing cells and the finest grid alike. With `mixture` t is the logit, with
+    `normal` and `student` it is Phi^-1; at theta = 0 the law is (nearly, for Student) the marginal law itself.
+
+    own: (lo, width, codes) of `Sight`. A cell that is integrated out has width 1 or code -1, and log mass 0; an encoder
+    sees it as such.
+    """
+
+    parts = 3
+
+    def __init__(self, spec: Spec, head: CellHead, width: int, blanks: bool) -> None:
+        super().__init__()
+        self.fields, self.sight, self.head = spec.fields, Sight(spec.fields), head
+        self.reader = Reader(self.sight, width)
+        numbers = len(self.sight.numbers)
+        self.blank = nn.Linear(numbers, width, bias=False) if numbers and blanks else None
+        self.sizes = [head.size * numbers, *self.sight.sizes]
+        self.shape, self.told = (width,), (sum(self.sizes),)
+        self.draws = head.draws * numbers + len(self.sight.groups)
+        if self.blank is not None:
+            nn.init.zeros_(self.blank.weight)
+
+    def prepare(self, x: Columns) -> tuple[Batch, Tensor]:
+        return self.sight.see(x), torch.from_numpy(house(self.fields, x).sum(1))
+
+    def see(self, own: Batch) -> Tensor:
+        lo, width, codes = own
+        dtype = next(self.parameters()).dtype
+        read = self.reader(to_normal(lo + width / 2).to(dtype), codes)
+        return read if self.blank is None else read + self.blank((width >= 1).to(dtype))
+
+    def hide(self, own: Batch, hidden: Tensor) -> Batch:
+        """The rows with some cells integrated out, hidden (B, fields) in the order of the fields."""
+        lo, width, codes = own
+        away, code = hidden[:, self.sight.numbers], hidden[:, self.sight.groups]
+        return torch.where(away, 0.0, lo), torch.where(away, 1.0, width), torch.where(code, -1, codes)
+
+    def _ends(self, own: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        low, top = own[0], (own[0] + own[1]).clamp(max=1.0)
+        low, top = torch.where(low < 1e-12, 0.0, low), torch.where(top > 1 - 1e-12, 1.0, top)
+        if isinstance(self.head, LogisticMixture):
+            low, high = logit(low), logit(top)
+        else:
+            low, high = (torch.special.ndtri(end).clamp(-FAR, FAR) for end in (low, top))
+        return low, high, (high - low).clamp(min=1e-12)
+
+    def _of_numbers(self, theta: Tensor) -> Tensor:
+        rows = math.prod(theta.shape[:-1])
+        return theta[..., : self.sizes[0]].reshape(rows, self.head.size, len(self.sight.numbers))
+
+    def log_mass(self, theta: Tensor, own: Batch) -> Tensor:
+        k, b = theta.shape[:2]
+        low, high, gap = (end.to(theta.dtype).expand(k, -1, -1).flatten(0, 1) for end in self._ends(own))
+        total = self.head.log_mass(low, high, gap, self._of_numbers(theta)).sum(-1).view(k, b)
+        for j, logits in enumerate(theta.split(self.sizes, -1)[1:]):
+            code = own[2][:, j].expand(k, b)
+            mass = logits.log_softmax(-1).gather(-1, code.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+            total = total + torch.where(code < 0, 0.0, mass)
+        return total
+
+    def _lower(self, place: Tensor, codes: Sequence[Tensor], rows: int) -> Columns:
+        level = torch.sigmoid(place) if isinstance(self.head, LogisticMixture) else torch.special.ndtr(place)
+        blank = torch.zeros(rows, 0, dtype=torch.int64)
+        return self.sight.lower(level, torch.stack(list(codes), 1) if codes else blank)
+
+    def draw(self, theta: Tensor, u: Tensor) -> Columns:
+        count = len(self.sight.numbers)
+        own = u[:, : self.head.draws * count].view(len(u), self.head.draws, count)
+        logits = theta.split(self.sizes, -1)[1:]
+        codes = [which(part, u[:, self.head.draws * count + j]) for j, part in enumerate(logits)]
+        return self._lower(self.head.draw(self._of_numbers(theta).double(), own), codes, len(theta))
+
+    def centre(self, theta: Tensor) -> Columns:
+        codes = [part.argmax(-1) for part in theta.split(self.sizes, -1)[1:]]
+        return self._lower(self.head.centre(self._of_numbers(theta)).double(), codes, len(theta))
+
+    def marginal(self, own: Batch) -> Tensor:
+        masses = [torch.from_numpy(self.fields[j].mass).log() for j in self.sight.groups]
+        return torch.cat([torch.zeros(self.sizes[0], dtype=torch.float64), *masses])
+
+    def trace(self, own: Batch) -> Tensor:
+        return torch.cat([own[0], own[2].double() / 256], 1)
+
+    def plain(self, own: Batch) -> Tensor:
+        parts = [to_normal(own[0] + own[1] / 2)]
+        for j, size in enumerate(self.sight.sizes):
+            ones = torch.nn.functional.one_hot(own[2][:, j].clamp(min=0), size).double()
+            parts.append((ones - ones.mean(0)) / ones.std(0).clamp(min=1e-6))
+        return torch.cat(parts, 1)
+
+
+# -- images ------------------------------------------------------------------------------------------------------------
+
+
+class PixelLens(Lens):
+    """Images of C channels, (C, H, W), stored as 8-bit numbers. Pixels of two states have a Bernoulli law; others have
+    a law of cells of width 2 / top on [-1, 1], whose first cell begins at -infinity and whose last has no end.
+
+    With `binarise` the stored numbers, over `top`, are probabilities of ink: each step of training draws black and
+    white pixels anew. A likelihood is then that of black and white pixels alone: grey ones are refused. own: (pixels,).
+
+    Paper: Salakhutdinov, Murray 2008, On the Quantitative Analysis of Deep Belief Networks (drawing pixels anew).
+    """
+
+    parts = 1
+
+    def __init__(self, spec: Spec, head: CellHead, binarise: bool) -> None:
+        super().__init__()
+        if len(spec.blocks) != 1 or len(spec.blocks[0].sites) != 2 or None in spec.blocks[0].sites:
+            raise SpecError("expected one block of images of one size: resize them")
+        self.fields = spec.fields
+        tops = {f.top for f in spec.fields if isinstance(f, Pixel)}
+        if len(tops) != 1 or not all(isinstance(f, Pixel) for f in spec.fields):
+            raise SpecError("expected channels of pixels with one range")
+        self.top = tops.pop()
+        self.binarise = binarise
+        self.head: CellHead | Bernoulli = Bernoulli() if binarise or self.top == 1 else head
+        self.shape = (len(spec.fields), *(side or 0 for side in spec.blocks[0].sites))
+        self.told = (self.head.size * self.shape[0], *self.shape[1:])
+        self.draws = self.head.draws * math.prod(self.shape)
+        self.register_buffer("like", torch.zeros(0), persistent=False)
+
+    def prepare(self, x: Columns) -> tuple[Batch, Tensor]:
+        pixels = np.stack([x[f.name] for f in self.fields], 1)
+        if pixels.shape[1:] != self.shape:
+            raise SpecError(f"expected images of {self.shape[1:]}, got {pixels.shape[2:]}: resize them")
+        if pixels.size and pixels.max() > self.top:
+            raise SpecError(f"expected pixels from 0 to {self.top}, got {pixels.max()}: the model learned those")
+        return (torch.from_numpy(np.ascontiguousarray(pixels)),), torch.zeros(len(pixels), dtype=torch.float64)
+
+    def fresh(self, own: Batch, generator: torch.Generator) -> Batch:
+        if not self.binarise:
+            return own
+        u = torch.rand(own[0].shape, generator=generator, device=own[0].device) * self.top
+        return ((u < own[0]).to(torch.uint8) * self.top,)
+
+    def strict(self, own: Batch) -> None:
+        """SpecError for grey pixels where the law is that of black and white ones."""
+        if self.binarise and ((own[0] != 0) & (own[0] != self.top)).any():
+            raise SpecError(
+                "expected black and white pixels, got grey ones: a Bernoulli law is no likelihood of them; draw "
+                "them once (binarise), or fit without binarise, which gives 256 levels a law of their own"
+            )
+
+    def see(self, own: Batch) -> Tensor:
+        return own[0].to(self.like.dtype) * (2 / self.top) - 1
+
+    def ends(self, shade: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The ends of shades' cells on [-1, 1] and their distance, each of the shape of `shade`."""
+        middle = shade.to(self.like.dtype)
+        low = torch.where(shade == 0, -FAR, (middle - 0.5) * (2 / self.top) - 1)
+        high = torch.where(shade == self.top, FAR, (middle + 0.5) * (2 / self.top) - 1)
+        return low, high, torch.where((shade == 0) | (shade == self.top), FAR, 2 / self.top)
+
+    def log_mass(self, theta: Tensor, own: Batch) -> Tensor:
+        k, b = theta.shape[:2]
+        laws = theta.reshape(k * b, self.head.size, *self.shape)
+        if isinstance(self.head, Bernoulli):
+            ink = (own[0].to(theta.dtype) / self.top).expand(k, *own[0].shape).reshape(k * b, *self.shape)
+            return self.head.log_mass(ink, laws).flatten(1).sum(1).view(k, b)
+        low, high, gap = (end.expand(k, *own[0].shape).reshape(k * b, *self.shape) for end in self.ends(own[0]))
+        return self.head.log_mass(low, high, gap, laws).flatten(1).sum(1).view(k, b)
+
+    def _columns(self, place: Tensor) -> Columns:
+        pixels = place.clamp(0, self.top).round().to(torch.uint8).cpu().numpy()
+        return {f.name: pixels[:, i] for i, f in enumerate(self.fields)}
+
+    def _scaled(self, place: Tensor) -> Columns:
+        return self._columns(place * self.top if isinstance(self.head, Bernoulli) else (place + 1) * (self.top / 2))
+
+    def draw(self, theta: Tensor, u: Tensor) -> Columns:
+        laws = theta.reshape(-1, self.head.size, *self.shape)
+        return self._scaled(self.head.draw(laws.double(), u.view(-1, self.head.draws, *self.shape)))
+
+    def centre(self, theta: Tensor) -> Columns:
+        """Means: of black and white pixels too, as shades."""
+        laws = theta.reshape(-1, self.head.size, *self.shape)
+        return self._scaled(torch.sigmoid(laws[:, 0]) if isinstance(self.head, Bernoulli) else self.head.centre(laws))
+
+    def marginal(self, own: Batch) -> Tensor:
+        """One law for each pixel: its mean, and its deviation where the law has a scale."""
+        some = own[0][:4096].double()
+        mean, dev = some.mean(0), some.std(0, correction=0)
+        if isinstance(self.head, Bernoulli):
+            return torch.logit((mean * (len(some) / self.top) + 0.5) / (len(some) + 1))
+        theta = torch.zeros(self.head.size, *self.shape, dtype=torch.float64)
+        centre, scale = mean * (2 / self.top) - 1, (dev * (2 / self.top)).clamp(min=2 / self.top)
+        if isinstance(self.head, LogisticMixture):
+            m = self.head.components
+            spread = torch.linspace(-1.0, 1.0, m, dtype=torch.float64).view(m, 1, 1, 1) if m > 1 else 0.0
+            theta[m : 2 * m] = centre + spread * scale
+            theta[2 * m :] = (scale / max(m, 1)).log()
+        else:
+            theta[0], theta[1] = centre, scale.log()
+        return theta.flatten(0, 1)
+
+    def trace(self, own: Batch) -> Tensor:
+        return own[0].flatten(1).double() / 256
+
+    def plain(self, own: Batch) -> Tensor:
+        return own[0].flatten(1).double() / self.top

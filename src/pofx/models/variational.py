@@ -1,0 +1,255 @@
+"""What the variational autoencoders have in common as models: bounds, their gradients, draws, cells integrated out."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import SpecError, Unsupported
+from ..nn.coders import decoder, encoder
+from ..nn.heads import which
+from ..nn.latents import Latents
+from ..objectives import ESTIMATORS, elbo, importance
+from ..spec import Columns, Given, Spec
+from .coded import Bound, Coded, turned, weighed
+from .collapse import LIVE, can_live, diagnosis
+from .lens import Lens, PixelLens, RowLens
+from .lifted import house, sobol, to_normal
+from .model import Batch, Clock, Recipe, Rows
+
+GUESSES = 64  # proposals of a completion
+LOOKED = 1000  # rows that remarks are of
+SPAN = 1024  # rows that are drawn together
+
+
+class Variational(Coded):
+    """log p(x|c) >= E_q log p(x|z,c) - KL(q(z|x,c) || p(z)), with a lens, latent numbers and two networks.
+
+    beta, warmup, free_bits, estimator, draws, groups, doubly, samples, masked: as `vae` says.
+    """
+
+    abilities = frozenset({"sample", "log_prob", "bound", "encode", "express", "condition", "known"})
+
+    def __init__(
+        self,
+        spec: Spec,
+        lens: Lens,
+        latents: Callable[["Variational"], Latents],
+        network: str,
+        width: int,
+        depth: int,
+        beta: float = 1.0,
+        warmup: float = 0.1,
+        free_bits: float = 0.0,
+        estimator: str = "elbo",
+        draws: int = 1,
+        groups: int = 1,
+        doubly: bool = True,
+        samples: int = 64,
+        masked: float = 0.1,
+    ) -> None:
+        if estimator not in ESTIMATORS:
+            raise SpecError(f"expected estimator among {', '.join(ESTIMATORS)}, got {estimator!r}")
+        if draws < 1 or groups < 1 or samples < 1:
+            raise SpecError(f"expected draws, groups and samples of at least 1, got {draws}, {groups}, {samples}")
+        super().__init__(spec, lens)
+        self.beta, self.warmup, self.free_bits = beta, warmup, free_bits
+        self.estimator, self.draws, self.groups, self.doubly = estimator, draws, groups, doubly
+        self.samples, self.masked = samples, masked
+        made = latents(self)
+        self.encoder = encoder(lens.shape, made.size, self.context.width, network, width, depth)
+        self.decoder = decoder(made.width, lens.told, self.context.width, network, width, depth)
+        self.latents = made
+
+    def recipe(self, rows: int) -> Recipe:
+        return Recipe(steps=min(5000, 500 + rows // 5), batch=min(256, max(rows, 1)), rate=2e-3)
+
+    @torch.no_grad()
+    def start(self, batch: Batch) -> None:
+        self.decoder.bias_(self.lens.marginal(batch[: self.lens.parts]).to(self.device, self.dtype))
+
+    # -- training ----------------------------------------------------------------------------------------------------
+
+    def say(self, code: Tensor, c: Tensor) -> Tensor:
+        """What the decoder says of codes, (K, B, width) to (K, B, *told)."""
+        k, b = code.shape[:2]
+        many = c.expand(k, b, -1).reshape(k * b, -1) if k > 1 else c
+        return self.decoder(code.flatten(0, 1), many).view(k, b, *self.lens.told)
+
+    def hidden(self, own: Batch, generator: torch.Generator) -> Batch:
+        """The rows of a step, of some of them a random part integrated out."""
+        if not self.masked or not isinstance(self.lens, RowLens):
+            return own
+        n, how = len(own[0]), {"generator": generator, "device": own[0].device}
+        some = torch.rand(n, 1, **how) < self.masked
+        return self.lens.hide(own, some & (torch.rand(n, len(self.spec.fields), **how) < torch.rand(n, 1, **how)))
+
+    def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
+        own, extra, c = self.opened(batch)
+        own = self.lens.fresh(own, generator)
+        own = self.hidden(own, generator) if self.training else own
+        told = self.encoder(self.lens.see(own), c)
+        weight = self.beta * (min(1.0, clock.progress / self.warmup) if self.warmup else 1.0)
+        bound = self._elbo if self.estimator == "elbo" else self._weighted
+        return -(bound(told, own, c, weight, generator) + extra.to(told.dtype))
+
+    def _noise(self, draws: int, told: Tensor, generator: torch.Generator) -> Tensor:
+        how = {"generator": generator, "device": told.device, "dtype": told.dtype}
+        return torch.randn(draws, len(told), self.latents.count, **how)
+
+    def _elbo(self, told: Tensor, own: Batch, c: Tensor, weight: float, generator: torch.Generator) -> Tensor:
+        """The bound of one draw, (B,); the divergence in closed form where it has one."""
+        exact = self.latents.divergence(told)
+        noise = self._noise(self.draws, told, generator)
+        _, code, excess = self.latents.infer(told, noise, cut=self.doubly and exact is None)
+        kl = excess.mean(0) if exact is None else exact
+        if self.free_bits:
+            kl = kl + (self.free_bits * self.latents.count - kl.mean()).clamp(min=0.0)
+        return elbo(self.lens.log_mass(self.say(code, c), own).mean(0), kl, weight)
+
+    def _weighted(self, told: Tensor, own: Batch, c: Tensor, weight: float, generator: torch.Generator) -> Tensor:
+        """The bound of several draws, (B,), with the gradients of its estimator.
+
+        The encoder's share is put upon what the encoder told, or, where log q is cut, upon z, which alone leads to it.
+        """
+        many, rows = self.groups * self.draws, len(told)
+        told = told.repeat(many, 1)
+        noise = self._noise(1, told, generator)
+        _, code, excess = self.latents.infer(told, noise, cut=self.doubly)
+        log_w = self.lens.log_mass(self.say(code.view(many, rows, -1), c), own) - weight * excess.view(many, rows)
+        shares = importance(log_w.view(self.groups, self.draws, rows), self.estimator, doubly=self.doubly)
+        if told.requires_grad:
+            told.register_hook(lambda gradient: gradient * shares.encoder.reshape(-1, 1))
+        surrogate = (shares.decoder.view(many, rows) * log_w).sum(0)
+        return shares.bound.detach() + surrogate - surrogate.detach()
+
+    # -- draws -------------------------------------------------------------------------------------------------------
+
+    def noise(self, n: int, generator: torch.Generator) -> Tensor:
+        how = {"generator": generator, "device": generator.device, "dtype": torch.float64}
+        return torch.cat([torch.randn(n, self.latents.count, **how), torch.rand(n, 1 + self.lens.draws, **how)], 1)
+
+    @torch.no_grad()
+    def decode(
+        self, z: Tensor, c: Columns | None = None, given: Given | None = None, known: Rows | None = None
+    ) -> Columns:
+        self.refuse(given, None)
+        context, parts = self.context(*self.see_condition(c, len(z))), []
+        for at in (slice(i, i + SPAN) for i in range(0, max(len(z), 1), SPAN)):
+            normal, u, uniform = z[at].to(self.device).split([self.latents.count, 1, self.lens.draws], 1)
+            if known is None:
+                code = self.latents.unfold(self.latents.push(normal.to(self.dtype), u[:, 0].to(self.dtype)))
+            else:
+                own = self._known_of({k: v[at] for k, v in known[0].items()}, known[1][at])
+                code = self._pick(normal, u, context[at], own)
+            parts.append(self.lens.draw(self.say(code[None], context[at])[0], uniform))
+        made = {f.name: np.concatenate([part[f.name] for part in parts]) for f in self.spec.fields}
+        if known is None:
+            return made
+        fields = enumerate(self.spec.fields)
+        return {f.name: np.where(known[1][:, j], known[0][f.name], made[f.name]) for j, f in fields}
+
+    def _pick(self, normal: Tensor, u: Tensor, context: Tensor, own: Batch) -> Tensor:
+        """A code for each row, of GUESSES from q(z | known cells), drawn by their weights."""
+        points = sobol(self.latents.count, GUESSES).unsqueeze(1).to(normal)
+        noise = to_normal((torch.special.ndtr(normal) + points).remainder(1.0))
+        told = self.encoder(self.lens.see(own), context)
+        _, code, excess = self.latents.infer(told, noise.to(told))
+        log_w = self.lens.log_mass(self.say(code, context), own) - excess
+        chosen = which(log_w.T, u[:, 0])
+        return code[chosen, torch.arange(len(chosen), device=chosen.device)]
+
+    def _known_of(self, x: Columns, known: np.ndarray) -> Batch:
+        if not isinstance(self.lens, RowLens):
+            raise Unsupported(f"model {self.name!r} does not complete images: give rows of a table")
+        own = self.lens.hide(self.lens.prepare(x)[0], torch.from_numpy(~known))
+        return tuple(part.to(self.device) for part in own)
+
+    # -- codes -------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def encode(self, x: Columns, c: Columns | None = None) -> Tensor:
+        """The middle of q(z|x,c), (n, latent)."""
+        out = [torch.zeros(0, self.latents.count)]
+        for batch in self.chunks(x, c):
+            own, _, context = self.opened(batch)
+            out.append(self.latents.middle(self.encoder(self.lens.see(own), context)).cpu())
+        return torch.cat(out)
+
+    @torch.no_grad()
+    def express(self, z: Tensor, c: Columns | None = None) -> Columns:
+        """The centre of p(x|z,c) of codes, (n, latent)."""
+        context = self.context(*self.see_condition(c, len(z)))
+        code = self.latents.unfold(z.to(self.device, self.dtype))
+        return self.lens.centre(self.say(code[None], context)[0])
+
+    # -- likelihood --------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def bound(
+        self, x: Columns, c: Columns | None = None, draws: int | None = None, known: np.ndarray | None = None
+    ) -> Bound:
+        """The importance-weighted bound of each row, of its known cells alone where `known`, (n, fields), is given."""
+        draws, at, parts = draws or self.samples, 0, [(torch.zeros(0, dtype=torch.float64),) * 3]
+        for batch in self.chunks(x, c):
+            own, extra, context = self.opened(batch)
+            rows, at = slice(at, at + len(extra)), at + len(extra)
+            if isinstance(self.lens, PixelLens):
+                self.lens.strict(own)
+            if known is not None:
+                some = {k: v[rows] for k, v in x.items()}
+                own = self._known_of(some, known[rows])
+                extra = torch.from_numpy((house(self.spec.fields, some) * known[rows]).sum(1))
+            value, error, size = self._weigh(own, context, draws)
+            parts.append((value + extra.cpu(), error, size))
+        value, error, size = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
+        return Bound(value, error, size, draws)
+
+    def _weigh(self, own: Batch, c: Tensor, draws: int) -> tuple[Tensor, Tensor, Tensor]:
+        """(bound, error, effective size) of log masses, (B,) each: the rows are encoded once for all draws."""
+        told = self.encoder(self.lens.see(own), c)
+
+        def log_weight(noise: Tensor) -> Tensor:
+            _, code, excess = self.latents.infer(told, noise.to(told))
+            return self.lens.log_mass(self.say(code, c), own) - excess
+
+        return weighed(log_weight, turned(self.lens.trace(own), self.latents.count), draws, math.prod(self.lens.told))
+
+    def log_prob(self, x: Columns, c: Columns | None = None) -> np.ndarray:
+        return self.bound(x, c).value
+
+    def marginal(self, rows: Rows, c: Columns | None = None) -> np.ndarray:
+        return self.bound(rows[0], c, known=rows[1]).value
+
+    # -- what there is to say of a fit -------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def remarks(self, x: Columns, c: Columns | None = None) -> dict[str, float]:
+        """On at most LOOKED rows: the bound of one draw, the same with the codes of other rows, the divergence, the
+        numbers in use, and how many can live (collapse.py).
+        """
+        some, at = ({k: v[:LOOKED] for k, v in part.items()} if part else None for part in (x, c))
+        batch = tuple(part.to(self.device) for part in self.prepare(some or {}, at))
+        generator = torch.Generator(self.device).manual_seed(0)
+        own, extra, context = self.opened(batch)
+        own = self.lens.fresh(own, generator)
+        told = self.encoder(self.lens.see(own), context)
+        z, code, excess = self.latents.infer(told, self._noise(1, told, generator))
+        other = code[:, torch.arange(len(extra)).roll(1)]
+        like, turned_ = (self.lens.log_mass(self.say(part, context), own)[0] for part in (code, other))
+        mean = self.latents.middle(told)
+        said = {
+            "bound": like - excess[0] + extra,
+            "bound with codes of other rows": turned_ - excess[0] + extra,
+            "divergence": excess[0],
+        }
+        return {k: float(v.double().mean()) for k, v in said.items()} | {
+            "numbers": float(self.latents.count),
+            "numbers in use": float((mean.var(0) > LIVE).sum()),
+            "numbers that can live": float(can_live(self.lens.plain(own), self.latents.count, self.beta)),
+        }
+
+    def words(self, said: dict[str, float]) -> str:
+        return diagnosis(said)

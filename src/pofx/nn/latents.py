@@ -1,0 +1,137 @@
+"""The latent numbers of a variational autoencoder: one vector with a prior and a posterior, or a ladder of them.
+
+Shapes: noise and z (K, B, count), told (B, size) what the encoder says, code (K, B, width) what the decoder reads.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ..objectives import normal_kl
+from ..transforms.affine import soft_limit
+from .mlp import MLP
+from .posteriors import Diagonal
+from .priors import Prior, StandardNormal
+
+
+class Latents(nn.Module):
+    """count: numbers of z; size: of what the encoder says; width: of what the decoder reads."""
+
+    count: int
+    size: int
+    width: int
+
+    def infer(self, told: Tensor, noise: Tensor, cut: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """(z, code, log q(z|x) - log p(z)); with `cut`, log q passes gradients through z alone."""
+        raise NotImplementedError
+
+    def divergence(self, told: Tensor) -> Tensor | None:
+        """KL(q || p) in closed form, (B,), where there is one."""
+        return None
+
+    def middle(self, told: Tensor) -> Tensor:
+        """One z for each example, without noise, (B, count)."""
+        return self.infer(told, told.new_zeros(1, len(told), self.count))[0][0]
+
+    def push(self, noise: Tensor, u: Tensor) -> Tensor:
+        """Normal noise (B, count) and uniform numbers (B,) to draws of p(z), (B, count)."""
+        raise NotImplementedError
+
+    def unfold(self, z: Tensor) -> Tensor:
+        """The code of z, (..., count) to (..., width)."""
+        return z
+
+
+class Single(Latents):
+    """z with p(z) of nn/priors.py and q(z|x) of nn/posteriors.py."""
+
+    def __init__(self, prior: Prior, posterior: Diagonal) -> None:
+        super().__init__()
+        self.prior, self.posterior = prior, posterior
+        self.count = self.width = posterior.latent
+        self.size = posterior.size
+
+    def infer(self, told: Tensor, noise: Tensor, cut: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        z, log_q = self.posterior(told, noise, cut)
+        return z, z, log_q - self.prior.log_prob(z)
+
+    def divergence(self, told: Tensor) -> Tensor | None:
+        if isinstance(self.prior, StandardNormal) and type(self.posterior) is Diagonal:
+            return normal_kl(*self.posterior.split(told))
+        return None
+
+    def middle(self, told: Tensor) -> Tensor:
+        return self.posterior.mean(told)
+
+    def push(self, noise: Tensor, u: Tensor) -> Tensor:
+        return self.prior.push(noise, u)
+
+
+class Rung(nn.Module):
+    """One level: p(z|s) = N(m, e^2l), q(z|s, x) = N(m + a e^l, e^2(l + b)), s' = s + f(z, s).
+
+    m, l, a, b, f are perceptrons; a and b start at zero, so that q starts as p.
+    """
+
+    def __init__(self, latent: int, state: int, told: int, depth: int) -> None:
+        super().__init__()
+        self.prior = MLP(state, 2 * latent, state, depth, gain=0.1)
+        self.posterior = MLP(state + told, 2 * latent, state, depth, gain=0.0)
+        self.move = MLP(latent + state, state, state, depth, gain=0.3)
+
+    def own(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """(m, l)."""
+        mean, raw = self.prior(s).chunk(2, -1)
+        return mean, soft_limit(raw, 5.0)
+
+    def change(self, s: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+        """(a, b)."""
+        shift, raw = self.posterior(torch.cat([s, told], -1)).chunk(2, -1)
+        return shift, soft_limit(raw, 5.0)
+
+    def step(self, s: Tensor, z: Tensor) -> Tensor:
+        """s'."""
+        return s + self.move(torch.cat([z, s], -1))
+
+
+class Ladder(Latents):
+    """z = (z_1, ..., z_levels), from the top: p(z) = prod p(z_l | z_<l), q(z|x) = prod q(z_l | z_<l, x), each rung of
+    which says how it differs from the prior's. The code is the state below the last rung.
+
+    Papers: Sonderby et al. 2016, Ladder Variational Autoencoders; Vahdat, Kautz 2020, NVAE (residual posteriors).
+    """
+
+    def __init__(self, latent: int, levels: int, state: int, depth: int) -> None:
+        super().__init__()
+        self.latent, self.levels = latent, levels
+        self.count, self.size, self.width = latent * levels, state, state
+        self.first = nn.Parameter(torch.zeros(state))
+        self.rungs = nn.ModuleList(Rung(latent, state, state, depth) for _ in range(levels))
+
+    def infer(self, told: Tensor, noise: Tensor, cut: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        s = self.first.expand(*noise.shape[:2], -1)
+        told, parts = told.expand(*noise.shape[:2], -1), []
+        excess = noise.new_zeros(noise.shape[:2])
+        for rung, e in zip(self.rungs, noise.split(self.latent, -1), strict=True):
+            (mean, scale), (shift, wider) = rung.own(s), rung.change(s, told)
+            off = shift + wider.exp() * e  # (z - m) / e^l
+            z = mean + scale.exp() * off
+            if cut:  # log q at z with its own numbers fixed: ((off - a) / e^b) is the noise
+                e, wider = (off - shift.detach()) * torch.exp(-wider.detach()), wider.detach()
+            excess = excess + (0.5 * (off.square() - e.square()) - wider).sum(-1)
+            s = rung.step(s, z)
+            parts.append(z)
+        return torch.cat(parts, -1), s, excess
+
+    def push(self, noise: Tensor, u: Tensor) -> Tensor:
+        s, parts = self.first.expand(len(noise), -1), []
+        for rung, e in zip(self.rungs, noise.split(self.latent, -1), strict=True):
+            mean, scale = rung.own(s)
+            parts.append(mean + scale.exp() * e)
+            s = rung.step(s, parts[-1])
+        return torch.cat(parts, -1)
+
+    def unfold(self, z: Tensor) -> Tensor:
+        s = self.first.expand(*z.shape[:-1], -1)
+        for rung, part in zip(self.rungs, z.split(self.latent, -1), strict=True):
+            s = rung.step(s, part)
+        return s

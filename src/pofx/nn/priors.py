@@ -1,0 +1,123 @@
+"""Priors p(z) of variational autoencoders: a log-density, and standard noise pushed to draws.
+
+z: (..., latent). All randomness of a draw is in its noise: `latent` normal numbers and one uniform, which picks a
+component where there are components.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..objectives import normal_log_prob
+from ..transforms.affine import soft_limit
+from .flow import Flow
+from .flows import RealNVP
+from .heads import which
+from .linear import LULinear
+
+
+class Prior(nn.Module):
+    """p(z)."""
+
+    def __init__(self, latent: int) -> None:
+        super().__init__()
+        self.latent = latent
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log p(z), (...)."""
+        raise NotImplementedError
+
+    def push(self, noise: Tensor, u: Tensor) -> Tensor:
+        """(B, latent) normal and (B,) uniform numbers to draws, (B, latent)."""
+        raise NotImplementedError
+
+    def start(self, z: Tensor) -> None:
+        """Sets what a prior can learn from codes, (n, latent), before the first step."""
+
+
+class StandardNormal(Prior):
+    """N(0, I)."""
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        return normal_log_prob(z)
+
+    def push(self, noise: Tensor, u: Tensor) -> Tensor:
+        return noise
+
+
+class _Components(Prior):
+    """sum_k pi_k N(mu_k, diag e^2l_k)."""
+
+    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(log pi, mu, l): (K,), (K, latent), (K, latent)."""
+        raise NotImplementedError
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        log_pi, mean, log_scale = self.parts()
+        precision = torch.exp(-2 * log_scale)
+        flat = z.reshape(-1, self.latent)  # |z - mu|^2 / e^2l by products of matrices
+        far = flat.square() @ precision.T - 2 * flat @ (mean * precision).T + (mean.square() * precision).sum(1)
+        each = log_pi - log_scale.sum(1) - 0.5 * far - 0.5 * self.latent * math.log(2 * math.pi)
+        return torch.logsumexp(each, 1).view(z.shape[:-1])
+
+    def push(self, noise: Tensor, u: Tensor) -> Tensor:
+        log_pi, mean, log_scale = self.parts()
+        k = which(log_pi.expand(len(u), -1), u)
+        return mean[k] + log_scale[k].exp() * noise
+
+
+class Mixture(_Components):
+    """A mixture of diagonal Gaussians, all of it learned."""
+
+    def __init__(self, latent: int, components: int = 64) -> None:
+        super().__init__(latent)
+        self.logits = nn.Parameter(torch.zeros(components))
+        self.mean = nn.Parameter(torch.randn(components, latent))
+        self.log_scale = nn.Parameter(torch.zeros(components, latent))
+
+    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.logits.log_softmax(0), self.mean, soft_limit(self.log_scale, 5.0)
+
+
+class Vamp(_Components):
+    """The mixture of the posteriors of learned pseudo-inputs: (1/K) sum_k q(z|u_k).
+
+    `encode` gives mean and log-scale of q at inputs; `inputs`, (K, ...), are where the pseudo-inputs start.
+
+    Paper: Tomczak, Welling 2018, VAE with a VampPrior.
+    """
+
+    def __init__(self, latent: int, encode: Callable[[Tensor], tuple[Tensor, Tensor]], inputs: Tensor) -> None:
+        super().__init__(latent)
+        self.encode = encode
+        self.inputs = nn.Parameter(inputs)
+
+    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        mean, log_scale = self.encode(self.inputs)
+        return mean.new_full((len(mean),), -math.log(len(mean))), mean, log_scale
+
+
+class FlowPrior(Prior):
+    """The law of a RealNVP: log p(z) = log N(f(z); 0, I) + log|det df/dz|, trained with the autoencoder.
+
+    A single number has no halves to couple: its f is affine, learned.
+
+    Paper: Xu, Xu, Xu, Li, Zhou 2020, On the Necessity and Effectiveness of Learning the Prior of Variational
+    Auto-Encoder.
+    """
+
+    def __init__(self, latent: int, transforms: int = 6, hidden: tuple[int, ...] = (128, 128)) -> None:
+        super().__init__(latent)
+        several = latent > 1
+        self.flow = RealNVP(latent, transforms=transforms, hidden=hidden) if several else Flow(LULinear(1), 1)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        return self.flow.log_prob(z.reshape(-1, self.latent)).view(z.shape[:-1])
+
+    def push(self, noise: Tensor, u: Tensor) -> Tensor:
+        return self.flow.layers.inverse_and_ladj(noise)[0]
+
+
+PRIORS = ("normal", "mixture", "vamp", "realnvp")

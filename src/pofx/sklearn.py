@@ -1,0 +1,211 @@
+"""Estimators with the words of scikit-learn, around any model by its name.
+
+    Density     fit, score_samples, score, sample             models with a likelihood
+    Encoder     fit, transform, inverse_transform             models with codes
+    Outliers    fit, fit_predict, predict, decision_function  models with a likelihood
+
+X is an array (n, features) of finite numbers; each column becomes a real field with as many decimals as its numbers
+have, up to nine digits. They go into Pipeline, GridSearchCV and clone.
+
+    >>> import numpy as np
+    >>> Density(model="gaussian_copula").fit(np.random.default_rng(0).normal(size=(99, 2))).sample(3).shape
+    (3, 2)
+"""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .errors import PofxError, SpecError, Unsupported
+from .fields import Real
+from .learn import pick_device, torch_threads
+from .models import create, load_class
+from .models.model import Model, who_can
+from .spec import Columns, Spec
+from .training.loop import Trainer
+
+DIGITS = 9  # of a number that are kept
+HELD = 0.1  # share of the rows that training watches, where there are enough
+
+
+class _Estimator(BaseEstimator):
+    """What the estimators share: arrays to columns, and a fit.
+
+    model: a name of `pofx models`; steps: of training (by default the model's recipe); config: the model's arguments;
+    random_state, device, threads: as elsewhere.
+    """
+
+    _needs = "sample"
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        steps: int | None = None,
+        config: Mapping[str, Any] | None = None,
+        random_state: Any = None,
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        self.model, self.steps, self.config = model, steps, config
+        self.random_state, self.device, self.threads = random_state, device, threads
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learns the rows of X, (n, features); y is not used. Raises ValueError for what cannot be learned."""
+        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        try:
+            if self._needs not in load_class(self.model).abilities:
+                raise Unsupported(f"model {self.model!r} cannot do this: these can: {', '.join(who_can(self._needs))}")
+            self._learn(X, int(check_random_state(self.random_state).randint(2**31 - 1)))
+        except PofxError as error:
+            raise ValueError(f"{error} (n_features={X.shape[1]}, n_samples={X.shape[0]})") from error
+        return self
+
+    def _learn(self, X: np.ndarray, seed: int) -> None:
+        if self.steps is not None and self.steps < 1:
+            raise SpecError(f"expected at least one step, got {self.steps}")
+        self._decimals = [_decimals(column) for column in X.T]
+        x = self._columns(X)
+        fields = tuple(Real.learn(f"x{j}", x[f"x{j}"], d) for j, d in enumerate(self._decimals))
+        self.model_: Model = create(self.model, Spec.table(fields), seed, **(self.config or {}))
+        if not self.model_.trained:
+            self.model_.fit_closed(x)
+            return
+        with torch_threads(self.threads):
+            torch.manual_seed(seed)
+            order = np.random.default_rng(seed).permutation(len(X))
+            held = int(len(X) * HELD) if len(X) >= 100 else 0
+            train, valid = (self.model_.prepare({k: v[rows] for k, v in x.items()})
+                            for rows in (order[held:], order[:held]))  # fmt: skip
+            trainer = Trainer(self.model_, train, valid, seed, pick_device(self.device))
+            trainer.run(self.steps or trainer.recipe.steps)
+            self.model_.to("cpu")
+
+    def _columns(self, X: np.ndarray) -> Columns:
+        return {f"x{j}": np.round(X[:, j], d) for j, d in enumerate(self._decimals)}
+
+    def _seen(self, X: Any) -> Columns:
+        check_is_fitted(self, "model_")
+        return self._columns(validate_data(self, X, dtype=np.float64, reset=False))
+
+    @staticmethod
+    def _array(x: Columns) -> np.ndarray:
+        return np.stack(list(x.values()), 1)
+
+
+def _decimals(v: np.ndarray) -> int:
+    """The decimals of a column's numbers, so many that no more than DIGITS digits are kept."""
+    most = DIGITS - int(np.ceil(np.log10(max(np.abs(v).max(), 1e-12))))
+    few = (d for d in range(min(most, 0), most) if np.array_equal(np.round(v, d), v))
+    return next(few, most)
+
+
+class _Scoring(_Estimator):
+    """Estimators of a likelihood."""
+
+    _needs = "log_prob"
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """log p of each row, (n,), nats, in the units of X; a lower bound where the model only has one."""
+        x = self._seen(X)
+        return self.model_.log_prob(x)
+
+
+class Density(_Scoring):
+    """p(x) of the rows of X."""
+
+    def __init__(
+        self,
+        model: str = "any_order",
+        *,
+        steps: int | None = None,
+        config: Mapping[str, Any] | None = None,
+        random_state: Any = None,
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        super().__init__(model, steps=steps, config=config, random_state=random_state, device=device, threads=threads)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The mean of log p over the rows."""
+        return float(self.score_samples(X).mean())
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
+        """New rows, (n_samples, features)."""
+        check_is_fitted(self, "model_")
+        seed = int(check_random_state(random_state).randint(2**31 - 1))
+        return self._array(self.model_.decode(self.model_.noise(n_samples, torch.Generator().manual_seed(seed))))
+
+
+class Outliers(OutlierMixin, _Scoring):
+    """Rows of low likelihood: -1, the others 1. `contamination`: the share of the rows learned from that are called so.
+
+    offset_: the log p below which a row is an outlier; decision_function is log p less that.
+    """
+
+    def __init__(
+        self,
+        model: str = "any_order",
+        *,
+        contamination: float = 0.1,
+        steps: int | None = None,
+        config: Mapping[str, Any] | None = None,
+        random_state: Any = None,
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        super().__init__(model, steps=steps, config=config, random_state=random_state, device=device, threads=threads)
+        self.contamination = contamination
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learns the rows of X and the log p that `contamination` of them fall below."""
+        if not 0 < self.contamination <= 0.5:
+            raise ValueError(f"expected contamination in (0, 0.5], got {self.contamination}")
+        super().fit(X)
+        self.offset_ = float(np.percentile(self.score_samples(X), 100 * self.contamination))
+        return self
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """log p - offset_, (n,): below zero for outliers."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> np.ndarray:
+        """1 for usual rows, -1 for outliers, (n,)."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+
+class Encoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Estimator):
+    """Codes of the rows of X, and the way back where the model has one."""
+
+    _needs = "encode"
+
+    def __init__(
+        self,
+        model: str = "autoencoder",
+        *,
+        steps: int | None = None,
+        config: Mapping[str, Any] | None = None,
+        random_state: Any = None,
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        super().__init__(model, steps=steps, config=config, random_state=random_state, device=device, threads=threads)
+
+    def _learn(self, X: np.ndarray, seed: int) -> None:
+        super()._learn(X, seed)
+        self._n_features_out = self.model_.encode(self._columns(X[:1])).shape[1]
+
+    def transform(self, X: Any) -> np.ndarray:
+        """The code of each row, (n, codes)."""
+        x = self._seen(X)
+        return self.model_.encode(x).double().numpy()
+
+    def inverse_transform(self, Z: Any) -> np.ndarray:
+        """The rows that codes stand for, (n, features)."""
+        check_is_fitted(self, "model_")
+        return self._array(self.model_.express(torch.as_tensor(np.asarray(Z))))

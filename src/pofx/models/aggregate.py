@@ -10,6 +10,8 @@ from .coded import Coded
 from .lens import lens_of
 from .model import Batch, Recipe, Rows
 
+STARTED = 1024  # rows whose codes start with mean zero and scale one
+
 
 class Aggregate(Coded):
     """x -> z = e(x, c) -> the law p(x|z, c) of a lens. z of N(0, I) gives new rows, where the codes have that law."""
@@ -25,11 +27,14 @@ class Aggregate(Coded):
         self.decoder = decoder(latent, self.lens.told, wide, network, width, depth)
 
     def recipe(self, rows: int) -> Recipe:
-        return Recipe(steps=min(5000, 500 + rows // 5), batch=min(256, max(rows, 1)), rate=2e-3)
+        return Recipe(steps=min(5000, 500 + rows // 5), batch=min(256, max(rows, 1)), rate=4e-3)
 
     @torch.no_grad()
     def start(self, batch: Batch) -> None:
         self.decoder.bias_(self.lens.marginal(batch[: self.lens.parts]).to(self.device, self.dtype))
+        own, _, c = self.opened(tuple(part[:STARTED] for part in batch))
+        z = self.encoder(self.lens.see(own), c)
+        self.encoder.standardise_(z.mean(0), z.std(0, correction=0).clamp(min=1e-3))
 
     def rebuilt(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """(z, -log p(x|z, c)) of a batch, (B, latent) and (B,)."""

@@ -59,6 +59,16 @@ class Flat(nn.Module):
     def bias_(self, values: Tensor) -> None:
         self.net.bias.copy_(values.flatten())
 
+    def standardise_(self, mean: Tensor, scale: Tensor) -> None:
+        """Outputs that had this mean and scale, (outputs,), get mean zero and scale one."""
+        standardise_(self.net.last[-1], mean, scale)
+
+
+def standardise_(last: nn.Linear, mean: Tensor, scale: Tensor) -> None:
+    """W <- W / scale, b <- (b - mean) / scale."""
+    last.weight.div_(scale.unsqueeze(1))
+    last.bias.sub_(mean).div_(scale)
+
 
 class Block(nn.Module):
     """h + B silu(A silu(h)), A and B convolutions of 3 x 3; B starts at zero."""
@@ -91,6 +101,10 @@ class ConvEncoder(nn.Module):
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         x = F.pad(x, self.pad).contiguous(memory_format=torch.channels_last)
         return self.last(torch.cat([self.body(x).flatten(1), c], 1))
+
+    def standardise_(self, mean: Tensor, scale: Tensor) -> None:
+        """Outputs that had this mean and scale, (outputs,), get mean zero and scale one."""
+        standardise_(self.last, mean, scale)
 
 
 class ConvDecoder(nn.Module):

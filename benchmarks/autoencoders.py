@@ -94,7 +94,7 @@ def run(name: str, data: str, seed: int, draws: int, rows: int, **more: Any) -> 
     train, test = pixels(data, "train"), drawn(pixels(data, "t10k"))
     spec = Spec((Block("image", (Pixel.learn("grey", train),), (28, 28)),))
     model = create(kind, spec, seed, **words)
-    recipe = {"batch": 128, "rate": 2e-3, "clip": 200.0, "average": 0.02} | more
+    recipe = {"batch": 256, "rate": 3e-3, "clip": 200.0, "average": 0.02} | more
     told = fit(model, train[:58000], train[58000:], minutes, seed, **recipe)
     size = sum(p.numel() for p in model.parameters())
     return {"data": data, "run": name, "seed": seed, "parameters": size} | told | figures(model, test, draws, rows)

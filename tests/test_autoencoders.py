@@ -1,4 +1,4 @@
-"""The autoencoders against what is known, and a test for each defect of released libraries (vae notes, B1 to B11)."""
+"""The autoencoders against what is known, and a test for each defect known of released libraries (b1 to b11)."""
 
 import math
 from functools import cache

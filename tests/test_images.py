@@ -64,6 +64,8 @@ def test_denoising_gives_images_back(tmp_path: Path) -> None:
     assert model.denoise(bars()[:3]).shape == (3, 8, 8)
     with pytest.raises(Unsupported, match="'denoising' cannot draw new examples"):
         model.sample(3)
+    with pytest.raises(Unsupported, match="'denoising' holds no scores of rows kept aside"):
+        model.anomaly(bars()[:3])
 
 
 def test_colours_and_files_and_the_command_line(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from .codecs.tabular_io import read_table, to_frame
 from .codecs.writing import write_table
-from .errors import CodecError, SpecError
+from .errors import CodecError, SpecError, Unsupported
 from .models.model import Model
 from .spec import Columns
 
@@ -40,7 +40,8 @@ class Coding:
     def decode(self, codes: Any, *, path: str | Path | None = None) -> Any:
         """The rows that codes stand for, as `encode` gave them: the centre of p(x|z).
 
-        Raises CodecError where the columns are not z0, z1, ..., Unsupported where the model cannot or has a condition.
+        Raises CodecError where the columns are not z0, z1, ..., Unsupported where the model cannot, SpecError where it
+        has a condition, which codes alone do not tell.
         """
         self._able("express")
         table, kind = read_table(codes)
@@ -85,8 +86,13 @@ class Coding:
         likelihood), and `p_value`, the share of rows as strange among those kept aside, (1 + #) / (n + 1).
 
         The scores of the same rows are the same in every call. A p-value below .01 in more than one row of a hundred
-        says that the rows are not of the law that was learned.
+        says that the rows are not of the law that was learned. Raises Unsupported for a model that has neither, or that
+        was saved without the scores of rows kept aside.
         """
+        if not len(self.usual):
+            raise Unsupported(
+                f"model {self.model.name!r} holds no scores of rows kept aside: fit one that can score anew"
+            )
         rows, kind, x, c = self._read(source)
         score = strangeness(self.model, self._own(x), c) - (self._extra(rows, c) if self._likely() else 0.0)
         as_strange = len(self.usual) - np.searchsorted(self.usual, score, side="left")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 GUESSES = 20  # draws behind one best completion
+MANY = 200  # columns beyond which a mixture of full covariances would cost minutes
 
 
 class FittedTable(Fitted):
@@ -258,7 +259,7 @@ class FittedTable(Fitted):
         if "log_prob" in self.model.abilities:
             out["model"] = self.model.log_prob(x, own) + extra
         for name in ("independent", "ppca", "gaussian_copula", "mixture"):
-            if name != self.model.name:
+            if name != self.model.name and (name != "mixture" or len(self.model.spec.fields) <= MANY):
                 rung = create(name, self.model.spec)
                 rung.fit_closed(known)
                 out[name] = rung.log_prob(x) + extra

@@ -44,7 +44,7 @@ class _Estimator(BaseEstimator):
 
     def __init__(
         self,
-        model: str,
+        model: str = "any_order",
         *,
         steps: int | None = None,
         config: Mapping[str, Any] | None = None,
@@ -118,18 +118,6 @@ class _Scoring(_Estimator):
 
 class Density(_Scoring):
     """p(x) of the rows of X."""
-
-    def __init__(
-        self,
-        model: str = "any_order",
-        *,
-        steps: int | None = None,
-        config: Mapping[str, Any] | None = None,
-        random_state: Any = None,
-        device: str = "auto",
-        threads: int | None = None,
-    ) -> None:
-        super().__init__(model, steps=steps, config=config, random_state=random_state, device=device, threads=threads)
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of log p over the rows."""

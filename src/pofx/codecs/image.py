@@ -1,7 +1,7 @@
 """The codec of images: arrays, NumPy and IDX files and folders of pictures to channels of pixels, and back.
 
-Images are one uint8 array (n, H, W, C), C of NAMES. Folders inside the folder give a label. Pictures of several sizes
-need `size`; grey and coloured ones together become coloured, transparent ones lie on white.
+Images are one uint8 array (n, H, W, C), C of NAMES. Pictures of several sizes need `size`; grey and coloured ones
+together become coloured, transparent ones lie on white.
 """
 
 import gzip
@@ -215,14 +215,19 @@ def write_images(images: np.ndarray, path: Path, top: int = 255) -> int:
             _picture(image).save(path / f"{i:06d}.png")
         return len(images)
     part = store.beside(path)
-    with part.open("wb") as file:
-        if ending == ".png":
-            _picture(sheet(bright)).save(file, "PNG")
-        elif ending == ".npy":
-            np.save(file, images)
-        else:
-            np.savez_compressed(file, images=images)
-    part.replace(path)
+    try:
+        with part.open("wb") as file:
+            if ending == ".png":
+                _picture(sheet(bright)).save(file, "PNG")
+            elif ending == ".npy":
+                np.save(file, images)
+            else:
+                np.savez_compressed(file, images=images)
+        part.replace(path)
+    except OSError as error:
+        raise CodecError(f"could not write {str(path)!r}: {error.strerror or error}; nothing was changed") from error
+    finally:
+        part.unlink(missing_ok=True)
     return len(images)
 
 

@@ -1,19 +1,23 @@
-"""Held-out log-likelihood at equal wall-clock budgets: pofx flows, the best flows of released libraries, and baselines.
+"""Held-out log-likelihood at equal budgets: pofx flows, the best flows of released libraries, and baselines.
 
     make bench-density
     python benchmarks/density.py --sets letter moons --flows "pofx nsf" "zuko nsf" --minutes 1 --seeds 0
+    python benchmarks/density.py --steps 1000 --minutes --out steps.json             equal steps in place of equal time
     python benchmarks/density.py --resume-from benchmarks/results/density.json       the rows that it lacks
 
-Every flow is trained by the same loop (`trained`) for the same time: Adam, batch 512, a rate that rises for a twentieth
-of the time and then falls as a cosine, gradients clipped at norm 5, an average of the weights, the best average by
-validation rows kept. What a flow does before its first step counts as its time. Integers are
-dequantised by uniform noise. Figures are nats a row in data units (log-density of the standardised row less the
-logarithms of the deviations), on test rows that nothing was chosen by, with twice the standard error.
+Every flow is trained by the same loop (`trained`) for the same budget: Adam, batch 512, a rate that rises for a
+twentieth of it and then falls as a cosine, gradients clipped at norm 5, an average of the weights, the best average by
+validation rows kept. A minute is one of the process's own time over its threads: the wall's on a core that nothing else
+uses. What a flow does before its first step counts. Flows that are "documented" have the architecture, batch, rate and
+schedule that their library's documentation shows for a spline flow. Integers are dequantised by uniform noise. Figures
+are nats a row in data units (log-density of the standardised row less the logarithms of the deviations), on test rows
+that nothing was chosen by, with twice the standard error.
 """
 
 import argparse
 import copy
 import gzip
+import itertools
 import json
 import math
 import os
@@ -31,9 +35,26 @@ from record import keep
 
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("POFX_DATA", HERE.parents[1] / "shared" / "data"))
-HIDDEN, BATCH, RATE, WARM, CHECKS = (128, 128, 128), 512, 1e-3, 0.05, 20
+HIDDEN, WARM, CHECKS = (128, 128, 128), 0.05, 20
 PACKAGES = ("torch", "zuko", "nflows", "normflows", "scikit-learn")
 LogProb = Callable[[Tensor], Tensor]
+
+
+class Recipe(NamedTuple):
+    """How a flow is trained: the same for all, but for those that are built as their documentation shows."""
+
+    batch: int = 512
+    rate: float = 1e-3
+    decay: float = 0.0
+    scheduled: bool = True  # rises, then falls as a cosine
+
+
+SHARED = Recipe()
+DOCUMENTED = {
+    "zuko nsf documented": Recipe(scheduled=False),  # its README
+    "nflows nsf documented": Recipe(64, 3e-4),  # experiments of its authors, defaults
+    "normflows nsf documented": Recipe(decay=1e-5, scheduled=False),  # its example of a spline flow
+}
 
 
 class Split(NamedTuple):
@@ -163,6 +184,7 @@ def pofx_flow(name: str, features: int) -> tuple[nn.Module, LogProb]:
     made = {
         "pofx nsf": lambda: flows.NSF(features),
         "pofx nsf mixture": lambda: flows.NSF(features, base=flows.Mixture(features)),
+        "pofx nsf bf16": lambda: flows.NSF(features).mixed_precision(),
         "pofx nsf waves": lambda: flows.NSF(features, waves=8),
         "pofx nsf autoregressive": lambda: flows.NSF(features, coupling=False),
         "pofx glow": lambda: flows.Glow(features, norm=True),
@@ -178,7 +200,7 @@ def zuko_flow(name: str, features: int) -> tuple[nn.Module, LogProb]:
     made = {
         "zuko nsf": lambda: zuko.flows.NSF(features, transforms=5, hidden_features=HIDDEN),
         "zuko nsf coupling": lambda: zuko.flows.NSF(features, transforms=5, hidden_features=HIDDEN, passes=2),
-        "zuko nsf documented": lambda: zuko.flows.NSF(features),
+        "zuko nsf documented": lambda: zuko.flows.NSF(features, transforms=3, hidden_features=HIDDEN),
     }
     flow = made[name]()
     return flow, lambda x: flow().log_prob(x)
@@ -189,19 +211,23 @@ def nflows_flow(name: str, features: int) -> tuple[nn.Module, LogProb]:
     from nflows import distributions, flows, transforms
     from nflows.nn.nets import ResidualNet
 
+    told = name.endswith("documented")
+    count, width, dropout, bound = (10, 256, 0.25, 3.0) if told else (5, HIDDEN[0], 0.0, 5.0)
+
     def net(inputs: int, outputs: int) -> nn.Module:
-        return ResidualNet(inputs, outputs, HIDDEN[0], num_blocks=2)
+        return ResidualNet(inputs, outputs, width, num_blocks=2, dropout_probability=dropout)
 
     def step(i: int) -> list[Any]:
         return [
             transforms.RandomPermutation(features),
             transforms.LULinear(features, identity_init=True),
             transforms.PiecewiseRationalQuadraticCouplingTransform(
-                (torch.arange(features) % 2 == i % 2).int(), net, num_bins=8, tails="linear", tail_bound=5.0
+                (torch.arange(features) % 2 == i % 2).int(), net, num_bins=8, tails="linear", tail_bound=bound,
+                apply_unconditional_transform=told,
             ),
-        ]
+        ]  # fmt: skip
 
-    chain = transforms.CompositeTransform([part for i in range(5) for part in step(i)])
+    chain = transforms.CompositeTransform([part for i in range(count) for part in step(i)])
     flow = flows.Flow(chain, distributions.StandardNormal([features]))
     return flow, flow.log_prob
 
@@ -209,11 +235,11 @@ def nflows_flow(name: str, features: int) -> tuple[nn.Module, LogProb]:
 def normflows_flow(name: str, features: int) -> tuple[nn.Module, LogProb]:
     import normflows as nf
 
+    told = name.endswith("documented")
+    words = {} if told else {"num_bins": 8, "tail_bound": 5.0}
     layers = []
-    for _ in range(5):
-        layers.append(
-            nf.flows.AutoregressiveRationalQuadraticSpline(features, 1, HIDDEN[0], num_bins=8, tail_bound=5.0)
-        )
+    for _ in range(16 if told else 5):
+        layers.append(nf.flows.AutoregressiveRationalQuadraticSpline(features, 2 if told else 1, HIDDEN[0], **words))
         layers.append(nf.flows.LULinearPermute(features))
     flow = nf.NormalizingFlow(nf.distributions.base.DiagGaussian(features, trainable=False), layers)
     return flow, flow.log_prob
@@ -222,6 +248,7 @@ def normflows_flow(name: str, features: int) -> tuple[nn.Module, LogProb]:
 FLOWS: dict[str, Callable[[str, int], tuple[nn.Module, LogProb]]] = {
     "pofx nsf": pofx_flow,
     "pofx nsf mixture": pofx_flow,
+    "pofx nsf bf16": pofx_flow,
     "pofx nsf waves": pofx_flow,
     "pofx nsf autoregressive": pofx_flow,
     "pofx glow": pofx_flow,
@@ -230,18 +257,27 @@ FLOWS: dict[str, Callable[[str, int], tuple[nn.Module, LogProb]]] = {
     "zuko nsf coupling": zuko_flow,
     "zuko nsf documented": zuko_flow,
     "nflows nsf": nflows_flow,
+    "nflows nsf documented": nflows_flow,
     "normflows nsf": normflows_flow,
+    "normflows nsf documented": normflows_flow,
 }
 
 
-def trained(flow: nn.Module, log_prob: LogProb, data: Split, seconds: float) -> dict[str, Any]:
-    """The loop that all share; leaves the best average in the flow."""
-    began, steps, checked, best = time.perf_counter(), 0, 0, math.inf
+def trained(
+    flow: nn.Module,
+    log_prob: LogProb,
+    data: Split,
+    seconds: float = math.inf,
+    limit: float = math.inf,
+    recipe: Recipe = SHARED,
+) -> dict[str, Any]:
+    """The loop that all share, for some seconds or `limit` steps; leaves the best average in the flow."""
+    began, steps, checked, best = time.process_time(), 0, 0, math.inf
     if hasattr(flow, "start"):
         flow.start(data.train)
-    optimiser, kept = torch.optim.Adam(flow.parameters(), RATE, fused=True), copy.deepcopy(flow.state_dict())
-    average = [p.detach().clone() for p in flow.parameters()]
-    while (gone := (time.perf_counter() - began) / seconds) < 1:
+    optimiser = torch.optim.Adam(flow.parameters(), recipe.rate, weight_decay=recipe.decay, fused=True)
+    kept, average = copy.deepcopy(flow.state_dict()), [p.detach().clone() for p in flow.parameters()]
+    while (gone := max((time.process_time() - began) / torch.get_num_threads() / seconds, steps / limit)) < 1:
         if int(gone * CHECKS) > checked:
             checked = int(gone * CHECKS)
             now = swap(flow, average)
@@ -249,8 +285,10 @@ def trained(flow: nn.Module, log_prob: LogProb, data: Split, seconds: float) -> 
             if loss < best:
                 best, kept = loss, copy.deepcopy(flow.state_dict())
             swap(flow, now)
-        optimiser.param_groups[0]["lr"] = RATE * min(1.0, gone / WARM) * 0.5 * (1 + math.cos(math.pi * gone))
-        x = data.train[torch.randint(len(data.train), (BATCH,))]
+        if recipe.scheduled:
+            falls = 0.5 * (1 + math.cos(math.pi * gone))
+            optimiser.param_groups[0]["lr"] = recipe.rate * min(1.0, gone / WARM) * falls
+        x = data.train[torch.randint(len(data.train), (recipe.batch,))]
         optimiser.zero_grad(set_to_none=True)
         loss = -log_prob(x).mean()
         loss.backward()
@@ -320,20 +358,17 @@ BASELINES = {"Gaussian": gaussian, "Gaussian mixture": mixture, "kernel density"
 
 
 def key(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["set"], row["flow"], row["minutes"], row["seed"]
+    return row["set"], row["flow"], row["minutes"], row.get("limit"), row["seed"]
 
 
 def jobs(told: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    for seed in told.seeds:
-        for minutes in told.minutes:
-            for name in told.sets:
-                for flow in [*told.flows, *BASELINES]:
-                    yield {
-                        "set": name,
-                        "flow": flow,
-                        "minutes": None if flow in BASELINES else minutes,
-                        "seed": seed,
-                    }
+    """A row to be for each seed, budget, set and flow; the baselines have no budget."""
+    budgets = [(minutes, None) for minutes in told.minutes] + [(None, steps) for steps in told.steps]
+    for seed, (minutes, limit), name in itertools.product(told.seeds, budgets, told.sets):
+        for flow in told.flows:
+            yield {"set": name, "flow": flow, "minutes": minutes, "limit": limit, "seed": seed}
+        for flow in told.baselines:
+            yield {"set": name, "flow": flow, "minutes": None, "limit": None, "seed": seed}
 
 
 def measured(row: dict[str, Any]) -> dict[str, Any]:
@@ -344,7 +379,8 @@ def measured(row: dict[str, Any]) -> dict[str, Any]:
     else:
         try:
             flow, log_prob = FLOWS[row["flow"]](row["flow"], data.train.shape[1])
-            more = trained(flow, log_prob, data, 60 * row["minutes"])
+            recipe, minutes, limit = DOCUMENTED.get(row["flow"], SHARED), row["minutes"], row["limit"]
+            more = trained(flow, log_prob, data, 60 * (minutes or math.inf), limit or math.inf, recipe)
             nats = scored(flow, log_prob, data.test)
         except Exception as error:  # a peer that does not run is a row that says so
             return row | {"error": f"{type(error).__name__}: {error}"[:200]}
@@ -352,23 +388,30 @@ def measured(row: dict[str, Any]) -> dict[str, Any]:
     return row | more | {"nats": nats.mean().item(), "error_2se": 2 * nats.std().item() / len(nats) ** 0.5}
 
 
+def budget(row: dict[str, Any]) -> str:
+    """What a row was given, in words; nothing for a baseline."""
+    if row["minutes"]:
+        return f"{row['minutes']:g} min"
+    return f"{row['limit']:,} steps" if row.get("limit") else ""
+
+
 def printed(rows: list[dict[str, Any]]) -> str:
-    lines = ["| set | flow | minutes | seeds | test nats a row | spread | steps |", "|---|---|---|---|---|---|---|"]
+    lines = ["| set | flow | budget | seeds | test nats a row | spread | steps |", "|---|---|---|---|---|---|---|"]
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        groups.setdefault((row["set"], row["minutes"], row["flow"]), []).append(row)
+        groups.setdefault((row["set"], budget(row), row["flow"]), []).append(row)
 
     def order(group: tuple[Any, ...]) -> tuple[Any, ...]:
-        return list(SETS).index(group[0]), group[1] or 0, -statistics.median(r.get("nats", -1e9) for r in groups[group])
+        return list(SETS).index(group[0]), group[1], -statistics.median(r.get("nats", -1e9) for r in groups[group])
 
-    for name, minutes, flow in sorted(groups, key=order):
-        group = groups[name, minutes, flow]
+    for name, spent, flow in sorted(groups, key=order):
+        group = groups[name, spent, flow]
         found = [row["nats"] for row in group if "nats" in row]
         figure = f"{statistics.median(found):.3f}" if found else group[0]["error"]
         spread = f"{(max(found) - min(found)) / 2:.3f}" if len(found) > 1 else ""
         steps = [row["steps"] for row in group if "steps" in row]
         lines.append(
-            f"| {name} | {flow} | {'' if minutes is None else f'{minutes:g}'} | {len(group)} | {figure} | {spread} | "
+            f"| {name} | {flow} | {spent} | {len(group)} | {figure} | {spread} | "
             f"{f'{statistics.median(steps):,.0f}' if steps else ''} |"
         )
     return "\n".join(lines)
@@ -378,7 +421,9 @@ def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS), metavar="SET")
     ask.add_argument("--flows", nargs="*", default=list(FLOWS), choices=list(FLOWS), metavar="FLOW")
-    ask.add_argument("--minutes", nargs="+", type=float, default=[1.0, 5.0])
+    ask.add_argument("--baselines", nargs="*", default=list(BASELINES), choices=list(BASELINES), metavar="BASELINE")
+    ask.add_argument("--minutes", nargs="*", type=float, default=[1.0, 5.0])
+    ask.add_argument("--steps", nargs="*", type=int, default=[])
     ask.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     ask.add_argument("--threads", type=int, default=2)
     ask.add_argument("--resume-from", type=Path, help="a JSON of an earlier run, whose rows are kept")

@@ -80,7 +80,7 @@ def ours(kind: str, features: int, compiled: bool = False, mixed: bool = False) 
         log_prob = flow.quicken_draws().compiled()
     return Entry(
         trained(flow, log_prob),
-        torch.no_grad()(log_prob),
+        torch.no_grad()(log_prob),  # without a gradient networks keep the precision of their weights
         torch.no_grad()(lambda n: flow.draw(n)[0]),
         torch.no_grad()(lambda x: flow.layers.inverse_and_ladj(flow.layers.call_and_ladj(x)[0])[0]),
     )

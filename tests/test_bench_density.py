@@ -35,7 +35,9 @@ def test_the_shared_loop_learns_and_keeps_the_best_average() -> None:
         before = density.scored(flow, log_prob, data.test).mean()
         told = density.trained(flow, log_prob, data, seconds=3)
         after = density.scored(flow, log_prob, data.test).mean()
+        counted = density.trained(flow, log_prob, data, limit=5)
     assert told["steps"] > 3 and after > before + 0.1
+    assert counted["steps"] == 5
 
 
 def test_the_table_ranks_by_the_median_and_names_what_failed() -> None:
@@ -48,4 +50,4 @@ def test_the_table_ranks_by_the_median_and_names_what_failed() -> None:
     ]
     lines = density.printed(rows).splitlines()[2:]
     assert [line.split(" | ")[1] for line in lines] == ["strong", "weak", "lost"]
-    assert lines[0] == "| moons | strong | 1 | 2 | -1.100 | 0.100 | 20 |" and "no memory" in lines[2]
+    assert lines[0] == "| moons | strong | 1 min | 2 | -1.100 | 0.100 | 20 |" and "no memory" in lines[2]

@@ -70,6 +70,11 @@ def test_bfloat16_is_for_networks_in_training_alone(name: str) -> None:
     assert coarse.dtype == torch.float32 and 1e-5 < float((coarse.detach() - exact).abs().max()) < 0.3
     coarse.mean().backward()
     assert all(p.grad.dtype == torch.float32 and torch.isfinite(p.grad).all() for p in flow.parameters())
+    with torch.no_grad():  # a score without a gradient, and every inverse, keeps the precision of the weights
+        assert torch.equal(flow.log_prob(x), exact)
+    z = flow.mixed_precision(False).layers.call_and_ladj(x)[0]
+    back = flow.mixed_precision().layers.inverse_and_ladj(z)[0]
+    torch.testing.assert_close(back, x, atol=1e-4, rtol=1e-4)
     assert torch.equal(flow.eval().log_prob(x).detach(), exact)
 
 

@@ -54,12 +54,15 @@ PLAIN = View()
 
 
 class Network(nn.Module):
-    """theta(x, c), (B, size, D), by a network that a layer owns; in bfloat16 while it trains, where `mixed` says so."""
+    """theta(x, c), (B, size, D), by a network that a layer owns.
+
+    A call computes in bfloat16 while it trains, where `mixed` says so; `theta` never does, and inverses take it.
+    """
 
     mixed = False
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        if not (self.mixed and self.training):
+        if not (self.mixed and self.training and torch.is_grad_enabled()):
             return self.theta(x, c)
         with torch.autocast(x.device.type, torch.bfloat16):
             theta = self.theta(x, c)
@@ -157,7 +160,7 @@ class Coupling(Layer):
 
     def inverse_and_ladj(self, y: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         keep, move = self._parts(y)
-        moved, ladj = self.elementwise.inverse_and_ladj(move, self.net(keep, c))
+        moved, ladj = self.elementwise.inverse_and_ladj(move, self.net.theta(keep, c))
         return self._whole(keep, moved), ladj.sum(1)
 
     def moves(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -86,7 +86,7 @@ class Flow(nn.Module):
         return self
 
     def mixed_precision(self, yes: bool = True) -> Self:
-        """In training the networks of couplings and autoregressive layers compute in bfloat16.
+        """While a gradient is taken in training, the networks of couplings and autoregressive layers use bfloat16.
 
         Maps, log-determinants, scores and draws keep the precision of the weights: an inverse in bfloat16 would be
         another map. Repays where the processor has bfloat16 products (`torch.cpu._is_avx512_bf16_supported()`).

@@ -36,7 +36,7 @@ from record import keep
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("POFX_DATA", HERE.parents[1] / "shared" / "data"))
 HIDDEN, WARM, CHECKS = (128, 128, 128), 0.05, 20
-PACKAGES = ("torch", "zuko", "nflows", "normflows", "scikit-learn")
+PACKAGES = ("torch", "zuko", "nflows", "normflows", "flowjax", "jax", "scikit-learn")
 LogProb = Callable[[Tensor], Tensor]
 
 
@@ -245,7 +245,7 @@ def normflows_flow(name: str, features: int) -> tuple[nn.Module, LogProb]:
     return flow, flow.log_prob
 
 
-FLOWS: dict[str, Callable[[str, int], tuple[nn.Module, LogProb]]] = {
+FLOWS: dict[str, Callable[[str, int], tuple[nn.Module, LogProb]] | None] = {
     "pofx nsf": pofx_flow,
     "pofx nsf mixture": pofx_flow,
     "pofx nsf bf16": pofx_flow,
@@ -260,6 +260,7 @@ FLOWS: dict[str, Callable[[str, int], tuple[nn.Module, LogProb]]] = {
     "nflows nsf documented": nflows_flow,
     "normflows nsf": normflows_flow,
     "normflows nsf documented": normflows_flow,
+    "flowjax nsf": None,  # trained by `trained_in_jax`
 }
 
 
@@ -301,6 +302,54 @@ def trained(
     if -scored(flow, log_prob, data.valid).mean().item() > best:
         flow.load_state_dict(kept)
     return {"steps": steps, "parameters": sum(p.numel() for p in flow.parameters())}
+
+
+def trained_in_jax(data: Split, seconds: float, limit: float, seed: int) -> tuple[dict[str, Any], Tensor]:
+    """`trained` again, for a spline flow of FlowJAX; what happened, and log p of the test rows. Compiling counts."""
+    import equinox as eqx
+    import jax
+    import jax.numpy as jnp
+    import optax
+    from flowjax import bijections, distributions, flows
+    from paramax import NonTrainable, unwrap
+
+    began, features, steps, checked, best = time.process_time(), data.train.shape[1], 0, 0, math.inf
+    flow = flows.masked_autoregressive_flow(
+        jax.random.key(seed), base_dist=distributions.Normal(jnp.zeros(features)), flow_layers=5, nn_width=HIDDEN[0],
+        nn_depth=len(HIDDEN), transformer=bijections.RationalQuadraticSpline(knots=8, interval=5.0),
+    )  # fmt: skip
+    weights, fixed = eqx.partition(flow, eqx.is_inexact_array, is_leaf=lambda leaf: isinstance(leaf, NonTrainable))
+    optimiser = optax.chain(optax.clip_by_global_norm(5.0), optax.scale_by_adam())
+    state, average, kept = optimiser.init(weights), weights, weights
+
+    @jax.jit
+    def stepped(weights: Any, state: Any, average: Any, x: Any, rate: Any, share: Any) -> Any:
+        gradient = jax.grad(lambda w: -unwrap(eqx.combine(w, fixed)).log_prob(x).mean())(weights)
+        move, state = optimiser.update(gradient, state)
+        weights = jax.tree.map(lambda w, m: w - rate * m, weights, move)
+        return weights, state, jax.tree.map(lambda a, w: a + share * (w - a), average, weights)
+
+    @jax.jit
+    def log_prob(weights: Any, x: Any) -> Any:
+        return unwrap(eqx.combine(weights, fixed)).log_prob(x)
+
+    def scores(weights: Any, x: Tensor) -> Tensor:
+        return torch.cat([torch.from_numpy(np.array(log_prob(weights, part.numpy()))) for part in x.split(2000)])
+
+    while (gone := max((time.process_time() - began) / seconds, steps / limit)) < 1:
+        if int(gone * CHECKS) > checked:
+            checked = int(gone * CHECKS)
+            loss = -scores(average, data.valid).mean().item()
+            if loss < best:
+                best, kept = loss, average
+        x = data.train[torch.randint(len(data.train), (SHARED.batch,))].numpy()
+        rate = SHARED.rate * min(1.0, gone / WARM) * 0.5 * (1 + math.cos(math.pi * gone))
+        steps += 1
+        weights, state, average = stepped(weights, state, average, x, rate, 1 / min(steps, 100))
+        jax.block_until_ready(average)
+    if -scores(average, data.valid).mean().item() <= best:
+        kept = average
+    return {"steps": steps, "parameters": sum(w.size for w in jax.tree.leaves(weights))}, scores(kept, data.test)
 
 
 @torch.no_grad()
@@ -372,18 +421,21 @@ def jobs(told: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def measured(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with its figures, or with the error of a peer that does not run."""
     data, more = split(row["set"], row["seed"]), {}
     torch.manual_seed(row["seed"])
-    if row["flow"] in BASELINES:
-        nats = BASELINES[row["flow"]](data)
-    else:
-        try:
-            flow, log_prob = FLOWS[row["flow"]](row["flow"], data.train.shape[1])
-            recipe, minutes, limit = DOCUMENTED.get(row["flow"], SHARED), row["minutes"], row["limit"]
-            more = trained(flow, log_prob, data, 60 * (minutes or math.inf), limit or math.inf, recipe)
+    seconds, limit = 60 * (row["minutes"] or math.inf), row["limit"] or math.inf
+    try:
+        if row["flow"] in BASELINES:
+            nats = BASELINES[row["flow"]](data)
+        elif (make := FLOWS[row["flow"]]) is None:
+            more, nats = trained_in_jax(data, seconds, limit, row["seed"])
+        else:
+            flow, log_prob = make(row["flow"], data.train.shape[1])
+            more = trained(flow, log_prob, data, seconds, limit, DOCUMENTED.get(row["flow"], SHARED))
             nats = scored(flow, log_prob, data.test)
-        except Exception as error:  # a peer that does not run is a row that says so
-            return row | {"error": f"{type(error).__name__}: {error}"[:200]}
+    except Exception as error:
+        return row | {"error": f"{type(error).__name__}: {error}"[:200]}
     nats = nats.double() - data.log_scale
     return row | more | {"nats": nats.mean().item(), "error_2se": 2 * nats.std().item() / len(nats) ** 0.5}
 

@@ -12,6 +12,8 @@ from torch import Tensor
 from pofx.errors import BadFile, SpecError
 from pofx.models import create, names
 from pofx.models.model import Batch, Clock, Model, Recipe
+from pofx.nn.mixed import mix
+from pofx.training import loop
 from pofx.training.checkpoint import Checkpoint
 from pofx.training.loop import Feed, Trainer, rate
 
@@ -145,3 +147,29 @@ def test_the_rate_rises_and_falls() -> None:
 def test_no_rows() -> None:
     with pytest.raises(SpecError, match="at least one training row"):
         Trainer(Hurdle(set()), (torch.zeros(0, 1),), None, 0, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("width", "precision", "coarse"), [(256, "auto", True), (256, "float32", False), (8, "auto", False)]
+)
+def test_wide_networks_train_in_bfloat16_and_score_in_their_own_precision(
+    monkeypatch: pytest.MonkeyPatch, width: int, precision: str, coarse: bool
+) -> None:
+    monkeypatch.setattr(loop, "repays", lambda device: True)
+    x = mixed()
+    model = create("vae", spec_of(x), 0, width=width, masked=0.0)
+    t = Trainer(model, model.prepare(x), None, 0, "cpu", precision)
+    assert t.mixed == coarse
+    score = model.eval().log_prob(x)
+
+    def told(gradient: bool) -> torch.Tensor:
+        with torch.set_grad_enabled(gradient):
+            return model.train().encoder(torch.linspace(-1, 1, 3 * width).view(3, width), torch.zeros(3, 0)).detach()
+
+    assert told(True).dtype == torch.float32
+    assert (float((told(True) - told(False)).abs().max()) > 1e-4) == coarse
+    mix(model, False)
+    np.testing.assert_array_equal(model.eval().log_prob(x), score)
+    mix(model, coarse, narrow=False)
+    t.run(3)
+    assert all(torch.isfinite(p).all() and p.dtype == torch.float32 for p in model.parameters())

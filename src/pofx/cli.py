@@ -72,6 +72,9 @@ def _fit(verbs: Any) -> None:
     verb.add_argument("--size", choices=("small", "base", "large"), help="of the network")
     verb.add_argument("--seed", type=int, default=0)
     verb.add_argument(
+        "--precision", choices=("auto", "float32"), default="auto", help="auto: wide networks may train in bfloat16"
+    )
+    verb.add_argument(
         "--missing", choices=("state", "unknown"), default="state", help="whether a missing cell is a state or unknown"
     )
     verb.add_argument("--condition", default="", help="columns c of p(x | c), separated by commas")
@@ -231,6 +234,7 @@ def run_fit(told: argparse.Namespace) -> str:
         told.input, model=told.model, minutes=told.minutes, steps=told.steps, size=told.size, seed=told.seed,
         fields=_json(told.fields), condition=[c.strip() for c in told.condition.split(",") if c.strip()],
         device=told.device, threads=told.threads, split=split, quiet=told.quiet, kind=told.kind, missing=told.missing,
+        precision=told.precision,
         reading=_words_of_reading(told) | _pixels(told.pixels),
         checkpoint=output.with_name(output.name + ".checkpoint"), resume=told.resume,
         **dict(_setting(text) for text in told.set),

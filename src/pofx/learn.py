@@ -81,6 +81,7 @@ def fit(
     reading: Mapping[str, Any] | None = None,
     kind: str = "auto",
     missing: str = "state",
+    precision: str = "auto",
     **config: Any,
 ) -> Fitted:
     """Learns p(x) of the rows of a file or frame, or of images.
@@ -90,9 +91,11 @@ def fit(
     not plain. model: a name of `pofx models`. minutes or steps bound the work (by default the model's recipe does);
     minutes count from the call. fields: how columns are to be read, where inference errs. condition: columns c of
     p(x | c). missing: "state", a missing cell is a state with a probability of its own; "unknown", it is integrated
-    out, and samples have none. split: shares of rows for training, validation and test. checkpoint: a file for the
-    state of the fit; with resume, a fit killed there goes on and ends with the weights of an unbroken one. reading:
-    delimiter, encoding, header of a text file; size (height, width) of pictures. Further arguments go to the model.
+    out, and samples have none. precision: "auto", wide networks train in bfloat16 where the device repays it (what is
+    drawn and scored is float32 all the same); "float32", never. split: shares of rows for training, validation and
+    test. checkpoint: a file for the state of the fit; with resume, a fit killed there goes on and ends with the weights
+    of an unbroken one. reading: delimiter, encoding, header of a text file; size (height, width) of pictures. Further
+    arguments go to the model.
 
     Raises CodecError for a file that cannot be read, SpecError for arguments that do not fit, Unsupported where the
     model cannot do what was asked.
@@ -110,7 +113,11 @@ def fit(
     if condition and "condition" not in cls.abilities:
         raise Unsupported(f"model {model!r} cannot learn p(x | c): these can: {', '.join(who_can('condition'))}")
     with bar("reading", None, "row", quiet) as tick:
-        for name, word, among in (("kind", kind, KINDS), ("missing", missing, ("state", "unknown"))):
+        for name, word, among in (
+            ("kind", kind, KINDS),
+            ("missing", missing, ("state", "unknown")),
+            ("precision", precision, ("auto", "float32")),
+        ):
             if word not in among:
                 raise SpecError(f"expected {name} among {', '.join(among)}, got {word!r}")
         pictures = kind == "image" or (kind == "auto" and holds_images(source))
@@ -131,7 +138,9 @@ def fit(
     until = None if minutes is None else began + 60 * minutes * (1 - SPARE[1]) - SPARE[0]
     with torch_threads(threads):
         place = Checkpoint(Path(checkpoint), own) if checkpoint is not None else None
-        done = _train(made, codec, train, valid, seed, pick_device(device), steps, until, place, resume, quiet)
+        done = _train(
+            made, codec, train, valid, seed, pick_device(device), precision, steps, until, place, resume, quiet
+        )
         aside = valid if len(took[1]) >= 100 else train
         typical, remarks = _look_back(made, codec, aside)
         usual = _scores(made, aside, joint)
@@ -190,6 +199,7 @@ def _train(
     valid: Columns,
     seed: int,
     device: str,
+    precision: str,
     steps: int | None,
     until: float | None,
     checkpoint: Checkpoint | None,
@@ -204,7 +214,7 @@ def _train(
         return {"steps": 0, "stopped": "closed form"}
     batches = [model.prepare(_only(spec.fields, part), _only(c, part) if c else None) for part in (train, valid)]
     torch.manual_seed(seed)
-    trainer = Trainer(model, batches[0], batches[1], seed, device)
+    trainer = Trainer(model, batches[0], batches[1], seed, device, precision)
     held = checkpoint.read() if checkpoint is not None and resume else None
     if held is not None:
         trainer.restore(held[0], held[1])
@@ -219,6 +229,7 @@ def _train(
         "steps": history.steps, "planned": total, "best step": history.best_step, "stopped": history.stopped,
         "validation": history.best, "skipped": history.skipped, "batch": trainer.recipe.batch,
         "seconds": history.seconds, "cpu seconds": history.cpu_seconds, "device": device,
+        "precision": "bfloat16 in wide networks" if trainer.mixed else "float32",
         "threads": torch.get_num_threads(), "looks": history.looks,
     }  # fmt: skip
 

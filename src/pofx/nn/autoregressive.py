@@ -7,11 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .compiling import isolated
-from .coupling import PLAIN, Elementwise, Network, View
+from .coupling import PLAIN, Elementwise, View
 from .layer import Layer
+from .mixed import Mixed
 
 
-class MaskedConditioner(Network):
+class MaskedConditioner(Mixed):
     """theta_i(x_1..x_{i-1}, c): (B, D) and (B, C) -> (B, size, D), with hidden units sorted by degree.
 
     A unit of degree d sees x_1..x_d and the context, and units of degree at most d; theta_i is read from units of
@@ -44,7 +45,7 @@ class MaskedConditioner(Network):
             with torch.no_grad():
                 layer.weight.mul_(mask).mul_((mask.shape[1] / seen).sqrt())
 
-    def theta(self, x: Tensor, c: Tensor | None) -> Tensor:
+    def exact(self, x: Tensor, c: Tensor | None) -> Tensor:
         h = self._linear(0, self.view(x))
         if self.aside is not None and c is not None:
             h = h + self.aside(c)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import SpecError
+from .mixed import Mixed
 from .mlp import MLP
 
 NETWORKS = ("auto", "mlp", "conv")
@@ -44,7 +45,7 @@ def choose(shape: tuple[int, ...], network: str) -> str:
     return ("conv" if len(shape) == 3 else "mlp") if network == "auto" else network
 
 
-class Flat(nn.Module):
+class Flat(Mixed):
     """A perceptron (mlp.py) of flattened inputs and the condition."""
 
     def __init__(self, inputs: tuple[int, ...], outputs: tuple[int, ...], context: int, width: int, depth: int) -> None:
@@ -52,7 +53,7 @@ class Flat(nn.Module):
         self.outputs = outputs
         self.net = MLP(math.prod(inputs) + context, math.prod(outputs), width, depth, gain=0.1, thin=True)
 
-    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+    def exact(self, x: Tensor, c: Tensor) -> Tensor:
         flat = x.flatten(1)
         return self.net(torch.cat([flat, c], 1) if c.shape[1] else flat).view(-1, *self.outputs)
 
@@ -83,7 +84,7 @@ class Block(nn.Module):
         return h + self.b(F.silu(self.a(F.silu(h))))
 
 
-class ConvEncoder(nn.Module):
+class ConvEncoder(Mixed):
     """Two convolutions of stride 2, of `width` channels and twice as many, and residual blocks; a linear map."""
 
     def __init__(self, shape: tuple[int, ...], outputs: int, context: int, width: int, depth: int) -> None:
@@ -98,7 +99,7 @@ class ConvEncoder(nn.Module):
         with torch.no_grad():
             self.last.weight.mul_(0.3), self.last.bias.zero_()
 
-    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+    def exact(self, x: Tensor, c: Tensor) -> Tensor:
         x = F.pad(x, self.pad).contiguous(memory_format=torch.channels_last)
         return self.last(torch.cat([self.body(x).flatten(1), c], 1))
 
@@ -107,7 +108,7 @@ class ConvEncoder(nn.Module):
         standardise_(self.last, mean, scale)
 
 
-class ConvDecoder(nn.Module):
+class ConvDecoder(Mixed):
     """The way back: a linear map, residual blocks, and twice a convolution whose channels become four times the sites.
 
     Paper: Shi et al. 2016, Real-Time Single Image and Video Super-Resolution (sub-pixel convolution).
@@ -125,7 +126,7 @@ class ConvDecoder(nn.Module):
         )  # fmt: skip
         self.bias = nn.Parameter(torch.zeros(shape))
 
-    def forward(self, z: Tensor, c: Tensor) -> Tensor:
+    def exact(self, z: Tensor, c: Tensor) -> Tensor:
         h = self.first(torch.cat([z, c], 1)).view(len(z), -1, *self.small)
         made = self.body(h.contiguous(memory_format=torch.channels_last))
         return made[:, :, : self.sides[0], : self.sides[1]] + self.bias

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ..errors import SpecError
 from .layer import Layer
+from .mixed import Mixed
 
 
 class Elementwise(Protocol):
@@ -53,26 +54,7 @@ class View:
 PLAIN = View()
 
 
-class Network(nn.Module):
-    """theta(x, c), (B, size, D), by a network that a layer owns.
-
-    A call computes in bfloat16 while it trains, where `mixed` says so; `theta` never does, and inverses take it.
-    """
-
-    mixed = False
-
-    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        if not (self.mixed and self.training and torch.is_grad_enabled()):
-            return self.theta(x, c)
-        with torch.autocast(x.device.type, torch.bfloat16):
-            theta = self.theta(x, c)
-        return theta.to(x.dtype)
-
-    def theta(self, x: Tensor, c: Tensor | None) -> Tensor:
-        raise NotImplementedError
-
-
-class Conditioner(Network):
+class Conditioner(Mixed):
     """theta(x, c): (B, I) and (B, C) -> (B, size, O), a perceptron with the context added to its first hidden layer.
 
     h_1 = A_1 x + C c, then two layers at a time, h + B relu(A n(h)), or one where one is left, A n(h); at the end
@@ -105,7 +87,7 @@ class Conditioner(Network):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def theta(self, x: Tensor, c: Tensor | None) -> Tensor:
+    def exact(self, x: Tensor, c: Tensor | None) -> Tensor:
         h = self.first(self.view(x))
         if self.aside is not None and c is not None:
             h = h + self.aside(c)
@@ -160,7 +142,7 @@ class Coupling(Layer):
 
     def inverse_and_ladj(self, y: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         keep, move = self._parts(y)
-        moved, ladj = self.elementwise.inverse_and_ladj(move, self.net.theta(keep, c))
+        moved, ladj = self.elementwise.inverse_and_ladj(move, self.net.exact(keep, c))
         return self._whole(keep, moved), ladj.sum(1)
 
     def moves(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:

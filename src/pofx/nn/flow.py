@@ -13,8 +13,8 @@ from ..errors import SpecError
 from .autoregressive import Autoregressive
 from .base import Base, Normal
 from .compiling import isolated
-from .coupling import Network
 from .layer import Chain, Layer, Permutation
+from .mixed import mix
 from .support import Kind, Support
 
 if TYPE_CHECKING:
@@ -89,11 +89,10 @@ class Flow(nn.Module):
         """While a gradient is taken in training, the networks of couplings and autoregressive layers use bfloat16.
 
         Maps, log-determinants, scores and draws keep the precision of the weights: an inverse in bfloat16 would be
-        another map. Repays where the processor has bfloat16 products (`torch.cpu._is_avx512_bf16_supported()`).
+        another map. Repays once compiled, or with wide networks, where the processor has products of bfloat16
+        (`pofx.nn.mixed.repays`).
         """
-        for part in self.modules():
-            if isinstance(part, Network):
-                part.mixed = yes
+        mix(self, yes)
         return self
 
     def look(self, x: Tensor) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..errors import SpecError
 from ..models.model import Batch, Clock, Model, Recipe
+from ..nn.mixed import mix, repays
 from ..progress import Tick, silent
 from .checkpoint import Checkpoint
 
@@ -110,10 +111,20 @@ def rate(recipe: Recipe, clock: Clock) -> float:
 class Trainer:
     """A model, its players and its data: `run` trains it.
 
-    Raises SpecError where there is not a single row to learn from.
+    precision: `auto` lets wide networks compute in bfloat16 while they train, where the device repays it (nn/mixed.py),
+    `float32` does not. Raises SpecError where there is not a single row to learn from.
     """
 
-    def __init__(self, model: Model, train: Batch, valid: Batch | None, seed: int, device: str, **recipe: Any) -> None:
+    def __init__(
+        self,
+        model: Model,
+        train: Batch,
+        valid: Batch | None,
+        seed: int,
+        device: str,
+        precision: str = "auto",
+        **recipe: Any,
+    ) -> None:
         if len(train[0]) == 0:
             raise SpecError("expected at least one training row, got none: give more rows or another split")
         self.model, self.device = model.to(device), torch.device(device)
@@ -124,6 +135,7 @@ class Trainer:
         self.generator = torch.Generator(device).manual_seed(seed)
         self.feed = Feed(len(train[0]), self.recipe.batch, torch.Generator().manual_seed(seed))
         self.model.start(self.train)
+        self.mixed = mix(self.model, precision == "auto" and repays(device), narrow=False)
         self.players = {name: Player(ps, self.recipe) for name, ps in model.players().items()}
         self.best: list[np.ndarray] = []
         self.history = History()

@@ -8,7 +8,7 @@ PEERS := .venv-peers/bin
 SPLITS := benchmarks/cache/splits
 SETUP := .venv/.stamp
 
-.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders clean
+.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders bench-autoencoder-peers clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -64,9 +64,18 @@ bench-flows: .venv-flows/.stamp ## the speed of flows beside the released librar
 bench-autoencoders: $(SETUP) ## likelihood of images under autoencoders, MNIST and Fashion-MNIST (hours)
 	$(BIN)/python benchmarks/autoencoders.py $(ARGS)
 
+.venv-autoencoders/.stamp: benchmarks/requirements-autoencoders.txt
+	$(PYTHON) -m venv .venv-autoencoders
+	.venv-autoencoders/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements-autoencoders.txt
+	.venv-autoencoders/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+bench-autoencoder-peers: .venv-autoencoders/.stamp ## autoencoders beside pythae and pyod: speed, bound, outliers found
+	.venv-autoencoders/bin/python benchmarks/autoencoder_peers.py $(ARGS)
+
 bench-density: .venv-flows/.stamp ## held-out likelihood of flows beside the released libraries (hours)
 	PYTHONPATH=src .venv-flows/bin/python benchmarks/density.py $(ARGS)
 
 clean: ## removes what was built, the environments and the demo's files; keeps benchmarks/
-	rm -rf .venv .venv-peers .venv-flows build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-peers .venv-flows .venv-autoencoders build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests recipes benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
+from density import SETS, budget
 from tables import COLUMNS, HERE, Row, cell
 
 README, RESULTS = HERE.parent / "README.md", HERE / "results"
@@ -72,21 +73,28 @@ def section(record: dict[str, Any]) -> str:
 
 DENSITY = """**Flows: held-out log-likelihood**
 
-Measured by `make bench-density` ({processor}, {threads} thread a flow, zuko {zuko}, nflows {nflows}, normflows
-{normflows}): mean nats of a test row in data units, higher is better, every flow trained by the same loop for the same
-time; medians over seeds ({seeds}). pendigits and letter are integers with uniform noise. *pofx nsf* is
-`pofx.flows.NSF(features)`, *mixture* the same on a started `pofx.flows.Mixture`. The last line is
-twice the standard error of a mean over test rows, which are the same for all flows. All figures:
-[density](benchmarks/results/density.md).
+Measured by `make bench-density`: mean nats of a test row in data units, higher is better. Every flow is trained by the
+same loop for the same time, or the same number of steps; those that are *documented* have the architecture, batch and
+rate that their library shows for a spline flow. pendigits and letter are integers with uniform noise. *pofx nsf* is
+`pofx.flows.NSF(features)`, *mixture* the same on a started `pofx.flows.Mixture`, *bf16* the same with networks that
+train in bfloat16. The last line of a table is twice the standard error of a mean over test rows, which are the same for
+all flows. All figures: [benchmarks/results](benchmarks/results).
 
 """
 SPEED = """**Flows: speed**
 
-Measured by `make bench-flows` ({processor}, {threads} thread, torch {torch}, FlowJAX {flowjax}): milliseconds of a
-training step on 512 rows (and of drawing 4,096), medians; 5 layers of 3 x 128 units and 8 bins, float32, for all.
-All figures: [flows](benchmarks/results/flows.md).
+Measured by `make bench-flows`: milliseconds of a training step on 512 rows (and of drawing 4,096), medians; 5 layers of
+3 x 128 units and 8 bins, float32, for all; *bf16*: networks that train in bfloat16, where the processor has it. All
+figures: [benchmarks/results](benchmarks/results).
 
 """
+
+
+def where(record: dict[str, Any]) -> str:
+    """The machine and the versions behind a table, in a line."""
+    versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
+    threads = f"{record['threads']} thread" + "s" * (record["threads"] > 1)
+    return f"{record['machine']['processor']}, {threads}; {versions}:\n\n"
 
 
 def medians(rows: list[Row], key: Callable[[Row], tuple[Any, ...]], value: str) -> dict[tuple[Any, ...], float]:
@@ -99,28 +107,28 @@ def medians(rows: list[Row], key: Callable[[Row], tuple[Any, ...]], value: str) 
 
 
 def density(record: dict[str, Any]) -> str:
-    """A line a flow and budget, a column a set; the best of a column is bold."""
+    """A line a flow and budget, a column a set; the best of a column and kind of budget is bold."""
     rows = record["rows"]
-    found = medians(rows, lambda row: ((row["minutes"] or 0, row["flow"]), row["set"]), "nats")
-    sets = list(dict.fromkeys(row["set"] for row in rows))
-    best = {name: max(v for (_, s), v in found.items() if s == name) for name in sets}
-    seeds = len({row["seed"] for row in rows})
+    found = medians(rows, lambda row: ((budget(row), row["flow"]), row["set"]), "nats")
+    sets = [name for name in SETS if any(row["set"] == name for row in rows)]
+    spent = sorted({k[0] for k, _ in found}, key=lambda words: (words == "", words))
+    best = {(k, s): max(v for ((b, _), name), v in found.items() if (b, name) == (k, s)) for k in spent for s in sets}
     names = list(dict.fromkeys(k for k, _ in found))
-    names.sort(key=lambda k: (k[0] == 0, k[0], -statistics.mean(found.get((k, s), -1e3) - best[s] for s in sets)))
-    lines = ["| | " + " | ".join(name.replace("_", " ") for name in sets) + " |", "|---" * (len(sets) + 1) + "|"]
-    for minutes, flow in names:
-        values = [found.get(((minutes, flow), name)) for name in sets]
-        cells = ["" if v is None else f"**{v:.2f}**" if v == best[s] else f"{v:.2f}"
-                 for v, s in zip(values, sets, strict=True)]  # fmt: skip
-        own = len({row["seed"] for row in rows if (row["minutes"] or 0, row["flow"]) == (minutes, flow)})
-        few = ", one seed" if own < seeds else ""
-        lines.append(f"| {flow}{f', {minutes:g} min' if minutes else ''}{few} | " + " | ".join(cells) + " |")
-    error = medians([row for row in rows if row["minutes"]], lambda row: (row["set"],), "error_2se")
-    lines.append("| twice the standard error | " + " | ".join(f"{error[name,]:.2f}" for name in sets) + " |")
-    said = DENSITY.format(
-        processor=record["machine"]["processor"], threads=record["threads"], seeds=seeds, **record["versions"]
+    names.sort(
+        key=lambda k: (spent.index(k[0]), -statistics.mean(found.get((k, s), -1e3) - best[k[0], s] for s in sets))
     )
-    return said + "\n".join(lines) + "\n\n"
+    seeds = len({row["seed"] for row in rows})
+    lines = ["| | " + " | ".join(name.replace("_", " ") for name in sets) + " |", "|---" * (len(sets) + 1) + "|"]
+    for words, flow in names:
+        values = [found.get(((words, flow), name)) for name in sets]
+        cells = ["" if v is None else f"**{v:.2f}**" if v == best[words, s] else f"{v:.2f}"
+                 for v, s in zip(values, sets, strict=True)]  # fmt: skip
+        own = len({row["seed"] for row in rows if (budget(row), row["flow"]) == (words, flow)})
+        many = f", {own} seeds" if own > 1 else ", one seed" if own < seeds else ""
+        lines.append(f"| {flow}{f', {words}' if words else ''}{many} | " + " | ".join(cells) + " |")
+    error = medians([row for row in rows if budget(row)], lambda row: (row["set"],), "error_2se")
+    lines.append("| twice the standard error | " + " | ".join(f"{error[name,]:.2f}" for name in sets) + " |")
+    return where(record) + "\n".join(lines) + "\n\n"
 
 
 def speed(record: dict[str, Any]) -> str:
@@ -136,18 +144,19 @@ def speed(record: dict[str, Any]) -> str:
         keys = [(kind, features, library) for library in libraries]
         cells = [f"{steps[k]:.0f} ({draws[k]:,.0f})" if k in steps else "" for k in keys]
         lines.append(f"| {kind}, D = {features} | " + " | ".join(cells) + " |")
-    said = SPEED.format(processor=record["machine"]["processor"], threads=record["threads"], **record["versions"])
-    return said + "\n".join(lines) + "\n\n"
+    return where(record) + "\n".join(lines) + "\n\n"
+
+
+def records(name: str) -> list[dict[str, Any]]:
+    """What benchmarks/results holds of a benchmark: a file a machine or budget, NAME*.json."""
+    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{name}*.json"))]
 
 
 def filled(text: str) -> str:
     """The README with its figures made anew."""
     before, after = text.index(BEGIN) + len(BEGIN), text.index(END)
-    parts = [
-        make(json.loads((RESULTS / f"{name}.json").read_text()))
-        for name, make in (("tables", section), ("density", density), ("flows", speed))
-        if (RESULTS / f"{name}.json").exists()
-    ]
+    parts = [*map(section, records("tables")), DENSITY, *map(density, records("density")), SPEED,
+             *map(speed, records("flows"))]  # fmt: skip
     return text[:before] + "".join(parts) + text[after:]
 
 

@@ -80,9 +80,12 @@ class Player:
         """One optimiser step on a loss; False, and no step, where the loss or its gradient is no number."""
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward(inputs=self.parameters)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip, foreach=True)
-        if not torch.isfinite(norm):
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
+        if not math.isfinite(norm):
             return False
+        if norm > self.recipe.clip:  # as seldom as it is, a pass over all gradients is kept for it
+            torch._foreach_mul_(gradients, self.recipe.clip / norm)
         for group in self.optimiser.param_groups:
             group["lr"] = self.scale * rate(self.recipe, clock)
         self.optimiser.step()

@@ -16,6 +16,7 @@ from .coding import Coding
 from .compose import Joint
 from .errors import BadFile, PofxError, SpecError, Unsupported
 from .models import create
+from .models.annealed import Sandwich, sandwich
 from .models.model import Model
 from .progress import bar
 from .spec import Columns, Given
@@ -201,6 +202,24 @@ class Fitted(Coding):
             return self.model.check(rows, generator, *self._read(source)[2:])
         c = self.joint.sample(rows, np.random.default_rng(seed)) if self.joint else None
         return self.model.check(rows, generator, None, c)
+
+    def sandwich(
+        self,
+        n: int = 100,
+        *,
+        steps: int = 200,
+        chains: int = 4,
+        draws: int | None = None,
+        start: str = "posterior",
+        seed: int = 0,
+    ) -> Sandwich:
+        """How far the bound of n rows that the model draws is from their log p, nats: print() it (models/annealed.py).
+
+        Annealing in `steps` temperatures gives log p from below and from above; the bound by importance of `draws`
+        stands beside. start: "posterior" or "prior". Raises Unsupported for a model without a law of codes.
+        """
+        c = self.joint.sample(max(n, 1), np.random.default_rng(seed)) if self.joint else None
+        return sandwich(self.model, n, c, steps=steps, chains=chains, draws=draws, start=start, seed=seed)
 
     # -- keep --------------------------------------------------------------------------------------------------------
 

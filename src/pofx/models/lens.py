@@ -42,6 +42,9 @@ class Lens(nn.Module):
         """The tensors as one step of training sees them."""
         return own
 
+    def strict(self, own: Batch) -> None:
+        """SpecError for examples of which the law is no likelihood."""
+
     def see(self, own: Batch) -> Tensor:
         """What an encoder reads, (B, *shape)."""
         raise NotImplementedError

@@ -15,7 +15,7 @@ from ..objectives import ESTIMATORS, elbo, importance
 from ..spec import Columns, Given, Spec
 from .coded import Bound, Coded, turned, weighed
 from .collapse import LIVE, can_live, diagnosis
-from .lens import Lens, PixelLens, RowLens
+from .lens import Lens, RowLens
 from .lifted import house, sobol, to_normal
 from .model import Batch, Clock, Recipe, Rows
 
@@ -196,8 +196,7 @@ class Variational(Coded):
         for batch in self.chunks(x, c):
             own, extra, context = self.opened(batch)
             rows, at = slice(at, at + len(extra)), at + len(extra)
-            if isinstance(self.lens, PixelLens):
-                self.lens.strict(own)
+            self.lens.strict(own)
             if known is not None:
                 some = {k: v[rows] for k, v in x.items()}
                 own = self._known_of(some, known[rows])

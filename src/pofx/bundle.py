@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 KIND = "model"
 BLOCK = 4096  # rows of one block of noise: (seed, block) decides them
+LISTED = 16  # numbers of a list that `info` shows
 STRETCH = 8  # blocks written at a time
 
 Rows = Any
@@ -261,6 +262,8 @@ class Fitted(Coding):
 def _words(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{k} {_words(v)}" for k, v in value.items())
+    if isinstance(value, list):
+        return " ".join(f"{v:.3g}" for v in value[:LISTED]) + (f" ... ({len(value)})" if len(value) > LISTED else "")
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

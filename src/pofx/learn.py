@@ -20,7 +20,7 @@ from .compose import Joint
 from .errors import SpecError, Unsupported
 from .models import create, load_class
 from .models.model import Model, who_can
-from .progress import bar
+from .progress import bar, say
 from .spec import Columns
 from .split import fingerprint, parts
 from .training.checkpoint import Checkpoint
@@ -208,6 +208,7 @@ def _train(
     held = checkpoint.read() if checkpoint is not None and resume else None
     if held is not None:
         trainer.restore(held[0], held[1])
+    say(model.forecast(batches[0]), quiet or held is not None)
     total = held[2] if held is not None else trainer.plan(steps, until)
     if checkpoint is not None and held is None:
         checkpoint.write(*trainer.state(), total)
@@ -223,7 +224,7 @@ def _train(
     }  # fmt: skip
 
 
-def _look_back(model: Model, codec: Any, x: Columns) -> tuple[dict[str, float], dict[str, float]]:
+def _look_back(model: Model, codec: Any, x: Columns) -> tuple[dict[str, float], dict[str, Any]]:
     """For each column, the log-probability under which only one held-out cell in a hundred falls; and the remarks."""
     spec = codec.spec
     rows = max(100, TELLING_CELLS // len(spec.fields))

@@ -166,7 +166,7 @@ def _error(v: np.ndarray) -> float:
 
 
 def _law(model: Variational, own: Batch, c: Tensor, start: str) -> tuple[Law, Tensor]:
-    """(the law of y, what the encoder said): y the noise of q(z|x), so that f_0 = q, or z itself, so that f_0 = p(z)."""
+    """(the law of y, what the encoder said): y is the noise of q(z|x), f_0 = q, or z itself, f_0 = p(z)."""
     told = model.encoder(model.lens.see(own), c).detach()
 
     def from_posterior(y: Tensor) -> tuple[Tensor, Tensor]:
@@ -255,10 +255,8 @@ def sandwich(
         raise SpecError(f"expected at least one row, got {n}")
     noise = made.noise(n, torch.Generator().manual_seed(seed))
     x = made.decode(noise, c)
-    normal, u = (
-        part.to(made.device, made.dtype) for part in noise.split([made.latents.count, 1, made.lens.draws], 1)[:2]
-    )
-    z, lower, upper, taken, at = made.latents.push(normal, u[:, 0]).detach(), [], [], [], 0
+    normal, u = (noise[:, at].to(made.device, made.dtype) for at in (slice(made.latents.count), made.latents.count))
+    z, lower, upper, taken, at = made.latents.push(normal, u).detach(), [], [], [], 0
     for bridge, told, extra, fresh in _bridges(made, x, c, steps, chains, start, seed + 1):
         own, at = z[at : at + len(extra)].expand(chains, -1, -1), at + len(extra)
         last = made.latents.back(told, own)[0].detach() if start == "posterior" else own

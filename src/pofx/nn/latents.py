@@ -54,8 +54,8 @@ class Latents(nn.Module):
     def each(self, told: Tensor, z: Tensor) -> Tensor | None:
         """What each number of z costs, nats, (count,), on average over the rows of z, (1, B, count), from q.
 
-        KL(q(z_j|x) || p(z_j)) where the prior is N(0, I) or that of a rung; where it is learned, KL(q(z_j|x) || q(z_j)),
-        q(z_j) the mean over rows, which the prior follows; None where q has no such parts.
+        KL(q(z_j|x) || p(z_j)) where the prior is N(0, I) or that of a rung; KL(q(z_j|x) || q(z_j)) where it is learned,
+        q(z_j) the mean over rows, which such a prior follows; None where q has no such parts.
         """
         return None
 
@@ -100,7 +100,7 @@ class Single(Latents):
 
 
 def _told(mean: Tensor, log_scale: Tensor, z: Tensor) -> Tensor:
-    """mean over r of log q(z_r|x_r) - log (1/n) sum_i q(z_r|x_i) of one number, q(.|x_i) = N(mean_i, e^2l_i): (n,) each."""
+    """The mean over r of log q(z_r|x_r) - log (1/n) sum_i q(z_r|x_i), one number: q(.|x_i) = N(mean_i, e^2l_i)."""
     log_q = -0.5 * ((z[:, None] - mean) * torch.exp(-log_scale)).square() - log_scale
     return (log_q.diagonal() - torch.logsumexp(log_q, 1) + math.log(len(z))).mean()
 

@@ -59,7 +59,8 @@ def forecast(v: Tensor, latent: int, beta: float = 1.0) -> str:
         f"above beta ({beta:g}) x the variance that a decoder would leave, {bar:.3g} with the noise of {len(v):,} rows"
     )
     if count == 0:
-        return f"{words}; columns that say nothing of one another leave a code unused: only bent relations could use it"
+        lower = ", or with a lower beta" if beta > 1 else ""
+        return f"{words}; a code would stay unused but for relations that are not linear{lower}"
     return words if count < latent else f"{words}; every number does, more may help"
 
 

@@ -616,7 +616,7 @@ def test_each_number_of_a_fit_is_weighed() -> None:
     assert said["nats of each number"] == sorted(said["nats of each number"], reverse=True)
     assert sorted(said["its place in the code"]) == [0, 1, 2]
     assert said["nats lost without it"][0] > 1 and said["nats lost without it"][1] > 1
-    assert 1 < said["information"] <= said["information at most"] == pytest.approx(math.log(300))
+    assert 0.7 < said["information"] <= said["information at most"] == pytest.approx(math.log(300))
     off = said | {"divergence": said["information"] + 3}
     assert diagnosis(off).startswith("off its prior: the code costs") and "tell nothing of a row" in diagnosis(off)
 

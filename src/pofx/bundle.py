@@ -92,9 +92,9 @@ class Fitted(Coding):
         """Missing cells filled; of tables."""
         raise self._of_tables("complete")
 
-    def evaluate(self, *args: Any, **words: Any) -> Any:
-        """The evidence of a sample; of tables."""
-        raise self._of_tables("evaluate")
+    def evaluate(self, holdout: Any = None, target: str | None = None, **words: Any) -> Any:
+        """The evidence on the model and its samples."""
+        raise NotImplementedError
 
     def plot(self, path: str | Path, *args: Any, **words: Any) -> None:
         """Pictures of what was learned; of tables."""
@@ -102,7 +102,7 @@ class Fitted(Coding):
 
     def _of_tables(self, verb: str) -> Unsupported:
         return Unsupported(
-            f"{verb} is for tables, this is a model of {self._shape()}: use sample, score or reconstruct"
+            f"{verb} is for tables, this is a model of {self._shape()}: use sample, score, evaluate or reconstruct"
         )
 
     # -- sample ------------------------------------------------------------------------------------------------------

@@ -242,7 +242,7 @@ def _scores(model: Model, x: Columns, joint: Joint | None) -> np.ndarray:
         return np.zeros(0)
     some = {k: v[:CALIBRATION] for k, v in x.items()}
     c = _only(joint.fields, some) if joint else None
-    score = strangeness(model, _only(model.spec.fields, some), c)
+    score = strangeness(model, model.fair(_only(model.spec.fields, some), 0), c)
     if joint and c and "log_prob" in model.abilities:
         score = score - joint.log_prob(c)
     return np.sort(score)

@@ -161,6 +161,10 @@ class Model(nn.Module):
         """What a fit's remarks mean: pattern, cause, remedy; empty where there is nothing to say."""
         return ""
 
+    def fair(self, x: Columns, seed: int) -> Columns:
+        """Rows that the model's law is a likelihood of: these, but that grey pixels are drawn where it knows none."""
+        return x
+
     def encode(self, x: Columns, c: Columns | None = None) -> Tensor:
         """A code of each row, (n, latent)."""
         raise self._cannot("encode")

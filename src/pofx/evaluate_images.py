@@ -147,9 +147,12 @@ def _likelihood(model: Model, splits: Splits, evidence: ImageEvidence, hear: Hea
     found = {"model": model.log_prob(splits.unseen)}
     test, channels = splits.flat(splits.unseen), len(splits.unseen)
     rank = model.encode({k: v[:1] for k, v in splits.unseen.items()}).shape[1] if "encode" in model.abilities else RANK
-    for name, law in rungs(splits.flat(splits.train), splits.flat(splits.valid), channels, splits.top, rank):
+    parts, top = [splits.flat(splits.train), splits.flat(splits.valid), test], splits.top
+    if all(np.isin(part, (0, top)).all() for part in parts):  # black and white: of two shades, not of 256
+        parts, top = [part // np.uint8(top) for part in parts], 1
+    for name, law in rungs(parts[0], parts[1], channels, top, rank):
         hear(0.3, name)
-        found[name] = law(test)
+        found[name] = law(parts[2])
     bits = -1 / (test.shape[1] * math.log(2))
     stand = standing(found)
     for name, row in sorted(stand.models.items(), key=lambda item: -item[1]["mean"]):
@@ -166,9 +169,9 @@ def _likelihood(model: Model, splits: Splits, evidence: ImageEvidence, hear: Hea
 
 def _annealed(found: Sandwich, evidence: ImageEvidence) -> None:
     evidence.annealing = found.figures()
-    short = evidence.annealing["importance short by"]
+    short, within = evidence.annealing["importance short by"], abs(found.gap)
     evidence.words.append(
-        f"On {len(found.lower)} images that the model drew, annealing finds log p within {found.gap:.2f} nats; the "
+        f"On {len(found.lower)} images that the model drew, annealing finds log p within {within:.2f} nats; the "
         f"bound by importance is short of it by at most {short['mean']:.2f} ± {short['error']:.2f}."
     )
 

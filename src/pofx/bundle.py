@@ -92,7 +92,7 @@ class Fitted(Coding):
         """Missing cells filled; of tables."""
         raise self._of_tables("complete")
 
-    def evaluate(self, holdout: Any = None, target: str | None = None, **words: Any) -> Any:
+    def evaluate(self, *args: Any, **words: Any) -> Any:
         """The evidence on the model and its samples."""
         raise NotImplementedError
 

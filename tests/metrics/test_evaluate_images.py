@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from pofx.cli import main
 from pofx.errors import CodecError, SpecError, Unsupported
 from pofx.evaluate_images import ImageEvidence
 from pofx.metrics.likelihood import standing
+from pofx.models.annealed import sandwich
 from pofx.models.pixel_laws import rungs
 
 SMALL = {"latent": 2, "width": 16, "depth": 1, "components": 2, "samples": 16, "network": "mlp", "prior": "normal"}
@@ -33,7 +35,9 @@ def model() -> pofx.Fitted:
 @pytest.fixture(scope="module")
 def evidence(model: pofx.Fitted, tmp_path_factory: pytest.TempPathFactory) -> tuple[ImageEvidence, Path]:
     path = tmp_path_factory.mktemp("page")
-    found = model.evaluate(train=bars(), report=path / "r.html", json=path / "m.json", sandwich=3, quiet=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pofx.evaluate_images.sandwich", partial(sandwich, steps=10))
+        found = model.evaluate(train=bars(), report=path / "r.html", json=path / "m.json", sandwich=3, quiet=True)
     return found, path
 
 

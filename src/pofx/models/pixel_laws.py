@@ -76,10 +76,10 @@ def independent(train: np.ndarray, channels: int, top: int, smooth: float) -> La
     """P(v_j) = (count_j(v) + smooth P_c(v)) / (n + smooth), P_c the law of the pixel's channel."""
     n, d = train.shape
     place = np.arange(d) * (top + 1)
-    counts = sum(
-        np.bincount((part + place).ravel(), minlength=d * (top + 1)) for part in np.array_split(train, -(-n // 2000))
-    )
-    counts = np.asarray(counts, np.float64).reshape(channels, -1, top + 1)
+    counts = np.zeros(d * (top + 1))
+    for part in np.array_split(train, -(-n // 2000)):
+        counts += np.bincount((part + place).ravel(), minlength=len(counts))
+    counts = counts.reshape(channels, -1, top + 1)
     whole = counts.sum(1, keepdims=True)
     whole = (whole + 1 / (top + 1)) / (whole.sum(2, keepdims=True) + 1)
     log = np.log((counts + smooth * whole) / (n + smooth)).reshape(d, top + 1)

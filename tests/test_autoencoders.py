@@ -7,13 +7,17 @@ import numpy as np
 import pytest
 import torch
 from made import mixed, spec_of
+from test_importance import PPCA, Q
 
 from pofx.compose import Latent
 from pofx.errors import SpecError, Unsupported
 from pofx.fields import Pixel, Real
 from pofx.models import create
-from pofx.models.collapse import can_live, diagnosis
+from pofx.models.collapse import can_live, diagnosis, forecast, information, spectrum
 from pofx.models.model import Clock, Model
+from pofx.nn.latents import Ladder, Single
+from pofx.nn.posteriors import Diagonal
+from pofx.nn.priors import FlowPrior, StandardNormal
 from pofx.nn.quantise import FSQ, VQ, ResidualVQ, usage
 from pofx.spec import Block, Columns, Spec
 from pofx.training.loop import Trainer
@@ -534,6 +538,87 @@ def test_the_remarks_of_a_fit_say_whether_its_code_lives() -> None:
     )
     assert diagnosis(asleep | {"numbers that can live": 0.0}).startswith("nothing to learn")
     assert diagnosis({"validation": 1.0}) == ""
+
+
+def exact_code(rows: int) -> tuple[Single, torch.Tensor, torch.Tensor, float]:
+    """Probabilistic PCA with its exact posterior: (latents, told, z from q, I(x; z) = sum_j log(1 + |w_j|^2/s^2)/2)."""
+    p = PPCA(rows, 2.0)
+    e = torch.randn(rows, Q, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    told, law = p.told(), Single(StandardNormal(Q), Diagonal(Q))
+    return law, told, law.infer(told, e[None])[0], float(-p.scale.log().sum())
+
+
+def test_what_a_code_tells_and_each_number_costs_is_known_for_probabilistic_pca() -> None:
+    law, told, z, exact = exact_code(3000)
+    assert information(law, told, z[0]) == pytest.approx(exact, abs=0.06)
+    each = law.each(told, z)
+    wanted = -PPCA(4, 2.0).scale.log()
+    torch.testing.assert_close(each, wanted, atol=0.05, rtol=0)
+    torch.testing.assert_close(each.sum(), law.divergence(told).mean())
+    learned = Single(FlowPrior(Q), Diagonal(Q)).each(told[:1500], z[:, :1500])
+    torch.testing.assert_close(learned, wanted, atol=0.05, rtol=0)
+    moved = torch.cat(
+        [told[:, :Q] + 2.0, told[:, Q:]], 1
+    )  # a code that the prior does not fit tells as much, costs more
+    assert information(law, moved, z[0] + 2.0) == pytest.approx(exact, abs=0.06)
+    assert float(law.divergence(moved).mean()) == pytest.approx(float(each.sum()) + 2 * Q, abs=0.4)
+    few = information(law, *(part[:20] for part in (exact_code(20)[1], exact_code(20)[2][0])))
+    assert few <= math.log(20)
+
+
+def test_a_ladders_costs_sum_to_its_divergence() -> None:
+    torch.manual_seed(0)
+    ladder = Ladder(2, 3, 6, 1).double()
+    with torch.no_grad():
+        for p in ladder.parameters():
+            p.add_(0.2 * torch.randn_like(p))
+        told = torch.randn(1, ladder.size).double().expand(20_000, -1)
+        z, _, excess = ladder.infer(told, torch.randn(1, 20_000, 6).double())
+        each = ladder.each(told, z)
+    assert (each > 0).all() and each.shape == (6,)
+    assert float(each.sum()) == pytest.approx(float(excess.mean()), abs=4 * float(excess.std()) / 141)
+
+
+def test_the_forecast_counts_the_eigenvalues_above_the_bar() -> None:
+    rng = np.random.default_rng(0)
+    scales = np.array([3.0, 2.0, 0.5, 0.5, 0.5, 0.5])
+    v = torch.from_numpy(rng.normal(size=(5000, 6)) * scales)
+    torch.testing.assert_close(spectrum(v), torch.from_numpy(scales**2).double(), rtol=0.06, atol=0.01)
+    words = forecast(v, 4)
+    assert words.startswith("2 of 4 latent numbers can live: so many eigenvalues of the data's covariance (9.01")
+    assert "above beta (1) x the variance that a decoder would leave, 0.267" in words
+    assert forecast(v, 2).endswith("every number does, more may help")
+    assert forecast(v, 4, beta=20.0).endswith("relations that are not linear, or with a lower beta")
+    nothing = forecast(torch.from_numpy(rng.normal(size=(5000, 6))), 4)
+    assert nothing.startswith("0 of 4") and nothing.endswith(
+        "a code would stay unused but for relations that are not linear"
+    )
+
+
+def test_a_fit_says_before_it_begins_what_can_live_unless_quiet(capsys) -> None:
+    import pandas as pd
+
+    import pofx
+
+    frame = pd.DataFrame(two_factors(300)[0])
+    fitted = pofx.fit(frame, model="vae", steps=3, **SMALL)
+    assert "of 3 latent numbers can live: so many eigenvalues" in capsys.readouterr().err
+    pofx.fit(frame, model="vae", steps=3, quiet=True, **SMALL)
+    assert capsys.readouterr().err == ""
+    shown = fitted.info()
+    assert "nats of each number " in shown and "information at most" in shown and "means" in shown
+
+
+def test_each_number_of_a_fit_is_weighed() -> None:
+    x, _ = two_factors(seed=4)
+    said = vae_of_factors().remarks(x)
+    assert sum(said["nats of each number"]) == pytest.approx(said["divergence"], rel=0.2)
+    assert said["nats of each number"] == sorted(said["nats of each number"], reverse=True)
+    assert sorted(said["its place in the code"]) == [0, 1, 2]
+    assert said["nats lost without it"][0] > 1 and said["nats lost without it"][1] > 1
+    assert 0.7 < said["information"] <= said["information at most"] == pytest.approx(math.log(300))
+    off = said | {"divergence": said["information"] + 3}
+    assert diagnosis(off).startswith("off its prior: the code costs") and "tell nothing of a row" in diagnosis(off)
 
 
 # -- cells that nobody saw ---------------------------------------------------------------------------------------------

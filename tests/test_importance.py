@@ -19,15 +19,15 @@ LOG_2PI = math.log(2 * math.pi)
 class PPCA:
     """x = W z + sigma e, W of orthogonal columns, so that the posterior is diagonal."""
 
-    def __init__(self, rows: int = 64) -> None:
+    def __init__(self, rows: int = 64, sigma: float = SIGMA) -> None:
         g = torch.Generator().manual_seed(0)
         basis = torch.linalg.qr(torch.randn(D, Q, generator=g, dtype=torch.float64))[0]
         self.w = basis * torch.linspace(2.0, 0.5, Q, dtype=torch.float64)
         z = torch.randn(rows, Q, generator=g, dtype=torch.float64)
-        self.x = z @ self.w.T + SIGMA * torch.randn(rows, D, generator=g, dtype=torch.float64)
-        precision = 1 + (self.w**2).sum(0) / SIGMA**2
-        self.mean, self.scale = self.x @ self.w / SIGMA**2 / precision, precision.rsqrt()
-        cover = self.w @ self.w.T + SIGMA**2 * torch.eye(D, dtype=torch.float64)
+        self.x = z @ self.w.T + sigma * torch.randn(rows, D, generator=g, dtype=torch.float64)
+        precision = 1 + (self.w**2).sum(0) / sigma**2
+        self.mean, self.scale = self.x @ self.w / sigma**2 / precision, precision.rsqrt()
+        cover = self.w @ self.w.T + sigma**2 * torch.eye(D, dtype=torch.float64)
         law = torch.distributions.MultivariateNormal(torch.zeros(D, dtype=torch.float64), cover)
         self.exact = law.log_prob(self.x)
 

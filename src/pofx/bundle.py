@@ -16,6 +16,7 @@ from .coding import Coding
 from .compose import Joint
 from .errors import BadFile, PofxError, SpecError, Unsupported
 from .models import create
+from .models.annealed import Sandwich, sandwich
 from .models.model import Model
 from .progress import bar
 from .spec import Columns, Given
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 KIND = "model"
 BLOCK = 4096  # rows of one block of noise: (seed, block) decides them
+LISTED = 16  # numbers of a list that `info` shows
 STRETCH = 8  # blocks written at a time
 
 Rows = Any
@@ -91,8 +93,8 @@ class Fitted(Coding):
         raise self._of_tables("complete")
 
     def evaluate(self, *args: Any, **words: Any) -> Any:
-        """The evidence of a sample; of tables."""
-        raise self._of_tables("evaluate")
+        """The evidence on the model and its samples."""
+        raise NotImplementedError
 
     def plot(self, path: str | Path, *args: Any, **words: Any) -> None:
         """Pictures of what was learned; of tables."""
@@ -100,7 +102,7 @@ class Fitted(Coding):
 
     def _of_tables(self, verb: str) -> Unsupported:
         return Unsupported(
-            f"{verb} is for tables, this is a model of {self._shape()}: use sample, score or reconstruct"
+            f"{verb} is for tables, this is a model of {self._shape()}: use sample, score, evaluate or reconstruct"
         )
 
     # -- sample ------------------------------------------------------------------------------------------------------
@@ -202,6 +204,24 @@ class Fitted(Coding):
         c = self.joint.sample(rows, np.random.default_rng(seed)) if self.joint else None
         return self.model.check(rows, generator, None, c)
 
+    def sandwich(
+        self,
+        n: int = 100,
+        *,
+        steps: int = 200,
+        chains: int = 4,
+        draws: int | None = None,
+        start: str = "posterior",
+        seed: int = 0,
+    ) -> Sandwich:
+        """How far the bound of n rows that the model draws is from their log p, nats: print() it (models/annealed.py).
+
+        Annealing in `steps` temperatures gives log p from below and from above; the bound by importance of `draws`
+        stands beside. start: "posterior" or "prior". Raises Unsupported for a model without a law of codes.
+        """
+        c = self.joint.sample(max(n, 1), np.random.default_rng(seed)) if self.joint else None
+        return sandwich(self.model, n, c, steps=steps, chains=chains, draws=draws, start=start, seed=seed)
+
     # -- keep --------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> None:
@@ -242,6 +262,8 @@ class Fitted(Coding):
 def _words(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{k} {_words(v)}" for k, v in value.items())
+    if isinstance(value, list):
+        return " ".join(f"{v:.3g}" for v in value[:LISTED]) + (f" ... ({len(value)})" if len(value) > LISTED else "")
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

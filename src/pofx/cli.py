@@ -136,12 +136,16 @@ CODING = (
 
 
 def _evaluate(verbs: Any) -> None:
-    verb = _verb(verbs, "evaluate", "judge a model's synthetic rows, or anybody's")
+    verb = _verb(verbs, "evaluate", "judge a model of rows or images, or anybody's synthetic rows")
     verb.add_argument("model", metavar="MODEL", nargs="?")
     verb.add_argument("--synthetic", help="anybody's synthetic table, with --train, instead of a model")
     verb.add_argument("--train", "--data", help="the table that was learned from")
     verb.add_argument("--holdout", help="real rows that were never learned from (default: the model's test rows)")
     verb.add_argument("--target", help="a column to predict, for the figures of use")
+    verb.add_argument(
+        "--sandwich", type=int, default=0, metavar="N", help="log p of N drawn rows from both sides (vae)"
+    )
+    verb.add_argument("--binarise", action="store_true", help="draw grey pixels black or white once (vae of such)")
     verb.add_argument("-o", "--output", help="the report, one HTML file")
     verb.add_argument("--json", help="the figures")
     verb.add_argument("--fields", metavar="JSON", help="how columns are read (with --synthetic)")
@@ -329,7 +333,11 @@ def run_evaluate(told: argparse.Namespace) -> str:
     else:
         from .bundle import load
 
-        evidence = load(told.model).evaluate(told.holdout, told.target, train=told.train, **out)
+        model = load(told.model)
+        more = {"binarise": True} if told.binarise else {}
+        if more and not hasattr(model, "compress"):
+            raise PofxError("expected --binarise with a model of images, got one of a table: leave it out")
+        evidence = model.evaluate(told.holdout, told.target, train=told.train, sandwich=told.sandwich, **out, **more)
     return evidence.summary() + "".join(f"\nwrote {path}" for path in (told.output, told.json) if path)
 
 

@@ -54,6 +54,10 @@ class Evidence:
         """The verdict, the main figures and the privacy statement, for a terminal."""
         head = f"{'':19}{'value':>9}{'95 % interval':>20}{'ceiling':>9}{'trivial':>9}"
         lines = [self.headline, "", head] + [_line(f) for f in self.figures if f.name in HEADLINES]
+        stands = self["log_prob"].detail["words"] if "log_prob" in self else ""
+        sides = self.tables.get("annealing", {})
+        lines += ["", stands] if stands else []
+        lines += [f"annealing: {name} {row['mean']:.2f} ± {row['error']:.2f} nats" for name, row in sides.items()]
         return "\n".join([*lines, "", self.privacy])
 
     def to_json(self) -> dict[str, Any]:

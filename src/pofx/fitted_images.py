@@ -8,13 +8,18 @@ import numpy as np
 
 from . import store
 from .bundle import Fitted
-from .codecs.image import ImageCodec, read_images, write_images
+from .codecs.image import ImageCodec, fingerprint, read_images, write_images
 from .codecs.tabular_io import to_frame
 from .codecs.writing import write_table
 from .compression import Compressor
-from .errors import SpecError, Unsupported
+from .errors import CodecError, SpecError, Unsupported
+from .evaluate_images import ImageEvidence, evaluate_images
+from .judging import publish
+from .models.coded import Coded
 from .models.variational import Variational
+from .progress import bar
 from .spec import Columns, Given
+from .split import parts
 
 COMPRESSED = "compressed"
 
@@ -113,6 +118,78 @@ class FittedImages(Fitted):
             raise SpecError(f"expected a file of images of {self.codec.shape}, got {tuple(header['shape'])}")
         images = self.codec.decode(Compressor(self.model).decompress(arrays["words"]))
         return self._written([images], out) if out is not None else self._out(images, "array")
+
+    def evaluate(
+        self,
+        holdout: Any = None,
+        target: str | None = None,
+        *,
+        train: Any = None,
+        report: str | Path | None = None,
+        json: str | Path | None = None,
+        seed: int = 0,
+        rows: int = 1000,
+        binarise: bool = False,
+        sandwich: int = 0,
+        quiet: bool = False,
+    ) -> ImageEvidence:
+        """The evidence: likelihood, codes and cleaning on unseen images, beside simpler laws of the same split.
+
+        holdout: images never trained on (by default the test images of the stored split of the stored path), the first
+        `rows` of them; train: what was fitted, if it is no longer where it was. binarise: every pixel is drawn black or
+        white once, its shade the chance of ink, as a law of black and white ones needs; without it grey pixels are a
+        SpecError there. sandwich: of how many drawn images log p is found from both sides (`sandwich`).
+        Raises CodecError where images cannot be found, Unsupported for a target.
+        """
+        if target is not None:
+            raise Unsupported("images have no target column: leave target out")
+        if binarise and not (isinstance(self.model, Coded) and getattr(self.model.lens, "binarise", False)):
+            raise SpecError("expected binarise=True for a model fitted with binarise=True alone: leave it out")
+        for path in (report, json):
+            if path is not None:
+                store.check_folder(Path(path))
+        columns = [self.codec.encode(part) for part in self._own_images(train, holdout, rows)]
+        if binarise:
+            columns = [self.model.fair(part, seed) for part in columns]
+        with bar("judging", 100, "%", quiet) as tick:
+            done = 0
+
+            def hear(share: float, what: str) -> None:
+                nonlocal done
+                tick(int(share * 100) - done, what)
+                done = int(share * 100)
+
+            evidence = evaluate_images(self.model, *columns, top=self._top, annealed=sandwich, seed=seed, progress=hear)
+        evidence.remarks = {k: v for k, v in self.provenance["fit"].items() if k != "looks"}
+        evidence.words += (
+            [self.model.words(evidence.remarks).capitalize()] if self.model.words(evidence.remarks) else []
+        )
+        if binarise:
+            evidence.words.append(
+                "Pixels were drawn black or white once: nats and bits are of those, not of grey ones."
+            )
+        publish(evidence, report, json, f"{self.model.name} on {self.provenance['source']}", self.provenance)
+        return evidence
+
+    def _own_images(self, train: Any, holdout: Any, rows: int) -> list[np.ndarray]:
+        """Training, validation and unseen images."""
+        source = train if train is not None else self.provenance["path"]
+        if source is None:
+            raise CodecError(
+                "the model was fitted on an array, which a bundle does not keep: give it again (train=, --data)"
+            )
+        size = self.provenance["reading"].get("size")
+        images = read_images(source, tuple(size) if size else None)[0]
+        if fingerprint(images) != self.provenance["fingerprint"]:
+            raise CodecError(
+                f"{source if isinstance(source, str) else 'the array'!r} is not what the model was fitted on: "
+                "its images differ; give those (train=, --data)"
+            )
+        took = parts(len(images), self.provenance["split"], self.provenance["seed"])
+        unseen = images[took[2]] if holdout is None else self._read(holdout)[0]
+        if not len(unseen):
+            raise CodecError("expected images that were never learned from, the split left none: give some (holdout)")
+        return [images[took[0]], images[took[1]], unseen[:rows]]
 
     def score(self, source: Any, *, path: str | Path | None = None) -> Any:
         """The figures of `log_prob(detail=True)`, as a frame or a file."""

@@ -211,12 +211,14 @@ class FittedTable(Fitted):
         report: str | Path | None = None,
         json: str | Path | None = None,
         seed: int = 0,
+        sandwich: int = 0,
         quiet: bool = False,
     ) -> Evidence:
         """The evidence: fidelity, use, likelihood and privacy of a sample as large as the training rows.
 
         holdout: rows never trained on (by default the test rows of the stored split of the stored path); train: the
-        file or frame that was fitted, if it is no longer where it was. Raises CodecError where they cannot be found.
+        file or frame that was fitted, if it is no longer where it was. sandwich: of how many drawn rows log p is found
+        from both sides (`sandwich`). Raises CodecError where they cannot be found.
         """
         for path in (report, json):
             if path is not None:
@@ -224,6 +226,7 @@ class FittedTable(Fitted):
         learned, unseen = self._own_rows(train, holdout)
         drawn = self._joined(list(self.draws(learned.num_rows, None, seed, quiet=quiet)))
         evidence = judged(self.codec, drawn, learned, unseen, target, self._ladder(learned, unseen), seed, quiet)
+        evidence.tables |= {"annealing": self.sandwich(sandwich, seed=seed).figures()} if sandwich else {}
         publish(
             evidence,
             report,

@@ -13,6 +13,7 @@ from .codecs.table import TableCodec
 from .codecs.tabular_io import read_table
 from .errors import CodecError
 from .evaluate import Evidence, evaluate
+from .evaluate_images import ImageEvidence
 from .progress import bar
 from .split import fingerprint
 
@@ -78,10 +79,18 @@ def judge(
 
 
 def publish(
-    evidence: Evidence, report: str | Path | None, to_json: str | Path | None, title: str, provenance: dict[str, Any]
+    evidence: Evidence | ImageEvidence,
+    report: str | Path | None,
+    to_json: str | Path | None,
+    title: str,
+    provenance: dict[str, Any],
 ) -> None:
     """Writes report.html and metrics.json, each where it was asked for, whole or not at all."""
-    if report is not None:
+    if report is not None and isinstance(evidence, ImageEvidence):
+        from .report.images import render_images
+
+        write_text(Path(report), render_images(evidence, title=title, provenance=provenance))
+    elif report is not None and isinstance(evidence, Evidence):
         from .report.page import write_report
 
         write_report(evidence, Path(report), title=title, provenance=provenance)

@@ -20,7 +20,7 @@ from .compose import Joint
 from .errors import SpecError, Unsupported
 from .models import create, load_class
 from .models.model import Model, who_can
-from .progress import bar
+from .progress import bar, say
 from .spec import Columns
 from .split import fingerprint, parts
 from .training.checkpoint import Checkpoint
@@ -218,6 +218,7 @@ def _train(
     held = checkpoint.read() if checkpoint is not None and resume else None
     if held is not None:
         trainer.restore(held[0], held[1])
+    say(model.forecast(batches[0]), quiet or held is not None)
     total = held[2] if held is not None else trainer.plan(steps, until)
     if checkpoint is not None and held is None:
         checkpoint.write(*trainer.state(), total)
@@ -234,7 +235,7 @@ def _train(
     }  # fmt: skip
 
 
-def _look_back(model: Model, codec: Any, x: Columns) -> tuple[dict[str, float], dict[str, float]]:
+def _look_back(model: Model, codec: Any, x: Columns) -> tuple[dict[str, float], dict[str, Any]]:
     """For each column, the log-probability under which only one held-out cell in a hundred falls; and the remarks."""
     spec = codec.spec
     rows = max(100, TELLING_CELLS // len(spec.fields))
@@ -252,7 +253,7 @@ def _scores(model: Model, x: Columns, joint: Joint | None) -> np.ndarray:
         return np.zeros(0)
     some = {k: v[:CALIBRATION] for k, v in x.items()}
     c = _only(joint.fields, some) if joint else None
-    score = strangeness(model, _only(model.spec.fields, some), c)
+    score = strangeness(model, model.fair(_only(model.spec.fields, some), 0), c)
     if joint and c and "log_prob" in model.abilities:
         score = score - joint.log_prob(c)
     return np.sort(score)

@@ -11,6 +11,14 @@ def silent(done: int = 1, note: str = "") -> None:
     """A Tick that shows nothing."""
 
 
+def say(words: str, quiet: bool = False) -> None:
+    """A sentence beside the bars, if there is one."""
+    import sys
+
+    if words and not quiet:
+        print(words, file=sys.stderr)
+
+
 @contextmanager
 def bar(stage: str, total: int | None, unit: str = "step", quiet: bool = False) -> Iterator[Tick]:
     """A progress bar named by its stage, with the time left; work under a second shows none, `quiet` silences it."""

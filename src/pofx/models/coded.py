@@ -48,6 +48,9 @@ class Coded(Conditioned):
         own, extra = self.lens.prepare(x)
         return *own, extra, *self.see_condition(c, len(extra))
 
+    def fair(self, x: Columns, seed: int) -> Columns:
+        return self.lens.fair(x, seed)
+
     def opened(self, batch: Batch) -> tuple[Batch, Tensor, Tensor]:
         """The example's tensors, what is added to their log mass, and the condition's vector."""
         own, rest = batch[: self.lens.parts], batch[self.lens.parts :]

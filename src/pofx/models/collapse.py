@@ -8,33 +8,74 @@ Paper: Lucas, Tucker, Grosse, Norouzi 2019, Don't Blame the ELBO! A Linear VAE P
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
-LIVE = 0.01  # variance of a code's mean over rows above which a number is used
+from ..nn.latents import Latents
+
+LIVE = 0.01  # share of a number's variance that its mean has over rows, above which it is used
 LITTLE = 0.1  # nats
+SHOWN = 4  # eigenvalues
+
+
+def spectrum(v: Tensor) -> Tensor:
+    """The eigenvalues of the covariance of rows v, (n, D), falling, float64."""
+    centred = v.flatten(1).double()
+    return torch.linalg.svdvals(centred - centred.mean(0)).square() / max(len(centred), 1)
+
+
+def bars(values: Tensor, n: int, d: int, beta: float = 1.0) -> Tensor:
+    """What each of the eigenvalues has to exceed: beta times the mean of those from it on, which is what a learned
+    variance would be, by more than n rows of pure noise in d numbers would show (Marchenko, Pastur 1967).
+    """
+    means = values.flip(0).cumsum(0).flip(0) / torch.arange(len(values), 0, -1)
+    return beta * (1 + math.sqrt(d / max(n, 1))) ** 2 * means + 1e-9
 
 
 def can_live(v: Tensor, latent: int, beta: float = 1.0, variance: float | None = None) -> int:
     """How many of `latent` numbers can live on rows v, (n, D), of one scale, beside a decoder of this variance.
 
-    With a learned variance, None, an eigenvalue counts where it exceeds beta times the mean of those from it on, by
-    more than as many rows of pure noise would show (Marchenko, Pastur 1967).
+    With a learned variance, None, an eigenvalue counts where it stands above its bar (`bars`), and all before it do.
     """
-    centred = v.flatten(1).double()
-    centred = centred - centred.mean(0)
-    n, d = centred.shape
-    values = torch.linalg.svdvals(centred).square() / max(n, 1)
+    values = spectrum(v)
     if variance is not None:
         return int((values[:latent] > beta * variance).sum())
-    means = values.flip(0).cumsum(0).flip(0) / torch.arange(len(values), 0, -1)
-    edge = (1 + math.sqrt(d / max(n, 1))) ** 2
-    stands_out = values > beta * edge * means + 1e-9
-    return min(latent, int(stands_out.long().cumprod(0).sum()))
+    above = values > bars(values, len(v), v.flatten(1).shape[1], beta)
+    return min(latent, int(above.long().cumprod(0).sum()))
 
 
-def diagnosis(said: dict[str, float]) -> str:
+def forecast(v: Tensor, latent: int, beta: float = 1.0) -> str:
+    """Before a fit, of rows v, (n, D): how many of its latent numbers can live, and why, in a sentence or two."""
+    values, count = spectrum(v), can_live(v, latent, beta)
+    if not len(values):
+        return ""
+    told = ", ".join(f"{value:.3g}" for value in values[:SHOWN]) + (", ..." if len(values) > SHOWN else "")
+    last = min(count, len(values) - 1)
+    bar = bars(values, len(v), v.flatten(1).shape[1], beta)[last]
+    words = (
+        f"{count} of {latent} latent numbers can live: so many eigenvalues of the data's covariance ({told}) stand "
+        f"above beta ({beta:g}) x the variance that a decoder would leave, {bar:.3g} with the noise of {len(v):,} rows"
+    )
+    if count == 0:
+        lower = ", or with a lower beta" if beta > 1 else ""
+        return f"{words}; a code would stay unused but for relations that are not linear{lower}"
+    return words if count < latent else f"{words}; every number does, more may help"
+
+
+def information(latents: Latents, told: Tensor, z: Tensor) -> float:
+    """I(x; z) under q, nats: the mean over rows r of log q(z_r|x_r) - log (1/n) sum_i q(z_r|x_i), z_r from q(z|x_r).
+
+    That is E KL(q(z|x) || p) - KL(q(z) || p) with the mean of the looked-at rows' posteriors for q(z): at most log n.
+    told: (n, size), z: (n, count). Paper: Hoffman, Johnson 2016, ELBO Surgery.
+    """
+    n = len(z)
+    log_q = torch.cat([latents.back(told, part[:, None].expand(-1, n, -1))[1] for part in z.split(64)]).double()
+    return float((log_q.diagonal() - torch.logsumexp(log_q, 1)).mean() + math.log(n))
+
+
+def diagnosis(said: dict[str, Any]) -> str:
     """Pattern, cause and remedy of what a fit's remarks say; empty where they are missing."""
     if "divergence" not in said:
         return ""
@@ -51,6 +92,12 @@ def diagnosis(said: dict[str, float]) -> str:
         return (
             f"half asleep: {used:.0f} of {of:.0f} numbers are used and {min(of, possible):.0f} could be: train longer, "
             "or take a learned prior (realnvp) or free_bits=0.1"
+        )
+    shared, most = nats - said.get("information", nats), said.get("information at most", 0.0)
+    if shared > 1.0 and nats - shared < most - 1.0:
+        return (
+            f"off its prior: the code costs {nats:.1f} nats, of which {shared:.1f} tell nothing of a row, since p(z) "
+            "is not the law of the codes: take a learned prior (realnvp), or train longer"
         )
     if nats > 0.9 * told + 3 * of:
         return f"loose: the code costs {nats:.1f} nats and tells {told:.1f}: train longer, or take fewer numbers"

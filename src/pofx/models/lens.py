@@ -42,6 +42,13 @@ class Lens(nn.Module):
         """The tensors as one step of training sees them."""
         return own
 
+    def strict(self, own: Batch) -> None:
+        """SpecError for examples of which the law is no likelihood."""
+
+    def fair(self, x: Columns, seed: int) -> Columns:
+        """Examples of which it is one: these, or drawn from them."""
+        return x
+
     def see(self, own: Batch) -> Tensor:
         """What an encoder reads, (B, *shape)."""
         raise NotImplementedError
@@ -242,6 +249,15 @@ class PixelLens(Lens):
                 "expected black and white pixels, got grey ones: a Bernoulli law is no likelihood of them; draw "
                 "them once (binarise), or fit without binarise, which gives 256 levels a law of their own"
             )
+
+    def fair(self, x: Columns, seed: int) -> Columns:
+        """Pixels drawn black or white once, where the law is of such."""
+        if not self.binarise:
+            return x
+        rng, ink = np.random.default_rng(seed), np.uint8(self.top)
+        return {
+            f.name: (rng.random(x[f.name].shape) * self.top < x[f.name]).astype(np.uint8) * ink for f in self.fields
+        }
 
     def see(self, own: Batch) -> Tensor:
         return own[0].to(self.like.dtype) * (2 / self.top) - 1

@@ -149,13 +149,21 @@ class Model(nn.Module):
         """The certificate of its layers (nn/certificate.py) on the first rows of x, or on as many of its own."""
         raise self._cannot("check")
 
-    def remarks(self, x: Columns, c: Columns | None = None) -> dict[str, float]:
-        """What there is to say of the fit on rows not trained on: figures by their names in words."""
+    def forecast(self, batch: Batch) -> str:
+        """What the data say of a fit before it begins, in a sentence; empty where there is nothing to say."""
+        return ""
+
+    def remarks(self, x: Columns, c: Columns | None = None) -> dict[str, Any]:
+        """What there is to say of the fit on rows not trained on: figures or lists of them, by names in words."""
         return {}
 
-    def words(self, said: dict[str, float]) -> str:
+    def words(self, said: dict[str, Any]) -> str:
         """What a fit's remarks mean: pattern, cause, remedy; empty where there is nothing to say."""
         return ""
+
+    def fair(self, x: Columns, seed: int) -> Columns:
+        """Rows that the model's law is a likelihood of: these, but that grey pixels are drawn where it knows none."""
+        return x
 
     def encode(self, x: Columns, c: Columns | None = None) -> Tensor:
         """A code of each row, (n, latent)."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +15,14 @@ from ..nn.latents import Latents
 from ..objectives import ESTIMATORS, elbo, importance
 from ..spec import Columns, Given, Spec
 from .coded import Bound, Coded, turned, weighed
-from .collapse import LIVE, can_live, diagnosis
-from .lens import Lens, PixelLens, RowLens
+from .collapse import LIVE, can_live, diagnosis, forecast, information
+from .lens import Lens, RowLens
 from .lifted import house, sobol, to_normal
 from .model import Batch, Clock, Recipe, Rows
 
 GUESSES = 64  # proposals of a completion
 LOOKED = 1000  # rows that remarks are of
+PAIRED = 300  # of them, for remarks of each pair of rows, and of each number
 SPAN = 1024  # rows that are drawn together
 
 
@@ -196,8 +198,7 @@ class Variational(Coded):
         for batch in self.chunks(x, c):
             own, extra, context = self.opened(batch)
             rows, at = slice(at, at + len(extra)), at + len(extra)
-            if isinstance(self.lens, PixelLens):
-                self.lens.strict(own)
+            self.lens.strict(own)
             if known is not None:
                 some = {k: v[rows] for k, v in x.items()}
                 own = self._known_of(some, known[rows])
@@ -226,9 +227,10 @@ class Variational(Coded):
     # -- what there is to say of a fit -------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def remarks(self, x: Columns, c: Columns | None = None) -> dict[str, float]:
-        """On at most LOOKED rows: the bound of one draw, the same with the codes of other rows, the divergence, the
-        numbers in use, and how many can live (collapse.py).
+    def remarks(self, x: Columns, c: Columns | None = None) -> dict[str, Any]:
+        """On at most LOOKED rows: the bound of one draw, the same with the codes of other rows, the divergence, how
+        much of it tells one row from others, the numbers in use, and how many can live (collapse.py); and of each
+        number, the costly ones first, its cost (`Latents.each`) and what log p(x|z) loses with that of another row.
         """
         some, at = ({k: v[:LOOKED] for k, v in part.items()} if part else None for part in (x, c))
         batch = tuple(part.to(self.device) for part in self.prepare(some or {}, at))
@@ -245,11 +247,35 @@ class Variational(Coded):
             "bound with codes of other rows": turned_ - excess[0] + extra,
             "divergence": excess[0],
         }
-        return {k: float(v.double().mean()) for k, v in said.items()} | {
-            "numbers": float(self.latents.count),
-            "numbers in use": float((mean.var(0) > LIVE).sum()),
-            "numbers that can live": float(can_live(self.lens.plain(own), self.latents.count, self.beta)),
-        }
+        return (
+            {k: float(v.double().mean()) for k, v in said.items()}
+            | {
+                "numbers": float(self.latents.count),
+                "numbers in use": float((mean.var(0) > LIVE * z[0].var(0)).sum()),
+                "numbers that can live": float(can_live(self.lens.plain(own), self.latents.count, self.beta)),
+                "information": information(self.latents, told[:PAIRED], z[0, :PAIRED]),
+                "information at most": math.log(max(min(PAIRED, len(told)), 1)),
+            }
+            | self._of_numbers(own, context, told, z)
+        )
 
-    def words(self, said: dict[str, float]) -> str:
+    def _of_numbers(self, own: Batch, c: Tensor, told: Tensor, z: Tensor) -> dict[str, list[float]]:
+        """What each number costs and what is lost without it, nats; the costly or, without costs, the missed first."""
+        some, c, z, cost = tuple(part[:PAIRED] for part in own), c[:PAIRED], z[:, :PAIRED], self.latents.each(told, z)
+        like, lost = self.lens.log_mass(self.say(self.latents.unfold(z), c), some).mean(), []
+        for j in range(self.latents.count):
+            other = z.clone()
+            other[..., j] = z[..., j].roll(1, 1)
+            lost.append(like - self.lens.log_mass(self.say(self.latents.unfold(other), c), some).mean())
+        missed = torch.stack(lost)
+        order = (missed if cost is None else cost).argsort(descending=True)
+        costs = {} if cost is None else {"nats of each number": cost[order].tolist()}
+        return costs | {"nats lost without it": missed[order].tolist(), "its place in the code": order.tolist()}
+
+    def forecast(self, batch: Batch) -> str:
+        own = tuple(part[:LOOKED] for part in batch[: self.lens.parts])
+        own = self.lens.fresh(own, torch.Generator(own[0].device).manual_seed(0))
+        return forecast(self.lens.plain(own), self.latents.count, self.beta)
+
+    def words(self, said: dict[str, Any]) -> str:
         return diagnosis(said)

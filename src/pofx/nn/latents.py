@@ -3,10 +3,13 @@
 Shapes: noise and z (K, B, count), told (B, size) what the encoder says, code (K, B, width) what the decoder reads.
 """
 
+import math
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
-from ..objectives import normal_kl
+from ..objectives import normal_kl, normal_log_prob
 from ..transforms.affine import soft_limit
 from .mlp import MLP
 from .posteriors import Diagonal
@@ -40,6 +43,22 @@ class Latents(nn.Module):
         """The code of z, (..., count) to (..., width)."""
         return z
 
+    def back(self, told: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """(the noise that `infer` makes z of, log q(z|x)) of any z, (K, B, count) to (K, B, count) and (K, B)."""
+        raise NotImplementedError
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log p(z), (K, B)."""
+        raise NotImplementedError
+
+    def each(self, told: Tensor, z: Tensor) -> Tensor | None:
+        """What each number of z costs, nats, (count,), on average over the rows of z, (1, B, count), from q.
+
+        KL(q(z_j|x) || p(z_j)) where the prior is N(0, I) or that of a rung; KL(q(z_j|x) || q(z_j)) where it is learned,
+        q(z_j) the mean over rows, which such a prior follows; None where q has no such parts.
+        """
+        return None
+
 
 class Single(Latents):
     """z with p(z) of nn/priors.py and q(z|x) of nn/posteriors.py."""
@@ -62,8 +81,28 @@ class Single(Latents):
     def middle(self, told: Tensor) -> Tensor:
         return self.posterior.mean(told)
 
+    def back(self, told: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        return self.posterior.back(told, z)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        return self.prior.log_prob(z)
+
+    def each(self, told: Tensor, z: Tensor) -> Tensor | None:
+        if type(self.posterior) is not Diagonal:
+            return None
+        mean, log_scale = self.posterior.split(told)
+        if isinstance(self.prior, StandardNormal):
+            return normal_kl(mean.unsqueeze(-1), log_scale.unsqueeze(-1)).mean(0)
+        return torch.stack([_told(*part) for part in zip(mean.T, log_scale.T, z[0].T, strict=True)])
+
     def push(self, noise: Tensor, u: Tensor) -> Tensor:
         return self.prior.push(noise, u)
+
+
+def _told(mean: Tensor, log_scale: Tensor, z: Tensor) -> Tensor:
+    """The mean over r of log q(z_r|x_r) - log (1/n) sum_i q(z_r|x_i), one number: q(.|x_i) = N(mean_i, e^2l_i)."""
+    log_q = -0.5 * ((z[:, None] - mean) * torch.exp(-log_scale)).square() - log_scale
+    return (log_q.diagonal() - torch.logsumexp(log_q, 1) + math.log(len(z))).mean()
 
 
 class Rung(nn.Module):
@@ -129,6 +168,29 @@ class Ladder(Latents):
             parts.append(mean + scale.exp() * e)
             s = rung.step(s, parts[-1])
         return torch.cat(parts, -1)
+
+    def _rungs(self, z: Tensor) -> Iterator[tuple[Rung, Tensor, Tensor, Tensor]]:
+        """(rung, its state, (z - m)/e^l, l) from the top of z, (..., count)."""
+        s = self.first.expand(*z.shape[:-1], -1)
+        for rung, part in zip(self.rungs, z.split(self.latent, -1), strict=True):
+            mean, scale = rung.own(s)
+            yield rung, s, (part - mean) * torch.exp(-scale), scale
+            s = rung.step(s, part)
+
+    def back(self, told: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        told, parts, log_q = told.expand(*z.shape[:-1], -1), [], z.new_zeros(z.shape[:-1])
+        for rung, s, off, scale in self._rungs(z):
+            shift, wider = rung.change(s, told)
+            parts.append((off - shift) * torch.exp(-wider))
+            log_q = log_q + normal_log_prob(parts[-1]) - (scale + wider).sum(-1)
+        return torch.cat(parts, -1), log_q
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        return torch.stack([normal_log_prob(off) - scale.sum(-1) for _, _, off, scale in self._rungs(z)]).sum(0)
+
+    def each(self, told: Tensor, z: Tensor) -> Tensor | None:
+        changes = (rung.change(s, told.expand(*s.shape[:-1], -1)) for rung, s, _, _ in self._rungs(z))
+        return torch.cat([normal_kl(a.unsqueeze(-1), b.unsqueeze(-1)).mean((0, 1)) for a, b in changes])
 
     def unfold(self, z: Tensor) -> Tensor:
         s = self.first.expand(*z.shape[:-1], -1)

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ..objectives import normal_log_prob
 from ..transforms.affine import Affine, soft_limit
 from .autoregressive import Autoregressive
 from .layer import Permutation
@@ -41,6 +42,12 @@ class Diagonal(nn.Module):
         back = (z - mean) * torch.exp(-log_scale)
         return z, -(0.5 * back.square() + log_scale).sum(-1) - 0.5 * self.latent * math.log(2 * math.pi)
 
+    def back(self, told: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """(noise, log q(z|x)) of any z, (..., B, latent) to (..., B, latent) and (..., B)."""
+        mean, log_scale = self.split(told)
+        noise = (z - mean) * torch.exp(-log_scale)
+        return noise, normal_log_prob(noise) - log_scale.sum(-1)
+
 
 class IAF(Diagonal):
     """Diagonal noise moved on by inverse autoregressive layers that see `hints` numbers of the encoder.
@@ -72,6 +79,15 @@ class IAF(Diagonal):
         many = told.expand(*z.shape[:-1], told.shape[-1]).reshape(-1, told.shape[-1])
         moved, ladj = self._move(many, z.reshape(-1, self.latent))
         return moved.view_as(z), log_q - ladj.view(z.shape[:-1])
+
+    def back(self, told: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        hints = told[:, 2 * self.latent :].expand(*z.shape[:-1], -1).flatten(0, -2)
+        moved, total = z.flatten(0, -2), z.new_zeros(z[..., 0].numel())
+        for i, layer in reversed(list(enumerate(self.layers))):
+            moved, ladj = layer.inverse_and_ladj(moved, hints)
+            moved, total = self.turn.inverse_and_ladj(moved)[0] if i else moved, total + ladj
+        noise, log_q = super().back(told, moved.view_as(z))
+        return noise, log_q + total.view(z.shape[:-1])
 
 
 POSTERIORS = {"diagonal": Diagonal, "iaf": IAF}

@@ -102,6 +102,8 @@ def _details(evidence: Evidence) -> dict[str, Any]:
 
     models = of("log_prob", "models")
     return {
+        "stands": of("log_prob", "words") or "",
+        "annealing": evidence.tables.get("annealing", {}),
         "rules": of("auc_train", "rules"),
         "learner": of("auc_train", "learner"),
         "broken": of("broken_dependencies", "rules"),

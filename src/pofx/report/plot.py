@@ -1,7 +1,6 @@
 """What a model has learned, to look at: pairs of columns, a density in the plane, the way from noise to data."""
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,10 +157,8 @@ def _page(
 
     folder = Path(__file__).parent
     home = Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    style = re.search(r"<style>(.*?)</style>", (folder / "page.html").read_text(encoding="utf-8"), re.S)
     return home.get_template("plot.html").render(
         title=f"{fitted.model.name} on {fitted.provenance['source']}",
-        style=style[1] if style else "",
         pictures=pictures,
         way=way,
         steps=steps,

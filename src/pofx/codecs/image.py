@@ -61,7 +61,8 @@ class ImageCodec:
     @property
     def levels(self) -> tuple[str, ...]:
         """The labels that were learned; none where they are no condition."""
-        return self.spec.condition.fields[0].levels if self.spec.condition else ()
+        field = self.spec.condition.fields[0] if self.spec.condition else None
+        return field.levels if isinstance(field, Category) else ()
 
     def encode(self, pictures: Pictures, *, strict: bool = False) -> Columns:
         """Channels by name, uint8 (n, H, W), and the codes of labels, int32 (n,), -1 where missing.

@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import numbers
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -71,7 +70,7 @@ def labels_of(labels: Any, n: int) -> np.ndarray:
 def _label(value: Any) -> int | str | None:
     if value is None or type(value).__name__ == "NAType" or value == "" or value != value:
         return None
-    if isinstance(value, numbers.Real) and not isinstance(value, bool) and value == int(value):
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool) and float(value).is_integer():
         return int(value)
     return value.decode() if isinstance(value, bytes) else str(value)
 
@@ -261,8 +260,8 @@ def write_images(pictures: Pictures, path: Path, top: int = 255) -> int:
             elif ending == ".npy":
                 np.save(file, pictures.images)
             else:
-                beside = {} if labels is None else {"labels": array_of(labels)}
-                np.savez_compressed(file, images=pictures.images, **beside)
+                held = {"images": pictures.images} | ({} if labels is None else {"labels": array_of(labels)})
+                np.savez_compressed(file, allow_pickle=False, **held)
         part.replace(path)
     except OSError as error:
         raise CodecError(f"could not write {str(path)!r}: {error.strerror or error}; nothing was changed") from error

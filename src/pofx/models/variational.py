@@ -96,10 +96,10 @@ class Variational(Coded):
         if len(gone := self.classes.gone(codes)):
             codes, price = self._supposed(own, codes, gone, warm, generator)
             extra = extra.index_add(0, gone, price)
-        bound = self._lower(own, self.context(lo, width, codes), self.beta * warm, generator)
+        bound = self._bound(own, self.context(lo, width, codes), self.beta * warm, generator)
         return -(bound + extra.to(bound.dtype))
 
-    def _lower(self, own: Batch, c: Tensor, weight: float, generator: torch.Generator) -> Tensor:
+    def _bound(self, own: Batch, c: Tensor, weight: float, generator: torch.Generator) -> Tensor:
         """The bound of log p(x|c), (B,), by the estimator of the model."""
         bound = self._elbo if self.estimator == "elbo" else self._weighted
         return bound(self.encoder(self.lens.see(own), c), own, c, weight, generator)
@@ -112,7 +112,7 @@ class Variational(Coded):
         some, bounds = tuple(part[gone] for part in own), torch.zeros(self.classes.count, len(gone), device=self.device)
         if warm >= 1:
             each = self._each(len(gone))
-            bounds = torch.stack([self._lower(some, c, self.beta, generator) for c in each])
+            bounds = torch.stack([self._bound(some, c, self.beta, generator) for c in each])
         chosen, price = self.classes.draw(bounds, generator)
         return codes.index_copy(0, gone, chosen.unsqueeze(1)), price
 
@@ -256,7 +256,9 @@ class Variational(Coded):
     @torch.no_grad()
     def settled(self, x: Columns, c: Columns | None = None) -> Columns | None:
         """The condition with the class of each row of which it is not known as what p(c|x) says is likeliest."""
-        codes = self.sight_of_condition.see(c)[2] if c and self.classes.count else torch.zeros(0, 1)
+        if not c or not self.classes.count:
+            return c
+        codes = self.sight_of_condition.see(c)[2]
         if not len(gone := self.classes.gone(codes)):
             return c
         name, some = self.sight_of_condition.fields[0].name, {k: v[gone.numpy()] for k, v in x.items()}

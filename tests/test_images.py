@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 import pofx
-from pofx.codecs.image import ImageCodec, holds_images, read_images, shades, sheet, write_images
+from pofx.codecs.image import ImageCodec
+from pofx.codecs.picture_io import Pictures, holds_images, read_images, shades, sheet, write_images
 from pofx.compression import Compressor
 from pofx.errors import CodecError, SpecError, Unsupported
 from pofx.fields import Pixel
@@ -56,7 +57,7 @@ def test_what_is_written_can_be_read(model: pofx.Fitted, tmp_path: Path, name: s
     if name.endswith(".png"):
         assert np.asarray(Image.open(tmp_path / name)).shape == (8, 5 * 9 - 1)
         return
-    assert np.array_equal(read_images(tmp_path / name)[0][..., 0], drawn)
+    assert np.array_equal(read_images(tmp_path / name)[0].plain(), drawn)
 
 
 def test_denoising_gives_images_back(tmp_path: Path) -> None:
@@ -81,7 +82,7 @@ def test_colours_and_files_and_the_command_line(tmp_path: Path) -> None:
         )
     assert main(["decode", str(tmp_path / "m.pofx"), str(tmp_path / "z.csv"), "-o", str(tmp_path / "d.npz"),
                  "--quiet"]) == 0  # fmt: skip
-    rebuilt, decoded = (read_images(tmp_path / name)[0] for name in ("r.npz", "d.npz"))
+    rebuilt, decoded = (read_images(tmp_path / name)[0].images for name in ("r.npz", "d.npz"))
     assert rebuilt.shape == (60, 8, 8, 3) and np.abs(rebuilt.astype(int) - decoded).max() <= 1
     assert main(["interpolate", str(tmp_path / "m.pofx"), str(tmp_path / "x.npz"), str(tmp_path / "x.npz"), "-o",
                  str(tmp_path / "i.png"), "--steps", "3", "--quiet"]) == 0  # fmt: skip
@@ -92,7 +93,7 @@ def test_an_idx_file_is_read_packed_or_not(tmp_path: Path) -> None:
     (tmp_path / "t-images-idx3-ubyte").write_bytes(data)
     (tmp_path / "t-images-idx3-ubyte.gz").write_bytes(gzip.compress(data))
     for name in ("t-images-idx3-ubyte", "t-images-idx3-ubyte.gz"):
-        assert np.array_equal(read_images(tmp_path / name)[0][..., 0], bars(20))
+        assert np.array_equal(read_images(tmp_path / name)[0].plain(), bars(20))
     (tmp_path / "bad-idx3-ubyte").write_bytes(data[:40])
     with pytest.raises(CodecError, match="could not read images from .*bad-idx3-ubyte"):
         read_images(tmp_path / "bad-idx3-ubyte")
@@ -109,17 +110,17 @@ def test_a_folder_of_mixed_sizes_says_which_and_takes_a_size(tmp_path: Path) -> 
     path = folder_of(tmp_path / "p", Image.new("L", (8, 8)), Image.new("L", (9, 7)), Image.new("L", (8, 8)))
     with pytest.raises(CodecError, match=r"one size, got 2 sizes, 8 x 8 \(2\), 9 x 7 \(1\): give size"):
         read_images(path)
-    assert read_images(path, (6, 4))[0].shape == (3, 6, 4, 1)
+    assert read_images(path, (6, 4))[0].images.shape == (3, 6, 4, 1)
 
 
 def test_a_folder_of_mixed_modes_becomes_coloured_and_transparent_parts_white(tmp_path: Path) -> None:
     glass = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
     path = folder_of(tmp_path / "p", Image.new("L", (4, 4), 7), Image.new("RGB", (4, 4), (1, 2, 3)), glass)
-    images = read_images(path)[0]
+    images = read_images(path)[0].images
     assert images.shape == (3, 4, 4, 3)
     assert images[:, 0, 0].tolist() == [[7, 7, 7], [1, 2, 3], [255, 255, 255]]
     deep = Image.fromarray(np.full((4, 4), 257 * 9, np.uint16))
-    assert read_images(folder_of(tmp_path / "q", deep, deep))[0].max() == 9
+    assert read_images(folder_of(tmp_path / "q", deep, deep))[0].images.max() == 9
 
 
 def test_what_is_no_image_says_so(tmp_path: Path) -> None:
@@ -146,12 +147,12 @@ def test_what_is_no_image_says_so(tmp_path: Path) -> None:
     with pytest.raises(CodecError, match="expected two images or more"):
         pofx.fit(bars(1), model="vae", quiet=True)
     with pytest.raises(CodecError, match=r"expected a name (that ends|ending) in .npz"):
-        write_images(bars(2)[..., None], tmp_path / "x.jpg")
+        write_images(Pictures(bars(2)[..., None]), tmp_path / "x.jpg")
 
 
 def test_models_of_tables_and_words_of_tables_are_refused_for_images() -> None:
     with pytest.raises(Unsupported, match="images have no fields to name"):
-        pofx.fit(bars(), model="vae", condition="label", quiet=True)
+        pofx.fit(bars(), model="vae", fields={"label": "category"}, quiet=True)
     with pytest.raises(SpecError, match="model 'any_order' learns rows of tables, got images"):
         pofx.fit(bars(), model="any_order", quiet=True)
     with pytest.raises(SpecError, match="expected kind among auto, table, image"):
@@ -161,17 +162,17 @@ def test_models_of_tables_and_words_of_tables_are_refused_for_images() -> None:
 def test_images_of_another_size_are_refused(model: pofx.Fitted) -> None:
     with pytest.raises(CodecError, match=r"expected images of \(8, 8, 1\) .* got \(7, 8, 1\)"):
         model.log_prob(bars()[:, 1:])
-    with pytest.raises(Unsupported, match="images are not sampled under conditions"):
+    with pytest.raises(Unsupported, match="learned without labels, which conditions are on"):
         model.sample(2, "a = 1")
 
 
 def test_the_codec_is_exact_and_comes_back_from_plain_values() -> None:
     images = bars(20, 8, 3)
-    codec = ImageCodec.learn(images)
-    assert np.array_equal(codec.decode(codec.encode(images)), images)
+    codec = ImageCodec.learn(Pictures(images))
+    assert np.array_equal(codec.decode(codec.encode(Pictures(images))).images, images)
     again = ImageCodec.from_json(*codec.to_json())
     assert again.shape == (8, 8, 3) and again.spec.fields[1].name == "green"
-    assert ImageCodec.learn((images > 100).astype(np.uint8)).spec.fields[0].top == 1
+    assert ImageCodec.learn(Pictures((images > 100).astype(np.uint8))).spec.fields[0].top == 1
 
 
 def test_a_pixels_law_is_that_of_its_channel() -> None:
@@ -201,7 +202,7 @@ def test_compression_is_exact_and_as_short_as_the_bound(name: str, top: int, tmp
     model = pofx.fit(x, model=name, steps=150, quiet=True, **words)
     bits = model.compress(x, tmp_path / "x.pofz")
     assert np.array_equal(model.decompress(tmp_path / "x.pofz"), x)
-    words_alone = len(Compressor(model.model).compress(model.codec.encode(x[..., None]))) * 32 / x.size
+    words_alone = len(Compressor(model.model).compress(model.codec.encode(Pictures(x[..., None])))) * 32 / x.size
     bound = -model.model.bound({"grey": x}, draws=1).value.mean() / 64 / np.log(2)
     given = 32 * (16 * 64 * model.model.latents.count // 32 + 64 + 2 * 64) / x.size  # the bits it begins with
     assert words_alone - given < bound * 1.05 + 32 * 64 / x.size  # a head of each lane is stored in 64 bits

@@ -30,7 +30,7 @@ LISTED = 16  # numbers of a list that `info` shows
 STRETCH = 8  # blocks written at a time
 
 Rows = Any
-"""Rows as a codec has them: an Arrow table, or images (n, H, W, C)."""
+"""Rows as a codec has them: an Arrow table, or `Pictures` (codecs/picture_io.py)."""
 
 
 class Fitted(Coding):
@@ -253,6 +253,7 @@ class Fitted(Coding):
         ]
         if self.joint:
             lines.append(f"condition  {', '.join(f.name for f in self.joint.fields)}")
+        lines += [f"{k:<10} {v}" for k, v in p.get("notes", {}).items()]
         lines += [f"{k:<10} {_words(v)}" for k, v in p["fit"].items() if k != "looks"]
         meaning = m.words(p["fit"])
         lines += [f"means      {meaning}"] if meaning else []

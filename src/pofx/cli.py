@@ -61,7 +61,8 @@ def _reading(verb: argparse.ArgumentParser) -> None:
 def _fit(verbs: Any) -> None:
     verb = _verb(verbs, "fit", "learn p(x) of a table or of images")
     verb.add_argument(
-        "input", help="CSV, TSV (.gz, .zst), Parquet, Feather or JSON Lines; images: .npz, .npy, IDX, a folder"
+        "input",
+        help="CSV, TSV (.gz, .zst), Parquet, Feather or JSON Lines; images: .npz, .npy, IDX, a folder",
     )
     verb.add_argument("--kind", choices=("auto", "table", "image"), default="auto", help="of the data, if not plain")
     verb.add_argument("--pixels", metavar="HxW", help="the size that pictures of several sizes are brought to")
@@ -77,7 +78,10 @@ def _fit(verbs: Any) -> None:
     verb.add_argument(
         "--missing", choices=("state", "unknown"), default="state", help="whether a missing cell is a state or unknown"
     )
-    verb.add_argument("--condition", default="", help="columns c of p(x | c), separated by commas")
+    verb.add_argument(
+        "--condition",
+        help="columns c of p(x | c), separated by commas; of images label (the default where labels are found) or none",
+    )
     verb.add_argument("--device", default="auto", help="auto, cpu or cuda")
     verb.add_argument("--threads", type=int, help="of the processor")
     verb.add_argument("--split", default="0.8,0.1,0.1", help="shares for training, validation, test")
@@ -213,6 +217,10 @@ def _pixels(text: str | None) -> dict[str, Any]:
     return {"size": (int(height), int(width))}
 
 
+def _words_of(text: str | None) -> list[str] | None:
+    return None if text is None else [word.strip() for word in text.split(",") if word.strip()]
+
+
 def _setting(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
@@ -236,7 +244,7 @@ def run_fit(told: argparse.Namespace) -> str:
         raise PofxError(f"expected --split as three numbers, 0.8,0.1,0.1, got {told.split!r}") from error
     model = fit(
         told.input, model=told.model, minutes=told.minutes, steps=told.steps, size=told.size, seed=told.seed,
-        fields=_json(told.fields), condition=[c.strip() for c in told.condition.split(",") if c.strip()],
+        fields=_json(told.fields), condition=_words_of(told.condition),
         device=told.device, threads=told.threads, split=split, quiet=told.quiet, kind=told.kind, missing=told.missing,
         precision=told.precision,
         reading=_words_of_reading(told) | _pixels(told.pixels),

@@ -55,16 +55,24 @@ class Coding:
         """The rows that the codes of these rows stand for."""
         self._able("express")
         _, kind, x, c = self._read(source)
-        return self._given_out(self.model.express(self.model.encode(self._own(x), c), c) | (c or {}), kind, path)
+        own, c = self._own(x), self.model.settled(self._own(x), c)
+        return self._given_out(self.model.express(self.model.encode(own, c), c) | (c or {}), kind, path)
 
     def interpolate(self, a: Any, b: Any, *, steps: int = 8, path: str | Path | None = None) -> Any:
         """From each row of a to the row of b beside it: `steps` rows whose codes lie evenly on the line between theirs.
 
         A condition is that of the nearer end. Raises SpecError for fewer than two steps or different numbers of rows.
         """
+        x, near, kind = self._between(a, b, steps)
+        return self._given_out(x | near, kind, path)
+
+    def _between(self, a: Any, b: Any, steps: int) -> tuple[Columns, Columns, str]:
+        """(rows on the way, their condition, kind of container)."""
         self._able("express")
         (_, kind, x, c), (_, _, y, d) = self._read(a), self._read(b)
-        z, w = (self.model.encode(self._own(part), of) for part, of in ((x, c), (y, d)))
+        x, y = self._own(x), self._own(y)
+        c, d = self.model.settled(x, c), self.model.settled(y, d)
+        z, w = (self.model.encode(part, of) for part, of in ((x, c), (y, d)))
         if steps < 2 or len(z) != len(w):
             raise SpecError(
                 f"expected two steps or more and as many rows in both, got {steps} steps, {len(z)} and {len(w)} rows"
@@ -73,7 +81,7 @@ class Coding:
         line = (z[:, None] * (1 - share) + w[:, None] * share).flatten(0, 1)
         late = np.tile(np.arange(steps) >= steps / 2, len(z))
         near = {k: np.where(late, np.repeat(d[k], steps), np.repeat(c[k], steps)) for k in c} if c and d else {}
-        return self._given_out(self.model.express(line, near or None) | near, kind, path)
+        return self.model.express(line, near or None), near, kind
 
     def denoise(self, source: Any, *, path: str | Path | None = None) -> Any:
         """The rows without the noise that the model learned to take away."""

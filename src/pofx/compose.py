@@ -29,11 +29,15 @@ class Joint:
 
     @classmethod
     def learn(cls, fields: tuple[Field, ...], c: Columns) -> Self:
-        """Counts the cells of c.
+        """Counts the cells of c, of rows of which all of it was seen.
 
-        Raises SpecError for more than 4,096 of them.
+        Raises SpecError for more than 4,096 of them, or none.
         """
-        token = np.stack([f.encode(c[f.name], f.tokens(BINS))[0] for f in fields], 1)
+        parts = [f.encode(c[f.name], f.tokens(BINS)) for f in fields]
+        seen = np.all([p[2] for p in parts], 0)
+        if not seen.any():
+            raise SpecError("expected rows of which the whole condition is known, got none: name fewer columns")
+        token = np.stack([p[0] for p in parts], 1)[seen]
         cells, counts = np.unique(token, axis=0, return_counts=True)
         if len(cells) > CELLS:
             names = ", ".join(repr(f.name) for f in fields)
@@ -56,14 +60,19 @@ class Joint:
         return {f.name: f.decode(pick[:, j], rng.random(n), tokens[j]) for j, f in enumerate(self.fields)}
 
     def log_prob(self, c: Columns) -> np.ndarray:
-        """log p(c), (n,), in the house measure; a cell combination never seen has mass 1/(n+1)."""
+        """log p(c), (n,), in the house measure; a cell combination never seen has mass 1/(n+1).
+
+        Where a part of c was not seen, what is known of the others counts.
+        """
         parts = [f.encode(c[f.name], f.tokens(BINS)) for f in self.fields]
         token = np.stack([p[0] for p in parts], 1)
         seen = np.stack([p[2] for p in parts], 1)
         keys = {tuple(cell): count for cell, count in zip(self.cells.tolist(), self.counts, strict=True)}
         count = np.array([keys.get(tuple(t), 0.0) for t in token.tolist()])
+        for i in np.flatnonzero(~seen.all(1)):
+            count[i] = self.counts[((self.cells == token[i]) | ~seen[i]).all(1)].sum()
         n = self.counts.sum()
-        together = np.where(seen.all(1), np.log(np.where(count > 0, count, 1.0) / (n + 1)), 0.0)
+        together = np.where(seen.any(1), np.log(np.where(count > 0, count, 1.0) / (n + 1)), 0.0)
         return together + np.stack([p[1] for p in parts], 1).sum(1)
 
     def to_arrays(self) -> dict[str, np.ndarray]:

@@ -40,7 +40,8 @@ LANES = 64  # images coded side by side
 class Compressor:
     """Compresses images by a vae with prior="normal" or an hvae.
 
-    Raises Unsupported for other models, and for grey images under a law of black and white ones.
+    Raises Unsupported for other models, for those with a condition, which no file keeps, and for grey images under a
+    law of black and white ones.
     """
 
     of: Model
@@ -48,6 +49,8 @@ class Compressor:
     def __post_init__(self) -> None:
         if not isinstance(self.of, Variational):
             raise self._cannot()
+        if self.of.spec.condition:
+            raise Unsupported("a model of images with labels does not compress: fit one without (condition=())")
         self.model = copy.deepcopy(self.of).double().eval()  # in float64, which the user's model is not
         law = self.model.latents
         plain = isinstance(law, Single) and isinstance(law.prior, StandardNormal) and type(law.posterior) is Diagonal

@@ -20,6 +20,7 @@ from .models.annealed import Sandwich, sandwich
 from .models.autoencoders.denoising import Denoising
 from .models.model import Model
 from .models.pixel_laws import MOST, rungs
+from .models.variational import Variational
 from .nn.mirror import principal
 from .spec import Columns
 
@@ -84,12 +85,24 @@ def _pm(row: dict[str, float], what: str) -> str:
 
 @dataclass(frozen=True)
 class Splits:
-    """Stored channels of training, validation and unseen images, and the range of their shades."""
+    """Stored channels of training, validation and unseen images, and the range of their shades; the condition of the
+    unseen ones, all of it known, and draws of p(c), where the model has one.
+    """
 
     train: Columns
     valid: Columns
     unseen: Columns
     top: int
+    condition: Columns | None = None
+    drawn: Callable[[int], Columns] | None = None
+
+    def under(self, index: Any) -> Columns | None:
+        """The condition of some of the unseen images."""
+        return {k: v[index] for k, v in self.condition.items()} if self.condition else None
+
+    def draw(self, n: int) -> Columns | None:
+        """n conditions from p(c)."""
+        return self.drawn(n) if self.drawn else None
 
     def flat(self, x: Columns) -> np.ndarray:
         """(n, C H W), uint8."""
@@ -107,16 +120,21 @@ def evaluate_images(
     unseen: Columns,
     *,
     top: int = 255,
+    condition: Columns | None = None,
+    drawn: Callable[[int], Columns] | None = None,
     annealed: int = 0,
     seed: int = 0,
     progress: Hear | None = None,
 ) -> ImageEvidence:
     """The evidence on a model of images; `annealed`: of how many drawn rows log p is found from both sides.
 
+    condition: of the unseen images, and `drawn` draws of it, where the model has one. Their likelihood is then summed
+    over the classes that they may have, so that it stands beside laws that know none.
+
     Raises SpecError for grey pixels where the model has a law of black and white ones.
     """
     hear = progress or (lambda share, what: None)
-    splits, codes = Splits(train, valid, unseen, top), None
+    splits, codes = Splits(train, valid, unseen, top, condition, drawn), None
     count = len(next(iter(unseen.values())))
     evidence = ImageEvidence([], rows={"train": len(next(iter(train.values()))), "unseen": count})
     if "log_prob" in model.abilities:
@@ -124,10 +142,10 @@ def evaluate_images(
         _likelihood(model, splits, evidence, hear)
     if annealed:
         hear(0.6, "annealing")
-        _annealed(sandwich(model, annealed, seed=seed), evidence)
+        _annealed(sandwich(model, annealed, splits.draw(annealed), seed=seed), evidence)
     if "express" in model.abilities:
         hear(0.8, "rebuilding")
-        codes = model.encode(unseen)
+        codes = model.encode(unseen, condition)
         _rebuilding(model, splits, codes, evidence)
     if isinstance(model, Denoising):
         _cleaning(model, splits, evidence, seed)
@@ -144,9 +162,14 @@ def evaluate_images(
 
 
 def _likelihood(model: Model, splits: Splits, evidence: ImageEvidence, hear: Hear) -> None:
-    found = {"model": model.log_prob(splits.unseen)}
+    c, summed = splits.condition, isinstance(model, Variational) and bool(model.classes.count)
+    hidden = {k: np.full_like(v, -1) for k, v in c.items()} if c and summed else c
+    found = {"model": model.log_prob(splits.unseen, hidden)}
+    if c and not summed:
+        evidence.words.append("The model's likelihood is given the label of each image, which the others do not know.")
     test, channels = splits.flat(splits.unseen), len(splits.unseen)
-    rank = model.encode({k: v[:1] for k, v in splits.unseen.items()}).shape[1] if "encode" in model.abilities else RANK
+    one = {k: v[:1] for k, v in splits.unseen.items()}
+    rank = model.encode(one, splits.under(slice(1))).shape[1] if "encode" in model.abilities else RANK
     parts, top = [splits.flat(splits.train), splits.flat(splits.valid), test], splits.top
     if all(np.isin(part, (0, top)).all() for part in parts):  # black and white: of two shades, not of 256
         parts, top = [part // np.uint8(top) for part in parts], 1
@@ -191,7 +214,7 @@ def _row(errors: dict[str, np.ndarray]) -> dict[str, float]:
 
 def _rebuilding(model: Model, splits: Splits, codes: Tensor, evidence: ImageEvidence) -> None:
     learned = splits.flat(splits.train)[:FITTED] / splits.top
-    test, made = (splits.flat(x) / splits.top for x in (splits.unseen, model.express(codes)))
+    test, made = (splits.flat(x) / splits.top for x in (splits.unseen, model.express(codes, splits.condition)))
     mean = learned.mean(0)
     axes = principal(torch.from_numpy(learned - mean), min(codes.shape[1], *learned.shape)).numpy()
     linear = (mean + (test - mean) @ axes.T @ axes).clip(0, 1)
@@ -243,10 +266,10 @@ def _sheets(model: Model, splits: Splits, codes: Tensor | None, seed: int) -> li
     if codes is not None:
         out += [
             Sheet("unseen", splits.bright(some), 8),
-            Sheet("rebuilt", splits.bright(model.express(codes[:SHOWN])), 8),
+            Sheet("rebuilt", splits.bright(model.express(codes[:SHOWN], splits.under(slice(SHOWN)))), 8),
         ]
     if "sample" in model.abilities:
-        drawn = model.decode(model.noise(SHOWN, torch.Generator().manual_seed(seed)))
+        drawn = model.decode(model.noise(SHOWN, torch.Generator().manual_seed(seed)), splits.draw(SHOWN))
         out += [] if out else [Sheet("unseen", splits.bright(some), 8)]
         out.append(Sheet("drawn", splits.bright(drawn), 8))
     if codes is not None and codes.is_floating_point() and len(codes) > 1:
@@ -263,19 +286,21 @@ def _walk(model: Model, splits: Splits, codes: Tensor) -> Sheet:
         ends = [codes[:few].clone() for _ in range(2)]
         for sign, end in zip((-1, 1), ends, strict=True):
             end[:, j] = mean[j] + sign * deviation[j]
-        low, high = (splits.flat(model.express(end)).astype(np.float32) for end in ends)
+        low, high = (splits.flat(model.express(end, splits.under(slice(few)))).astype(np.float32) for end in ends)
         moved.append(float(np.square(high - low).mean()))
     order = np.argsort(moved)[::-1][:WALKED]
     stops = torch.linspace(-REACH, REACH, STOPS, dtype=codes.dtype)
     line = codes[:1].repeat(len(order) * STOPS, 1)
     for i, j in enumerate(order):
         line[i * STOPS : (i + 1) * STOPS, j] = mean[j] + stops * deviation[j]
-    return Sheet("walk", splits.bright(model.express(line)), STOPS, tuple(f"z{j}" for j in order))
+    made = model.express(line, splits.under([0] * len(line)))
+    return Sheet("walk", splits.bright(made), STOPS, tuple(f"z{j}" for j in order))
 
 
 def _between(model: Model, splits: Splits, codes: Tensor) -> Sheet:
-    """Lines of images on the way from one unseen image to another."""
+    """Lines of images on the way from one unseen image to another, under the condition of the nearer end."""
     few = min(PAIRS, len(codes) // 2)
     share = torch.linspace(0, 1, STOPS, dtype=codes.dtype).view(1, -1, 1)
     line = codes[:few, None] * (1 - share) + codes[few : 2 * few, None] * share
-    return Sheet("between", splits.bright(model.express(line.flatten(0, 1))), STOPS)
+    near = [i + few * (2 * j >= STOPS) for i in range(few) for j in range(STOPS)]
+    return Sheet("between", splits.bright(model.express(line.flatten(0, 1), splits.under(near))), STOPS)

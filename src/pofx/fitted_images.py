@@ -1,6 +1,6 @@
 """`FittedImages`: a model of images, and the verbs on arrays, files and folders of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,8 @@ import numpy as np
 
 from . import store
 from .bundle import Fitted
-from .codecs.image import ImageCodec, fingerprint, read_images, write_images
+from .codecs.image import LABEL, ImageCodec
+from .codecs.picture_io import Pictures, read_images, write_images
 from .codecs.tabular_io import to_frame
 from .codecs.writing import write_table
 from .compression import Compressor
@@ -28,7 +29,9 @@ class FittedImages(Fitted):
     """A fitted model of images.
 
     What comes out is an array, uint8 (n, H, W), or (n, H, W, 3) in colour, or goes to .npz, .npy, a sheet (.png) or a
-    folder.
+    folder. A model with the condition `label` takes and gives pairs (images, labels): in a .npz the array `labels`, in
+    a folder a sub-folder for each, on a sheet rows of its own. Where a label is missing, likelihoods sum over it, and
+    codes and what is made of them take the likeliest.
     """
 
     codec: ImageCodec
@@ -38,37 +41,42 @@ class FittedImages(Fitted):
         return f"images of {height} x {width} x {channels}"
 
     def _given(self, given: Sequence[str] | str | Mapping[str, Any] | None) -> Given | None:
-        if given:
-            raise Unsupported("images are not sampled under conditions: leave given out")
-        return None
+        if not given:
+            return None
+        if not self.joint:
+            raise Unsupported("these images were learned without labels, which conditions are on: leave given out")
+        return self.codec.given([given] if isinstance(given, str) else given)
 
-    def _made(self, x: Columns, first: int, plain: bool = False) -> np.ndarray:
+    def _made(self, x: Columns, first: int, plain: bool = False) -> Pictures:
         return self.codec.decode(x)
 
-    def _joined(self, rows: list[np.ndarray]) -> np.ndarray:
-        return np.concatenate(rows)
+    def _joined(self, rows: list[Pictures]) -> Pictures:
+        labels = [part.labels for part in rows if part.labels is not None]
+        return Pictures(np.concatenate([part.images for part in rows]), np.concatenate(labels) if labels else None)
 
-    def _written(self, rows: Iterable[np.ndarray], path: str | Path) -> int:
+    def _written(self, rows: Iterable[Pictures], path: str | Path) -> int:
         return write_images(self._joined(list(rows)), Path(path), self._top)
 
-    def _out(self, rows: np.ndarray, kind: str) -> np.ndarray:
-        return rows[..., 0] if rows.shape[-1] == 1 else rows
+    def _out(self, rows: Pictures, kind: str) -> Any:
+        return rows.plain()
 
     @property
     def _top(self) -> int:
         return int(getattr(self.codec.spec.fields[0], "top", 255))
 
-    def _read(self, source: Any) -> tuple[np.ndarray, str, Columns, None]:
+    def _read(self, source: Any) -> tuple[Pictures, str, Columns, Columns | None]:
         size = self.provenance["reading"].get("size")
-        images, kind = read_images(source, tuple(size) if size else None)
-        if images.shape[-1] == 1 and self.codec.shape[-1] == 3:
-            images = images.repeat(3, -1)
-        return images, kind, self.codec.encode(images), None
+        rows, kind = read_images(source, tuple(size) if size else None)
+        if rows.images.shape[-1] == 1 and self.codec.shape[-1] == 3:
+            rows = Pictures(rows.images.repeat(3, -1), rows.labels)
+        x = self.codec.encode(rows, strict=True)
+        return rows, kind, x, {LABEL: x[LABEL]} if self.joint else None
 
-    def _extra(self, rows: np.ndarray, c: Columns | None) -> float:
-        return 0.0
+    def _extra(self, rows: Pictures, c: Columns | None) -> np.ndarray | float:
+        """log p(c), 0 where the label is missing."""
+        return self.joint.log_prob(c) if self.joint and c else 0.0
 
-    def _beside(self, rows: np.ndarray, kind: str, told: dict[str, np.ndarray], path: str | Path | None) -> Any:
+    def _beside(self, rows: Pictures, kind: str, told: dict[str, np.ndarray], path: str | Path | None) -> Any:
         import pyarrow as pa
 
         table = pa.table({"image": np.arange(len(rows))} | told)
@@ -77,24 +85,45 @@ class FittedImages(Fitted):
     def log_prob(self, source: Any, *, detail: bool = False, draws: int | None = None) -> Any:
         """log p of each image, float64 (n,), nats: a lower bound where the model only has one.
 
-        detail: a frame with bits a dimension too (-log p / (D ln 2), D = H W C) and, for a bound of `draws` draws, its
-        standard error and effective sample size. Raises Unsupported where the model has no likelihood, SpecError for
-        grey pixels where the model has a law of black and white ones.
+        With labels it is log p(x, c) of an image x with its label c, and log p(x) = log sum_c p(x, c) of one without.
+        detail: a frame with `log_prob.label`, log p(c), and `log_prob.image`, log p(x|c), whose sum it is; bits a
+        dimension of the image (-log p(x|c) / (D ln 2), D = H W C); and, for a bound of `draws` draws, its standard
+        error and effective sample size. Raises Unsupported where the model has no likelihood, SpecError for grey pixels
+        where the model has a law of black and white ones.
         """
         if "log_prob" not in self.model.abilities:
             raise self.model._cannot("log_prob")
-        images, _, x, _ = self._read(source)
+        rows, _, x, c = self._read(source)
         more: dict[str, np.ndarray] = {}
         if isinstance(self.model, Variational):
-            bound = self.model.bound(x, draws=draws)
+            bound = self.model.bound(x, c, draws=draws)
             value = bound.value
             more = {"error": bound.error, "effective_size": bound.size, "draws": np.full(len(value), bound.draws)}
         else:
-            value = self.model.log_prob(x)
+            value = self.model.log_prob(x, c)
+        extra = self._extra(rows, c)
         if not detail:
-            return value
-        bits = -value / (np.prod(self.codec.shape) * np.log(2))
-        return self._beside(images, "array", {"log_prob": value, "bits_per_dim": bits} | more, None)
+            return value + extra
+        told = {"log_prob": value + extra, "bits_per_dim": -value / (np.prod(self.codec.shape) * np.log(2))} | more
+        told |= {"log_prob.image": value, "log_prob.label": np.asarray(extra)} if self.joint else {}
+        return self._beside(rows, "array", told, None)
+
+    def interpolate(self, a: Any, b: Any, *, steps: int = 8, path: str | Path | None = None) -> Any:
+        """From each image of a to the image of b beside it, in this order: `steps` images whose codes lie evenly on the
+        line between theirs, made under the label of the nearer end, and given without.
+        """
+        x, _, kind = self._between(a, b, steps)
+        return self._given_out(x, kind, path)
+
+    def complete(self, source: Any, *, draws: int | None = None, path: str | Path | None = None, **words: Any) -> Any:
+        """The images with their missing labels filled by the likeliest, argmax p(c|x); the others as they are.
+
+        Raises Unsupported where the model cannot say, or several `draws` are asked.
+        """
+        if not isinstance(self.model, Variational) or not self.model.classes.count or draws is not None:
+            raise Unsupported("of images only missing labels are filled, by a vae, iwae or hvae with labels, and once")
+        _, kind, x, c = self._read(source)
+        return self._given_out(x | (self.model.settled(self._own(x), c) or {}), kind, path)
 
     def compress(self, source: Any, path: str | Path) -> float:
         """Writes the images to a file as short as the model's bound says; bits a dimension of the file.
@@ -103,10 +132,10 @@ class FittedImages(Fitted):
         black and white ones.
         """
         store.check_folder(Path(path))
-        images, _, x, _ = self._read(source)
+        rows, _, x, _ = self._read(source)
         words = Compressor(self.model).compress(x)
         store.write(path, COMPRESSED, {"shape": list(self.codec.shape)}, {"words": words})
-        return 8 * Path(path).stat().st_size / images.size
+        return 8 * Path(path).stat().st_size / rows.images.size
 
     def decompress(self, path: str | Path, *, out: str | Path | None = None) -> Any:
         """The images of a file that `compress` of the same model wrote, exactly.
@@ -148,9 +177,13 @@ class FittedImages(Fitted):
         for path in (report, json):
             if path is not None:
                 store.check_folder(Path(path))
-        columns = [self.codec.encode(part) for part in self._own_images(train, holdout, rows)]
+        held = [self.codec.encode(part) for part in self._own_images(train, holdout, rows)]
+        columns = [self._own(part) for part in held]
         if binarise:
             columns = [self.model.fair(part, seed) for part in columns]
+        condition = {LABEL: held[-1][LABEL]} if self.joint else None
+        if isinstance(self.model, Variational):
+            condition = self.model.settled(columns[-1], condition)
         with bar("judging", 100, "%", quiet) as tick:
             done = 0
 
@@ -159,7 +192,10 @@ class FittedImages(Fitted):
                 tick(int(share * 100) - done, what)
                 done = int(share * 100)
 
-            evidence = evaluate_images(self.model, *columns, top=self._top, annealed=sandwich, seed=seed, progress=hear)
+            evidence = evaluate_images(
+                self.model, *columns, top=self._top, condition=condition, drawn=self._labels(seed), annealed=sandwich,
+                seed=seed, progress=hear,
+            )  # fmt: skip
         evidence.remarks = {k: v for k, v in self.provenance["fit"].items() if k != "looks"}
         evidence.words += (
             [self.model.words(evidence.remarks).capitalize()] if self.model.words(evidence.remarks) else []
@@ -171,7 +207,12 @@ class FittedImages(Fitted):
         publish(evidence, report, json, f"{self.model.name} on {self.provenance['source']}", self.provenance)
         return evidence
 
-    def _own_images(self, train: Any, holdout: Any, rows: int) -> list[np.ndarray]:
+    def _labels(self, seed: int) -> Callable[[int], Columns] | None:
+        """Draws of p(c), where there are labels."""
+        joint = self.joint
+        return (lambda n: joint.sample(n, np.random.default_rng(seed))) if joint else None
+
+    def _own_images(self, train: Any, holdout: Any, rows: int) -> list[Pictures]:
         """Training, validation and unseen images."""
         source = train if train is not None else self.provenance["path"]
         if source is None:
@@ -180,16 +221,17 @@ class FittedImages(Fitted):
             )
         size = self.provenance["reading"].get("size")
         images = read_images(source, tuple(size) if size else None)[0]
-        if fingerprint(images) != self.provenance["fingerprint"]:
+        images = images if self.joint else Pictures(images.images)
+        if images.fingerprint() != self.provenance["fingerprint"]:
             raise CodecError(
                 f"{source if isinstance(source, str) else 'the array'!r} is not what the model was fitted on: "
                 "its images differ; give those (train=, --data)"
             )
         took = parts(len(images), self.provenance["split"], self.provenance["seed"])
-        unseen = images[took[2]] if holdout is None else self._read(holdout)[0]
+        unseen = images.take(took[2]) if holdout is None else self._read(holdout)[0]
         if not len(unseen):
             raise CodecError("expected images that were never learned from, the split left none: give some (holdout)")
-        return [images[took[0]], images[took[1]], unseen[:rows]]
+        return [images.take(took[0]), images.take(took[1]), unseen.take(np.arange(min(rows, len(unseen))))]
 
     def score(self, source: Any, *, path: str | Path | None = None) -> Any:
         """The figures of `log_prob(detail=True)`, as a frame or a file."""

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from .bundle import Fitted, fitted_class
-from .codecs.image import ImageCodec, holds_images, read_images
-from .codecs.image import fingerprint as fingerprint_of_images
+from .codecs.image import LABEL, ImageCodec
+from .codecs.picture_io import Pictures, holds_images, read_images
 from .codecs.table import TableCodec
 from .codecs.tabular_io import read_table
 from .coding import CALIBRATION, strangeness
@@ -71,7 +71,7 @@ def fit(
     size: str | None = None,
     seed: int = 0,
     fields: Mapping[str, Any] | None = None,
-    condition: Sequence[str] | str = (),
+    condition: Sequence[str] | str | None = None,
     device: str = "auto",
     threads: int | None = None,
     split: Sequence[float] = SPLIT,
@@ -82,20 +82,23 @@ def fit(
     kind: str = "auto",
     missing: str = "state",
     precision: str = "auto",
+    labels: Any = None,
     **config: Any,
 ) -> Fitted:
     """Learns p(x) of the rows of a file or frame, or of images.
 
-    source: a path (CSV, TSV, Parquet, Feather, JSON Lines) or a pandas, Polars or Arrow frame; for images an array
-    (n, H, W) or (n, H, W, 3), a .npy, .npz or IDX file, or a folder of pictures. kind: table or image, where that is
-    not plain. model: a name of `pofx models`. minutes or steps bound the work (by default the model's recipe does);
-    minutes count from the call. fields: how columns are to be read, where inference errs. condition: columns c of
-    p(x | c). missing: "state", a missing cell is a state with a probability of its own; "unknown", it is integrated
-    out, and samples have none. precision: "auto", wide networks train in bfloat16 where the device repays it (what is
-    drawn and scored is float32 all the same); "float32", never. split: shares of rows for training, validation and
-    test. checkpoint: a file for the state of the fit; with resume, a fit killed there goes on and ends with the weights
-    of an unbroken one. reading: delimiter, encoding, header of a text file; size (height, width) of pictures. Further
-    arguments go to the model.
+    source: a path (CSV, TSV, Parquet, Feather, JSON Lines) or a pandas, Polars or Arrow frame; for images an array (n,
+    H, W) or (n, H, W, 3), a .npy, .npz or IDX file, or a folder of pictures. labels: of images, one each, None where
+    missing; a .npz (array `labels`), the labels file beside an IDX file and class sub-folders bring theirs. kind: table
+    or image, where that is not plain. model: a name of `pofx models`. minutes or steps bound the work (by default the
+    model's recipe does); minutes count from the call. fields: how columns are to be read, where inference errs.
+    condition: columns c of p(x | c); of images "label", which is also what is done where nothing is said and labels are
+    found ("none" or () leaves them out). missing: "state", a missing cell is a state with a probability of its own;
+    "unknown", it is integrated out, and samples have none. precision: "auto", wide networks train in bfloat16 where the
+    device repays it (what is drawn and scored is float32 all the same); "float32", never. split: shares of rows for
+    training, validation and test. checkpoint: a file for the state of the fit; with resume, a fit killed there goes on
+    and ends with the weights of an unbroken one. reading: delimiter, encoding, header of a text file; size (height,
+    width) of pictures. Further arguments go to the model.
 
     Raises CodecError for a file that cannot be read, SpecError for arguments that do not fit, Unsupported where the
     model cannot do what was asked.
@@ -109,9 +112,7 @@ def fit(
     began = time.monotonic()
     _check(steps, minutes)
     cls = load_class(model)
-    condition = [condition] if isinstance(condition, str) else list(condition)
-    if condition and "condition" not in cls.abilities:
-        raise Unsupported(f"model {model!r} cannot learn p(x | c): these can: {', '.join(who_can('condition'))}")
+    condition = [condition] if isinstance(condition, str) else condition
     with bar("reading", None, "row", quiet) as tick:
         for name, word, among in (
             ("kind", kind, KINDS),
@@ -121,11 +122,15 @@ def fit(
             if word not in among:
                 raise SpecError(f"expected {name} among {', '.join(among)}, got {word!r}")
         pictures = kind == "image" or (kind == "auto" and holds_images(source))
-        codec, rows, container, took = (_images if pictures else _table)(
-            source, reading or {}, split, seed, fields=fields, condition=condition, missing=missing
-        )
-        train, valid = (codec.encode(_take(rows, part)) for part in took[:2])
-        tick(len(rows))
+        condition = [] if pictures and condition and list(condition) == ["none"] else condition
+        if condition and "condition" not in cls.abilities:
+            raise Unsupported(f"model {model!r} cannot learn p(x | c): these can: {', '.join(who_can('condition'))}")
+        codec, rows, container, took, notes = (_images if pictures else _table)(
+            source, reading or {}, split, seed, fields=fields, condition=condition, missing=missing, labels=labels,
+            cls=cls,
+        )  # fmt: skip
+        train, valid = (codec.encode(rows.take(part)) for part in took[:2])
+        tick(len(rows), ", ".join(f"{k} {v}" for k, v in notes.items()))
     config |= {"size": size} if size is not None else {}
     made = create(model, codec.spec, seed, **config)
     c = codec.spec.condition
@@ -133,7 +138,7 @@ def fit(
     own = {
         "model": model, "config": made.config, "seed": seed, "split": list(split),
         "rows": len(rows), "train_rows": len(took[0]),
-        "fingerprint": fingerprint_of_images(rows) if pictures else fingerprint(rows),
+        "fingerprint": rows.fingerprint() if pictures else fingerprint(rows),
     }  # fmt: skip
     until = None if minutes is None else began + 60 * minutes * (1 - SPARE[1]) - SPARE[0]
     with torch_threads(threads):
@@ -149,7 +154,7 @@ def fit(
     path = str(Path(source).resolve()) if isinstance(source, str | Path) else None
     provenance = own | {
         "source": Path(path).name if path else "an array" if pictures else f"a {container} frame", "path": path,
-        "container": container,
+        "container": container, "notes": notes,
         "reading": dict(reading or {}), "fit": done | remarks | {"fit seconds": time.monotonic() - began},
         "versions": {"pofx": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }  # fmt: skip
@@ -157,26 +162,57 @@ def fit(
     return made_class(made, codec, provenance, joint, typical, usual)
 
 
-Opened = tuple[Any, Any, str, tuple[np.ndarray, np.ndarray, np.ndarray]]
-"""The codec of a source, its rows, the kind of its container, and the numbers of its rows in each part."""
+Opened = tuple[Any, Any, str, tuple[np.ndarray, np.ndarray, np.ndarray], dict[str, str]]
+"""The codec of a source, its rows, the kind of its container, the numbers of its rows in each part, and what there is
+to say of them.
+"""
 
 
 def _table(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:
+    if asked["labels"] is not None:
+        raise SpecError("expected labels with images alone, got those of a table: add them as a column")
     rows, container = read_table(source, **reading)
     took = parts(rows.num_rows, split, seed)
-    return TableCodec.learn(rows.take(took[0]), like=container, **asked), rows, container, took
+    words = {"fields": asked["fields"], "condition": asked["condition"] or (), "missing": asked["missing"]}
+    return TableCodec.learn(rows.take(took[0]), like=container, **words), rows, container, took, {}
 
 
 def _images(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:
-    if asked["fields"] or asked["condition"]:
-        raise Unsupported("images have no fields to name and no condition: leave fields and condition out")
-    rows, container = read_images(source, reading.get("size"))
+    if asked["fields"]:
+        raise Unsupported("images have no fields to name: leave fields out")
+    rows, container = read_images(source, reading.get("size"), asked["labels"])
     took = parts(len(rows), split, seed)
-    return ImageCodec.learn(rows[took[0]], container), rows, container, took
+    keep, notes = _labels(rows, container, asked["condition"], asked["cls"])
+    rows = rows if keep else Pictures(rows.images)
+    return ImageCodec.learn(rows.take(took[0]), container), rows, container, took, notes
 
 
-def _take(rows: Any, index: np.ndarray) -> Any:
-    return rows[index] if isinstance(rows, np.ndarray) else rows.take(index)
+def _labels(rows: Pictures, kind: str, asked: Sequence[str] | None, cls: type[Model]) -> tuple[bool, dict[str, str]]:
+    """Whether labels are the condition, and what there is to say of that.
+
+    Unless asked for they are where the model can, every picture of a folder lies in a sub-folder, and there are two
+    or more. Raises SpecError for another condition, and where labels are asked for that are not there or all alike.
+    """
+    if asked and list(asked) != [LABEL]:
+        raise SpecError(f"expected the condition {LABEL!r} or none of images, got {', '.join(map(repr, asked))}")
+    labels = [] if rows.labels is None else rows.labels.tolist()
+    found, gone = sorted({str(label) for label in labels if label is not None}), labels.count(None)
+    if asked and len(found) < 2:
+        raise SpecError(
+            f"expected two labels or more, got {len(found)}: give labels=, an array `labels` in a .npz, or sub-folders"
+        )
+    why = "as asked" if asked is not None and not asked else None
+    if asked is None and len(found) == 1:
+        why = f"{found[0]!r} is the only one"
+    elif asked is None and "condition" not in cls.abilities:
+        why = "this model learns p(x) alone"
+    elif asked is None and kind == "folder" and gone:
+        why = (
+            f"{gone:,} of {len(labels):,} pictures lie in no sub-folder; the condition {LABEL!r} takes those as missing"
+        )
+    if not found or why:
+        return False, {"labels": f"{len(found)}, left out: {why}"} if found else {}
+    return True, {"labels": f"{len(found)}, the condition" + (f"; {gone:,} of {len(labels):,} missing" if gone else "")}
 
 
 def _check(steps: int | None, minutes: float | None) -> None:

@@ -138,3 +138,18 @@ def test_a_standing_is_paired_and_says_who_loses() -> None:
     noisy = standing({"vae": v, "ppca": v[::-1]})
     assert "is level with ppca" in noisy.words("rows", "nats")
     assert standing({"ppca": v, "independent": v}).best == "" and standing({"vae": v}).words("rows", "nats") == ""
+
+
+def test_with_labels_the_likelihood_is_summed_over_them_and_pictures_are_made_under_them() -> None:
+    images = bars()
+    labels = np.where(images[:, 0].argmax(1) < 3, "left", "right")
+    model = pofx.fit((images, labels), model="vae", steps=60, quiet=True, **SMALL)
+    found = model.evaluate(train=(images, labels), sandwich=2, quiet=True)
+    took = np.sort(np.random.default_rng(0).permutation(200)[180:])
+    alone = model.log_prob(images[took])
+    assert found.likelihood["vae (a bound)"]["nats"] == pytest.approx(alone.mean())
+    both = np.logaddexp(*(model.log_prob((images[took], np.full(20, label))) for label in ("left", "right")))
+    np.testing.assert_allclose(alone, both, atol=0.05)  # a label never seen keeps some mass
+    assert [one.says for one in found.sheets] == ["unseen", "rebuilt", "drawn", "walk", "between"]
+    with pytest.raises(CodecError, match="is not what the model was fitted on"):
+        model.evaluate(train=images, quiet=True)

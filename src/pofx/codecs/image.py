@@ -1,47 +1,56 @@
-"""The codec of images: arrays, NumPy and IDX files and folders of pictures to channels of pixels, and back.
+"""The codec of images: pictures to channels of pixels and the code of a label, and back.
 
 Images are one uint8 array (n, H, W, C), C of NAMES. Pictures of several sizes need `size`; grey and coloured ones
-together become coloured, transparent ones lie on white.
+together become coloured, transparent ones lie on white (picture_io.py).
 """
 
-import gzip
-import hashlib
 from collections import Counter
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 
-from ..errors import CodecError
-from ..fields import Pixel
-from ..spec import Block, Columns, Spec
+from ..errors import CodecError, SpecError
+from ..fields import Category, Pixel
+from ..spec import Block, Columns, Given, Spec
+from . import conditions
+from .columns import ColumnPlan
+from .picture_io import Pictures
 
 NAMES = {1: ("grey",), 3: ("red", "green", "blue")}
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-COLUMNS = 16  # pictures side by side in a sheet
-Size = tuple[int, int] | None
+LABEL = "label"
 
 
 class ImageCodec:
-    """How images become a block of pixels, and back. spec: channels over H x W; like: the kind of what was read."""
+    """How images become a block of pixels, their labels a condition, and back.
+
+    spec: channels over H x W, and the field `label` where it is the condition; like: the kind of what was read; whole:
+    whether labels are whole numbers.
+    """
 
     kind = "image"
 
-    def __init__(self, spec: Spec, like: str = "array") -> None:
-        self.spec, self.like = spec, like
+    def __init__(self, spec: Spec, like: str = "array", whole: bool = False) -> None:
+        self.spec, self.like, self.whole = spec, like, whole
 
     @classmethod
-    def learn(cls, images: np.ndarray, like: str = "array") -> Self:
-        """The codec of images, (n, H, W, C): of two shades where there are no others, else of 256.
+    def learn(cls, pictures: Pictures, like: str = "array") -> Self:
+        """The codec of pictures: of two shades where there are no others, else of 256; their labels are the condition.
 
-        Raises CodecError for fewer than two images.
+        Raises CodecError for fewer than two images, or where all labels are missing.
         """
+        images = pictures.images
         if len(images) < 2:
             raise CodecError(f"expected two images or more to learn from, got {len(images)}")
         top = 1 if images.max() <= 1 else 255
         channels = (np.ascontiguousarray(images[..., i]) for i in range(images.shape[3]))
         fields = tuple(Pixel.learn(name, v, top=top) for name, v in zip(NAMES[images.shape[3]], channels, strict=True))
-        return cls(Spec((Block("image", fields, images.shape[1:3]),)), like)
+        block = Block("image", fields, images.shape[1:3])
+        if pictures.labels is None:
+            return cls(Spec((block,)), like)
+        label = Spec((Block(LABEL, (_label_field(pictures.labels),)),))
+        whole = all(isinstance(value, int) for value in pictures.labels if value is not None)
+        return cls(Spec((block,), label), like, whole)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -49,201 +58,80 @@ class ImageCodec:
         height, width = (side or 0 for side in self.spec.blocks[0].sites)
         return height, width, len(self.spec.fields)
 
-    def encode(self, images: np.ndarray) -> Columns:
-        """Channels by name, uint8 (n, H, W). Raises CodecError for images of another size or number of channels."""
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The labels that were learned; none where they are no condition."""
+        field = self.spec.condition.fields[0] if self.spec.condition else None
+        return field.levels if isinstance(field, Category) else ()
+
+    def encode(self, pictures: Pictures, *, strict: bool = False) -> Columns:
+        """Channels by name, uint8 (n, H, W), and the codes of labels, int32 (n,), -1 where missing.
+
+        A label never seen gets the code after the last one, or with `strict` raises CodecError, as do images of another
+        size or number of channels.
+        """
+        images = pictures.images
         if images.shape[1:] != self.shape:
             raise CodecError(f"expected images of {self.shape} (height, width, channels), got {images.shape[1:]}")
-        return {f.name: np.ascontiguousarray(images[..., i]) for i, f in enumerate(self.spec.fields)}
+        x = {f.name: np.ascontiguousarray(images[..., i]) for i, f in enumerate(self.spec.fields)}
+        if not self.levels:
+            return x
+        labels = [None] * len(images) if pictures.labels is None else pictures.labels.tolist()
+        code = {level: i for i, level in enumerate(self.levels)}
+        new = sorted({str(label) for label in labels if label is not None} - set(code))
+        if new and strict:
+            shown = ", ".join(map(repr, self.levels[:20])) + (", ..." if len(self.levels) > 20 else "")
+            raise CodecError(f"expected labels among {shown}, got {', '.join(map(repr, new[:8]))}: leave these out")
+        codes = [-1 if label is None else code.get(str(label), len(code)) for label in labels]
+        return x | {LABEL: np.array(codes, np.int32)}
 
-    def decode(self, x: Columns) -> np.ndarray:
-        """Images, (n, H, W, C), of channels by name."""
-        return np.stack([x[f.name] for f in self.spec.fields], -1)
+    def decode(self, x: Columns) -> Pictures:
+        """Pictures of channels by name, and of codes of labels where there are such."""
+        images = np.stack([x[f.name] for f in self.spec.fields], -1)
+        if LABEL not in x:
+            return Pictures(images)
+        named = [int(level) if self.whole else level for level in self.levels]
+        labels = np.empty(len(images), object)
+        labels[:] = [named[code] if 0 <= code < len(named) else None for code in x[LABEL]]
+        return Pictures(images, labels)
+
+    def given(self, asked: Sequence[str] | Mapping[str, Any]) -> Given:
+        """The set of labels that conditions mean, "label = 3" or {"label": [3, 5]}; several intersect.
+
+        Raises CodecError for a label that was never seen, and where none is left.
+        """
+        import pyarrow as pa
+
+        field = self.spec.condition.fields[0] if self.spec.condition else None
+        plan = ColumnPlan(LABEL, LABEL, "category", "", pa.large_string(), field=field)
+        out: Given = {}
+        for term in conditions.terms(asked, [LABEL]):
+            allowed = conditions.allowed_by(plan, term)
+            out[LABEL] = conditions.both(out[LABEL], allowed) if out else allowed
+        if field is not None and out:
+            try:
+                field.allow(field.tokens(1, 1, whole=True), out[LABEL])
+            except SpecError as error:
+                raise CodecError(str(error)) from error
+        return out
 
     def to_json(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Plain values and arrays that rebuild the codec."""
         header, arrays = self.spec.split()
-        return {"kind": self.kind, "spec": header, "like": self.like}, arrays
+        return {"kind": self.kind, "spec": header, "like": self.like, "whole": self.whole}, arrays
 
     @classmethod
     def from_json(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
         """What `to_json` gave."""
-        return cls(Spec.join(meta["spec"], arrays), meta["like"])
+        return cls(Spec.join(meta["spec"], arrays), meta["like"], meta.get("whole", False))
 
 
-# -- in ----------------------------------------------------------------------------------------------------------------
-
-
-def holds_images(source: Any) -> bool:
-    """Whether a source is images: an array of three or four axes, a .npy, .npz or IDX file, a folder of pictures."""
-    if isinstance(source, np.ndarray):
-        return source.ndim in (3, 4)
-    if not isinstance(source, str | Path):
-        return False
-    path = Path(source)
-    if path.is_dir():
-        inside = [p for p in path.rglob("*") if p.is_file()]
-        return sum(p.suffix.lower() in PICTURES for p in inside) * 2 > len(inside)
-    return path.suffix.lower() in (".npy", ".npz") or "idx3-ubyte" in path.name
-
-
-def read_images(source: Any, size: Size = None) -> tuple[np.ndarray, str]:
-    """(images, kind of container): uint8 (n, H, W, C).
-
-    Raises CodecError, saying what is wrong, for what holds no images, for pictures of several sizes without `size`, and
-    for numbers that are no shades.
-    """
-    if isinstance(source, np.ndarray):
-        return shades(source), "array"
-    path = Path(source)
-    if path.is_dir():
-        return _folder(path, size), "folder"
-    if not path.is_file():
-        raise CodecError(f"expected images at {str(path)!r}, found nothing: check the path")
-    try:
-        return shades(_idx(path) if "idx3-ubyte" in path.name else _numpy(path)), "npz"
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise CodecError(f"could not read images from {str(path)!r}: {error}") from error
-
-
-def shades(array: np.ndarray) -> np.ndarray:
-    """An array of images as uint8 (n, H, W, C): booleans, whole numbers from 0 to 255, or reals from 0 to 1."""
-    if array.ndim == 3:
-        array = array[..., None]
-    if array.ndim != 4 or array.shape[3] not in NAMES or 0 in array.shape[1:3]:
-        raise CodecError(f"expected images (n, H, W), (n, H, W, 1) or (n, H, W, 3), got an array of {array.shape}")
-    if array.dtype in (np.uint8, np.bool_):
-        return array.astype(np.uint8, copy=False)
-    low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
-    top = 1 if array.dtype.kind == "f" else 255
-    if not (low >= 0 and high <= top):
-        raise CodecError(
-            f"expected shades from 0 to {top} of {array.dtype} images, got {low:g} to {high:g}: rescale them"
-        )
-    return np.round(array * (255 / top)).astype(np.uint8)
-
-
-def _numpy(path: Path) -> np.ndarray:
-    held = np.load(path, allow_pickle=False)
-    if isinstance(held, np.ndarray):
-        return held
-    names = [name for name in held.files if held[name].ndim in (3, 4)]
-    if "images" in names:
-        names = ["images"]
-    if len(names) != 1:
-        raise ValueError(
-            f"expected one array of images, or one named 'images', found {', '.join(held.files) or 'none'}"
-        )
-    return held[names[0]]
-
-
-def _idx(path: Path) -> np.ndarray:
-    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    if data[:4] != b"\0\0\x08\x03":
-        raise ValueError("expected an IDX file of unsigned bytes in three dimensions")
-    n, height, width = (int.from_bytes(data[i : i + 4], "big") for i in (4, 8, 12))
-    return np.frombuffer(data, np.uint8, offset=16).reshape(n, height, width)
-
-
-def _folder(path: Path, size: Size) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
-
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES)
-    if not files:
-        raise CodecError(f"expected pictures ({', '.join(PICTURES)}) in {str(path)!r}, found none")
-    opened = []
-    for file in files:
-        try:
-            with Image.open(file) as picture:
-                opened.append(_flat(picture))
-        except (OSError, UnidentifiedImageError) as error:
-            raise CodecError(f"could not read the picture {str(file)!r}: {error}; remove or replace it") from error
-    sizes = Counter(picture.size for picture in opened)
-    if len(sizes) > 1 and size is None:
-        shown = ", ".join(f"{w} x {h} ({count})" for (w, h), count in sizes.most_common(4))
-        raise CodecError(f"expected pictures of one size, got {len(sizes)} sizes, {shown}: give size=(height, width)")
-    mode = "L" if all(picture.mode == "L" for picture in opened) else "RGB"
-    fitted = [np.asarray(_fitted(picture, size).convert(mode)) for picture in opened]
-    return shades(np.stack(fitted))
-
-
-def _flat(picture: Any) -> Any:
-    """A picture as grey or coloured, transparent parts on white, 16 bits as 8."""
-    from PIL import Image
-
-    if picture.mode in ("1", "L"):
-        return picture.convert("L")
-    if picture.mode.startswith("I"):
-        return Image.fromarray((np.asarray(picture) / 257).round().clip(0, 255).astype(np.uint8))
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        above = picture.convert("RGBA")
-        below = Image.new("RGBA", above.size, "white")
-        return Image.alpha_composite(below, above).convert("RGB")
-    return picture.convert("RGB")
-
-
-def _fitted(picture: Any, size: Size) -> Any:
-    """The middle of a picture, scaled to a size."""
-    from PIL import ImageOps
-
-    return picture if size is None or picture.size == size[::-1] else ImageOps.fit(picture, size[::-1])
-
-
-def fingerprint(images: np.ndarray) -> str:
-    """SHA-256 over shape and pixels."""
-    return hashlib.sha256(repr(images.shape).encode() + np.ascontiguousarray(images).tobytes()).hexdigest()
-
-
-# -- out ---------------------------------------------------------------------------------------------------------------
-
-
-def write_images(images: np.ndarray, path: Path, top: int = 255) -> int:
-    """Writes .npy, .npz (images), a sheet (.png), or, where the path has no ending, a folder of pictures; how many.
-
-    Raises CodecError for another ending.
-    """
-    from .. import store
-
-    ending = path.suffix.lower()
-    if ending not in (".npy", ".npz", ".png", ""):
-        raise CodecError(
-            f"expected a name that ends in .npz, .npy, .png (a sheet) or nothing (a folder), got {path.name!r}"
-        )
-    store.check_folder(path) if ending else path.mkdir(parents=False, exist_ok=True)
-    bright = images if top == 255 else images * np.uint8(255)
-    if not ending:
-        for i, image in enumerate(bright):
-            _picture(image).save(path / f"{i:06d}.png")
-        return len(images)
-    part = store.beside(path)
-    try:
-        with part.open("wb") as file:
-            if ending == ".png":
-                _picture(sheet(bright)).save(file, "PNG")
-            elif ending == ".npy":
-                np.save(file, images)
-            else:
-                np.savez_compressed(file, images=images)
-        part.replace(path)
-    except OSError as error:
-        raise CodecError(f"could not write {str(path)!r}: {error.strerror or error}; nothing was changed") from error
-    finally:
-        part.unlink(missing_ok=True)
-    return len(images)
-
-
-def _picture(image: np.ndarray) -> Any:
-    from PIL import Image
-
-    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-
-
-def sheet(images: np.ndarray, columns: int = COLUMNS) -> np.ndarray:
-    """Images side by side, row by row, with a line of one pixel between them: (n, H, W, C) to one image."""
-    n, height, width, channels = images.shape
-    columns = min(columns, n)
-    lines = -(-n // columns)
-    out = np.zeros((lines * (height + 1) - 1, columns * (width + 1) - 1, channels), np.uint8)
-    for i, image in enumerate(images):
-        top, left = i // columns * (height + 1), i % columns * (width + 1)
-        out[top : top + height, left : left + width] = image
-    return out
+def _label_field(labels: np.ndarray) -> Category:
+    """The field of labels, the frequent ones first; a missing one is a label that nobody saw."""
+    counts = Counter(str(label) for label in labels if label is not None)
+    if not counts:
+        raise CodecError("expected some training pictures with a label, got none: label more of them, or leave it out")
+    levels = tuple(sorted(counts, key=lambda level: (-counts[level], level)))
+    code = {level: i for i, level in enumerate(levels)}
+    codes = np.array([-1 if label is None else code[str(label)] for label in labels], np.int32)
+    return Category.learn(LABEL, codes, levels).seen_alone()

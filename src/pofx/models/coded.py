@@ -3,14 +3,17 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import SpecError
 from ..spec import Columns, Spec
+from .classes import Classes
 from .lens import Lens
-from .lifted import Conditioned, Context, sobol, to_normal
+from .lifted import Conditioned, Context, Sight, sobol, to_normal
 from .model import Batch
 
 ROOM = 2**21  # numbers that a decoder may say at a time: 8 MiB, which a processor's cache holds
@@ -38,11 +41,13 @@ class Coded(Conditioned):
 
     family = "autoencoders"
     images = True
+    sums: ClassVar[bool] = False  # whether it sums over the classes of a row whose class is not known
 
     def __init__(self, spec: Spec, lens: Lens) -> None:
         super().__init__(spec)
         self.lens = lens
         self.context = Context(self.sight_of_condition)
+        self.classes = Classes(self.sight_of_condition if self.sums else Sight(()))
 
     def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
         own, extra = self.lens.prepare(x)
@@ -50,6 +55,16 @@ class Coded(Conditioned):
 
     def fair(self, x: Columns, seed: int) -> Columns:
         return self.lens.fair(x, seed)
+
+    def see_condition(self, c: Columns | None, n: int) -> Batch:
+        """(lo, width, codes) of the condition; SpecError for a cell that nobody saw, where no class is summed over."""
+        for field in self.sight_of_condition.fields if c and not self.classes.count else ():
+            if field.unknown and c and (gone := int(field.absent(c[field.name]).sum())):
+                raise SpecError(
+                    f"expected {field.name!r} of every row, got {gone} missing: model {self.name!r} cannot integrate "
+                    "over them; fill them, leave these rows out, or leave it out of the condition"
+                )
+        return super().see_condition(c, n)
 
     def opened(self, batch: Batch) -> tuple[Batch, Tensor, Tensor]:
         """The example's tensors, what is added to their log mass, and the condition's vector."""

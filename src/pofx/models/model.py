@@ -173,6 +173,10 @@ class Model(nn.Module):
         """The rows that codes stand for, (n, latent) to stored columns: the centre of p(x | z, c)."""
         raise self._cannot("express")
 
+    def settled(self, x: Columns, c: Columns | None = None) -> Columns | None:
+        """The condition with what is not known of it as it is likeliest given x; as it came where none can say."""
+        return c
+
     def misfit(self, x: Columns, c: Columns | None = None) -> np.ndarray:
         """How ill each row is rebuilt from its code, (n,): what a model without a likelihood says of strange rows."""
         raise self._cannot("log_prob")

@@ -1,7 +1,7 @@
 """What the variational autoencoders have in common as models: bounds, their gradients, draws, cells integrated out."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,12 @@ SPAN = 1024  # rows that are drawn together
 class Variational(Coded):
     """log p(x|c) >= E_q log p(x|z,c) - KL(q(z|x,c) || p(z)), with a lens, latent numbers and two networks.
 
-    beta, warmup, free_bits, estimator, draws, groups, doubly, samples, masked: as `vae` says.
+    A class c that is not known is summed over (classes.py). beta, warmup, free_bits, estimator, draws, groups, doubly,
+    samples, masked: as `vae` says.
     """
 
     abilities = frozenset({"sample", "log_prob", "bound", "encode", "express", "condition", "known"})
+    sums = True
 
     def __init__(
         self,
@@ -89,13 +91,38 @@ class Variational(Coded):
         return self.lens.hide(own, some & (torch.rand(n, len(self.spec.fields), **how) < torch.rand(n, 1, **how)))
 
     def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
-        own, extra, c = self.opened(batch)
+        own, (extra, lo, width, codes) = batch[: self.lens.parts], batch[self.lens.parts :]
         own = self.lens.fresh(own, generator)
         own = self.hidden(own, generator) if self.training else own
-        told = self.encoder(self.lens.see(own), c)
-        weight = self.beta * (min(1.0, clock.progress / self.warmup) if self.warmup else 1.0)
+        warm = min(1.0, clock.progress / self.warmup) if self.warmup else 1.0
+        if len(gone := self.classes.gone(codes)):
+            codes, price = self._supposed(own, codes, gone, warm, generator)
+            extra = extra.index_add(0, gone, price)
+        bound = self._bound(own, self.context(lo, width, codes), self.beta * warm, generator)
+        return -(bound + extra.to(bound.dtype))
+
+    def _bound(self, own: Batch, c: Tensor, weight: float, generator: torch.Generator) -> Tensor:
+        """The bound of log p(x|c), (B,), by the estimator of the model."""
         bound = self._elbo if self.estimator == "elbo" else self._weighted
-        return -(bound(told, own, c, weight, generator) + extra.to(told.dtype))
+        return bound(self.encoder(self.lens.see(own), c), own, c, weight, generator)
+
+    @torch.no_grad()
+    def _supposed(
+        self, own: Batch, codes: Tensor, gone: Tensor, warm: float, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The codes with a class drawn for each row that has none, and log p(c) - log r_c of these, (U,)."""
+        some, bounds = tuple(part[gone] for part in own), torch.zeros(self.classes.count, len(gone), device=self.device)
+        if warm >= 1:
+            each = self._each(len(gone))
+            bounds = torch.stack([self._bound(some, c, self.beta, generator) for c in each])
+        chosen, price = self.classes.draw(bounds, generator)
+        return codes.index_copy(0, gone, chosen.unsqueeze(1)), price
+
+    def _each(self, n: int) -> Iterator[Tensor]:
+        """The condition's vector of each class in turn, (n, width)."""
+        blank = torch.zeros(n, 0, dtype=torch.float64, device=self.device)
+        for k in range(self.classes.count):
+            yield self.context(blank, blank, torch.full((n, 1), k, device=self.device))
 
     def _noise(self, draws: int, told: Tensor, generator: torch.Generator) -> Tensor:
         how = {"generator": generator, "device": told.device, "dtype": told.dtype}
@@ -173,8 +200,8 @@ class Variational(Coded):
 
     @torch.no_grad()
     def encode(self, x: Columns, c: Columns | None = None) -> Tensor:
-        """The middle of q(z|x,c), (n, latent)."""
-        out = [torch.zeros(0, self.latents.count)]
+        """The middle of q(z|x,c), (n, latent); of the likeliest class where it is not known."""
+        out, c = [torch.zeros(0, self.latents.count)], self.settled(x, c)
         for batch in self.chunks(x, c):
             own, _, context = self.opened(batch)
             out.append(self.latents.middle(self.encoder(self.lens.see(own), context)).cpu())
@@ -193,20 +220,55 @@ class Variational(Coded):
     def bound(
         self, x: Columns, c: Columns | None = None, draws: int | None = None, known: np.ndarray | None = None
     ) -> Bound:
-        """The importance-weighted bound of each row, of its known cells alone where `known`, (n, fields), is given."""
+        """The importance-weighted bound of each row, of its known cells alone where `known`, (n, fields), is given.
+
+        Of a row whose class is not known: log sum_c p(c) e^bound(x|c).
+        """
         draws, at, parts = draws or self.samples, 0, [(torch.zeros(0, dtype=torch.float64),) * 3]
         for batch in self.chunks(x, c):
-            own, extra, context = self.opened(batch)
+            own, extra, _ = self.opened(batch)
             rows, at = slice(at, at + len(extra)), at + len(extra)
             self.lens.strict(own)
             if known is not None:
                 some = {k: v[rows] for k, v in x.items()}
                 own = self._known_of(some, known[rows])
                 extra = torch.from_numpy((house(self.spec.fields, some) * known[rows]).sum(1))
-            value, error, size = self._weigh(own, context, draws)
+            value, error, size = self._weighed(own, batch[self.lens.parts + 1 :], draws)
             parts.append((value + extra.cpu(), error, size))
         value, error, size = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
         return Bound(value, error, size, draws)
+
+    def _weighed(self, own: Batch, condition: Batch, draws: int) -> tuple[Tensor, Tensor, Tensor]:
+        """What `_weigh` gives, summed over the classes of the rows whose class is not known."""
+        c, gone = self.context(*condition), self.classes.gone(condition[2])
+        if not len(gone):
+            return self._weigh(own, c, draws)
+        out = torch.zeros(3, len(c), dtype=torch.float64)
+        if len(there := torch.nonzero(condition[2][:, 0] >= 0)[:, 0]):
+            out[:, there.cpu()] = torch.stack(self._weigh(tuple(part[there] for part in own), c[there], draws))
+        out[:, gone.cpu()] = torch.stack(self.classes.summed(*self._of_classes(tuple(p[gone] for p in own), draws)))
+        return out[0], out[1], out[2]
+
+    def _of_classes(self, own: Batch, draws: int) -> tuple[Tensor, Tensor, Tensor]:
+        """What `_weigh` gives for each class, (count, B) each."""
+        value, error, size = zip(*(self._weigh(own, c, draws) for c in self._each(len(own[0]))), strict=True)
+        return torch.stack(value), torch.stack(error), torch.stack(size)
+
+    @torch.no_grad()
+    def settled(self, x: Columns, c: Columns | None = None) -> Columns | None:
+        """The condition with the class of each row of which it is not known as what p(c|x) says is likeliest."""
+        if not c or not self.classes.count:
+            return c
+        codes = self.sight_of_condition.see(c)[2]
+        if not len(gone := self.classes.gone(codes)):
+            return c
+        name, some = self.sight_of_condition.fields[0].name, {k: v[gone.numpy()] for k, v in x.items()}
+        best = [torch.zeros(0, dtype=torch.int64)]
+        for batch in self.chunks(some, {name: c[name][gone.numpy()]}):
+            value = self._of_classes(self.opened(batch)[0], self.samples)[0]
+            best.append((value + self.classes.log_p.cpu().unsqueeze(1)).argmax(0))
+        full = codes.index_copy(0, gone, torch.cat(best).unsqueeze(1))
+        return self.sight_of_condition.lower(torch.zeros(len(full), 0), full)
 
     def _weigh(self, own: Batch, c: Tensor, draws: int) -> tuple[Tensor, Tensor, Tensor]:
         """(bound, error, effective size) of log masses, (B,) each: the rows are encoded once for all draws."""
@@ -233,7 +295,7 @@ class Variational(Coded):
         number, the costly ones first, its cost (`Latents.each`) and what log p(x|z) loses with that of another row.
         """
         some, at = ({k: v[:LOOKED] for k, v in part.items()} if part else None for part in (x, c))
-        batch = tuple(part.to(self.device) for part in self.prepare(some or {}, at))
+        batch = tuple(part.to(self.device) for part in self.prepare(some or {}, self.settled(some or {}, at)))
         generator = torch.Generator(self.device).manual_seed(0)
         own, extra, context = self.opened(batch)
         own = self.lens.fresh(own, generator)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..codecs.image import sheet
+from ..codecs.picture_io import sheet
 from ..evaluate_images import ImageEvidence, Sheet
 
 TITLES = {

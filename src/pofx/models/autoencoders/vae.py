@@ -79,7 +79,9 @@ class VAE(Variational):
 
     def _vamp(self, told: Diagonal) -> Prior:
         if self.context.width:
-            raise SpecError("expected no condition for prior='vamp', whose inputs have none: use realnvp")
+            raise SpecError(
+                "expected no condition for prior='vamp', whose inputs have none: use realnvp, or fit without"
+            )
 
         def encode(u: Tensor) -> tuple[Tensor, Tensor]:
             return told.split(self.encoder(u, u.new_zeros(len(u), 0)))

@@ -1,0 +1,309 @@
+"""Images in and out: arrays, NumPy and IDX files, folders of pictures, sheets; and the labels that lie beside them."""
+
+import gzip
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from ..errors import CodecError
+
+CHANNELS = (1, 3)  # grey; red, green, blue
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+COLUMNS = 16  # pictures side by side in a sheet
+Size = tuple[int, int] | None
+
+
+class Labelled(NamedTuple):
+    """Images, uint8 (n, H, W) or (n, H, W, 3), and their labels, (n,): whole numbers, or texts, "" where missing."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Images, uint8 (n, H, W, C), and the label of each, all int or all str, None where missing; or None: no labels."""
+
+    images: np.ndarray
+    labels: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, index: np.ndarray) -> Self:
+        """Those of these numbers."""
+        return type(self)(self.images[index], None if self.labels is None else self.labels[index])
+
+    def plain(self) -> np.ndarray | Labelled:
+        """As a user has them: an array, or with labels a pair."""
+        images = self.images[..., 0] if self.images.shape[-1] == 1 else self.images
+        return images if self.labels is None else Labelled(images, array_of(self.labels))
+
+    def fingerprint(self) -> str:
+        """SHA-256 over shape, pixels and labels."""
+        digest = hashlib.sha256(repr(self.images.shape).encode() + np.ascontiguousarray(self.images).tobytes())
+        if self.labels is not None:
+            digest.update(repr(self.labels.tolist()).encode())
+        return digest.hexdigest()
+
+
+def labels_of(labels: Any, n: int) -> np.ndarray:
+    """The labels of n images, object (n,): all int, where all are whole numbers, or all str; None, NaN and "" are None.
+
+    Raises CodecError for another number of them.
+    """
+    held = np.asarray(labels) if hasattr(labels, "dtype") else np.array(list(labels), object)
+    if held.shape != (n,):
+        raise CodecError(f"expected {n} labels, one for each image, got {' x '.join(map(str, held.shape))} of them")
+    out = np.empty(n, object)
+    out[:] = [_label(value) for value in held.tolist()]
+    if not all(isinstance(value, int) for value in out if value is not None):
+        out[:] = [value if value is None else str(value) for value in out]
+    return out
+
+
+def _label(value: Any) -> int | str | None:
+    if value is None or type(value).__name__ == "NAType" or value == "" or value != value:
+        return None
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool) and float(value).is_integer():
+        return int(value)
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def array_of(labels: np.ndarray) -> np.ndarray:
+    """Labels as int64, or as texts where some are texts or missing: "" is missing."""
+    if all(isinstance(value, int) for value in labels):
+        return labels.astype(np.int64)
+    return np.array(["" if value is None else str(value) for value in labels], str)
+
+
+# -- in ----------------------------------------------------------------------------------------------------------------
+
+
+def holds_images(source: Any) -> bool:
+    """Whether a source is images: an array of three or four axes, such a one with labels, a .npy, .npz or IDX file, a
+    folder of pictures.
+    """
+    if isinstance(source, tuple) and len(source) == 2:
+        source = source[0]
+    if isinstance(source, np.ndarray):
+        return source.ndim in (3, 4)
+    if not isinstance(source, str | Path):
+        return False
+    path = Path(source)
+    if path.is_dir():
+        inside = [p for p in path.rglob("*") if p.is_file()]
+        return sum(p.suffix.lower() in PICTURES for p in inside) * 2 > len(inside)
+    return path.suffix.lower() in (".npy", ".npz") or "idx3-ubyte" in path.name
+
+
+def read_images(source: Any, size: Size = None, labels: Any = None) -> tuple[Pictures, str]:
+    """(pictures, kind of container) of an array, a pair of images and labels, a file or a folder.
+
+    Labels are those of the pair, the array `labels` of a .npz, the labels file beside an IDX file, the sub-folders of a
+    folder (missing for pictures that lie in none), or `labels`, which go before all these.
+
+    Raises CodecError, saying what is wrong, for what holds no images, for pictures of several sizes without `size`, for
+    numbers that are no shades, and where there are not as many labels as images.
+    """
+    if isinstance(source, tuple):
+        source, labels = source[0], source[1] if labels is None else labels
+    if isinstance(source, np.ndarray):
+        images, found, kind = shades(source), None, "array"
+    else:
+        images, found, kind = _opened(Path(source), size)
+    held = found if labels is None else labels
+    return Pictures(images, None if held is None else labels_of(held, len(images))), kind
+
+
+def _opened(path: Path, size: Size) -> tuple[np.ndarray, Any, str]:
+    """(images, labels, kind of container) of a path."""
+    if path.is_dir():
+        return *_folder(path, size), "folder"
+    if not path.is_file():
+        raise CodecError(f"expected images at {str(path)!r}, found nothing: check the path")
+    try:
+        array, found = _idx(path) if "idx3-ubyte" in path.name else _numpy(path)
+        return shades(array), found, "npz"
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise CodecError(f"could not read images from {str(path)!r}: {error}") from error
+
+
+def shades(array: np.ndarray) -> np.ndarray:
+    """An array of images as uint8 (n, H, W, C): booleans, whole numbers from 0 to 255, or reals from 0 to 1."""
+    if array.ndim == 3:
+        array = array[..., None]
+    if array.ndim != 4 or array.shape[3] not in CHANNELS or 0 in array.shape[1:3]:
+        raise CodecError(f"expected images (n, H, W), (n, H, W, 1) or (n, H, W, 3), got an array of {array.shape}")
+    if array.dtype in (np.uint8, np.bool_):
+        return array.astype(np.uint8, copy=False)
+    low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+    top = 1 if array.dtype.kind == "f" else 255
+    if not (low >= 0 and high <= top):
+        raise CodecError(
+            f"expected shades from 0 to {top} of {array.dtype} images, got {low:g} to {high:g}: rescale them"
+        )
+    return np.round(array * (255 / top)).astype(np.uint8)
+
+
+def _numpy(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    held = np.load(path, allow_pickle=False)
+    if isinstance(held, np.ndarray):
+        return held, None
+    names = [name for name in held.files if held[name].ndim in (3, 4)]
+    if "images" in names:
+        names = ["images"]
+    if len(names) != 1:
+        raise ValueError(
+            f"expected one array of images, or one named 'images', found {', '.join(held.files) or 'none'}"
+        )
+    return held[names[0]], held["labels"] if "labels" in held.files else None
+
+
+def _idx(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """The images of an IDX file, and the labels of the file that is named like it: images-idx3 and labels-idx1."""
+    data = _bytes(path, b"\0\0\x08\x03", "three dimensions")
+    n, height, width = (int.from_bytes(data[i : i + 4], "big") for i in (4, 8, 12))
+    images = np.frombuffer(data, np.uint8, offset=16).reshape(n, height, width)
+    name = path.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
+    for beside in (path.with_name(name), path.with_name(name + ".gz")):
+        if "labels" in name and beside.is_file():
+            return images, np.frombuffer(_bytes(beside, b"\0\0\x08\x01", "one dimension"), np.uint8, offset=8)
+    return images, None
+
+
+def _bytes(path: Path, magic: bytes, what: str) -> bytes:
+    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    if data[:4] != magic:
+        raise ValueError(f"expected {path.name!r} to be an IDX file of unsigned bytes in {what}")
+    return data
+
+
+def _folder(path: Path, size: Size) -> tuple[np.ndarray, list[str | None] | None]:
+    """The pictures of a folder and of all below it, and the sub-folders in which they lie, if any do."""
+    from PIL import Image, UnidentifiedImageError
+
+    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES)
+    if not files:
+        raise CodecError(f"expected pictures ({', '.join(PICTURES)}) in {str(path)!r}, found none")
+    opened = []
+    for file in files:
+        try:
+            with Image.open(file) as picture:
+                opened.append(_flat(picture))
+        except (OSError, UnidentifiedImageError) as error:
+            raise CodecError(f"could not read the picture {str(file)!r}: {error}; remove or replace it") from error
+    sizes = Counter(picture.size for picture in opened)
+    if len(sizes) > 1 and size is None:
+        shown = ", ".join(f"{w} x {h} ({count})" for (w, h), count in sizes.most_common(4))
+        raise CodecError(f"expected pictures of one size, got {len(sizes)} sizes, {shown}: give size=(height, width)")
+    mode = "L" if all(picture.mode == "L" for picture in opened) else "RGB"
+    fitted = [np.asarray(_fitted(picture, size).convert(mode)) for picture in opened]
+    inside = [file.relative_to(path).parts for file in files]
+    labels = [parts[0] if len(parts) > 1 else None for parts in inside]
+    return shades(np.stack(fitted)), labels if any(labels) else None
+
+
+def _flat(picture: Any) -> Any:
+    """A picture as grey or coloured, transparent parts on white, 16 bits as 8."""
+    from PIL import Image
+
+    if picture.mode in ("1", "L"):
+        return picture.convert("L")
+    if picture.mode.startswith("I"):
+        return Image.fromarray((np.asarray(picture) / 257).round().clip(0, 255).astype(np.uint8))
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        above = picture.convert("RGBA")
+        below = Image.new("RGBA", above.size, "white")
+        return Image.alpha_composite(below, above).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _fitted(picture: Any, size: Size) -> Any:
+    """The middle of a picture, scaled to a size."""
+    from PIL import ImageOps
+
+    return picture if size is None or picture.size == size[::-1] else ImageOps.fit(picture, size[::-1])
+
+
+# -- out ---------------------------------------------------------------------------------------------------------------
+
+
+def write_images(pictures: Pictures, path: Path, top: int = 255) -> int:
+    """Writes .npz (images, labels), .npy, a sheet (.png, each label on rows of its own), or, where the path has no
+    ending, a folder of pictures (a sub-folder for each label); how many.
+
+    Raises CodecError for another ending, and for a folder of labels that cannot name one.
+    """
+    from .. import store
+
+    ending = path.suffix.lower()
+    if ending not in (".npy", ".npz", ".png", ""):
+        raise CodecError(
+            f"expected a name that ends in .npz, .npy, .png (a sheet) or nothing (a folder), got {path.name!r}"
+        )
+    labels = pictures.labels
+    bright = pictures.images if top == 255 else pictures.images * np.uint8(255)
+    if not ending:
+        return _write_folder(bright, labels, path)
+    store.check_folder(path)
+    part = store.beside(path)
+    try:
+        with part.open("wb") as file:
+            if ending == ".png":
+                _picture(sheet(bright) if labels is None else sheet_of_labels(bright, labels)).save(file, "PNG")
+            elif ending == ".npy":
+                np.save(file, pictures.images)
+            else:
+                held = {"images": pictures.images} | ({} if labels is None else {"labels": array_of(labels)})
+                np.savez_compressed(file, allow_pickle=False, **held)
+        part.replace(path)
+    except OSError as error:
+        raise CodecError(f"could not write {str(path)!r}: {error.strerror or error}; nothing was changed") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return len(pictures)
+
+
+def _write_folder(images: np.ndarray, labels: Iterable[Any] | None, path: Path) -> int:
+    names = [""] * len(images) if labels is None else ["" if label is None else str(label) for label in labels]
+    for name in sorted(set(names)):
+        if name in (".", "..") or not {"/", "\\", "\0"}.isdisjoint(name):
+            raise CodecError(f"expected labels that can name folders, got {name!r}: write .npz")
+    path.mkdir(parents=False, exist_ok=True)
+    for i, (image, name) in enumerate(zip(images, names, strict=True)):
+        (path / name).mkdir(exist_ok=True)
+        _picture(image).save(path / name / f"{i:06d}.png")
+    return len(images)
+
+
+def _picture(image: np.ndarray) -> Any:
+    from PIL import Image
+
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+
+def sheet(images: np.ndarray, columns: int = COLUMNS) -> np.ndarray:
+    """Images side by side, row by row, with a line of one pixel between them: (n, H, W, C) to one image."""
+    n, height, width, channels = images.shape
+    columns = min(columns, n)
+    lines = -(-n // columns)
+    out = np.zeros((lines * (height + 1) - 1, columns * (width + 1) - 1, channels), np.uint8)
+    for i, image in enumerate(images):
+        top, left = i // columns * (height + 1), i % columns * (width + 1)
+        out[top : top + height, left : left + width] = image
+    return out
+
+
+def sheet_of_labels(images: np.ndarray, labels: np.ndarray, columns: int = COLUMNS) -> np.ndarray:
+    """A sheet on which each label, in order and the missing ones last, begins a row."""
+    names = sorted({label for label in labels if label is not None}) + [None] * (None in labels)
+    groups = [np.array([i for i, label in enumerate(labels) if label == name]) for name in names]
+    columns = min(columns, max(map(len, groups)))
+    index = np.concatenate([np.pad(group, (0, -len(group) % columns), constant_values=-1) for group in groups])
+    return sheet(np.concatenate([images, np.zeros_like(images[:1])])[index], columns)

@@ -1,5 +1,7 @@
 """What wae and aae have in common as models: codes without noise, whose law as a whole is bound to the noise's."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,8 +20,17 @@ class Aggregate(Coded):
 
     abilities = frozenset({"sample", "encode", "express", "condition"})
 
-    def __init__(self, spec: Spec, latent: int, network: str, width: int, depth: int, likelihood: str, components: int,
-                 binarise: bool) -> None:  # fmt: skip
+    def __init__(
+        self,
+        spec: Spec,
+        latent: int,
+        network: str,
+        width: int,
+        depth: int,
+        likelihood: str | Mapping[str, str],
+        components: int,
+        binarise: bool,
+    ) -> None:
         super().__init__(spec, lens_of(spec, width, likelihood, components, binarise))
         self.latent = latent
         wide = self.context.width

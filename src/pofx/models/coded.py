@@ -71,7 +71,7 @@ def weighed(
     """(log mean w, its standard error, effective size), float64 (B,): `log_weight(noise)` of noise (k, B, latent).
 
     Row r takes the points s_j + own_r mod 1, s a scrambled Sobol sequence with a seed of its own. Draws are taken as
-    many at a time as ROOM holds, each of which has `told` numbers, and are summed as they come.
+    many at a time as ROOM holds, each of which works on `told` numbers, and are summed as they come.
     """
     points = sobol(own.shape[1], draws)
     top = torch.full((len(own),), -math.inf, dtype=torch.float64)

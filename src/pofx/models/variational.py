@@ -1,6 +1,5 @@
 """What the variational autoencoders have in common as models: bounds, their gradients, draws, cells integrated out."""
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -215,7 +214,7 @@ class Variational(Coded):
             _, code, excess = self.latents.infer(told, noise.to(told))
             return self.lens.log_mass(self.say(code, c), own) - excess
 
-        return weighed(log_weight, turned(self.lens.trace(own), self.latents.count), draws, math.prod(self.lens.told))
+        return weighed(log_weight, turned(self.lens.trace(own), self.latents.count), draws, self.lens.room)
 
     def log_prob(self, x: Columns, c: Columns | None = None) -> np.ndarray:
         return self.bound(x, c).value

@@ -202,10 +202,10 @@ class Categorical:
 
 @dataclass(frozen=True)
 class Ordinal:
-    """P(at most k) = s(t_k - m), t_0 < ... < t_{levels-2}: one location m and rising thresholds, cumulative logits.
+    """P(at most k) = s((t_k - m) / e^l), t_0 < ... < t_{levels-2}: a location m, a scale and rising thresholds.
 
-    theta: m, t_0, and the softplus-inverses of the steps t_k - t_{k-1}. Paper: McCullagh 1980, Regression Models for
-    Ordinal Data.
+    theta: m, l, t_0, and the softplus-inverses of the steps t_k - t_{k-1}. Paper: McCullagh 1980, Regression Models for
+    Ordinal Data (cumulative logits).
     """
 
     levels: int
@@ -213,23 +213,26 @@ class Ordinal:
 
     @property
     def size(self) -> int:
-        return self.levels
+        return self.levels + 1
 
-    def _log_masses(self, theta: Tensor) -> Tensor:
-        steps = F.softplus(theta[:, 2:])
-        ends = torch.cat([theta[:, 1:2], theta[:, 1:2] + steps.cumsum(1)], 1) - theta[:, :1]
+    def log_masses(self, theta: Tensor) -> Tensor:
+        """log P of each level, (B, levels, *F)."""
+        scale = torch.exp(-soft_limit(theta[:, 1:2], WIDE))
+        steps = F.softplus(theta[:, 3:])
+        ends = torch.cat([theta[:, 2:3], theta[:, 2:3] + steps.cumsum(1)], 1) - theta[:, :1]
+        ends, steps = ends * scale, (steps * scale).clamp(min=1e-20)
         first, last = F.logsigmoid(ends[:, :1]), F.logsigmoid(-ends[:, -1:])
         inner = F.logsigmoid(ends[:, 1:]) + F.logsigmoid(-ends[:, :-1]) + torch.log(-torch.expm1(-steps))
         return torch.cat([first, inner, last], 1)
 
     def log_mass(self, code: Tensor, theta: Tensor) -> Tensor:
-        return self._log_masses(theta).gather(1, code.unsqueeze(1)).squeeze(1)
+        return self.log_masses(theta).gather(1, code.unsqueeze(1)).squeeze(1)
 
     def draw(self, theta: Tensor, u: Tensor) -> Tensor:
-        return which(self._log_masses(theta), u[:, 0])
+        return which(self.log_masses(theta), u[:, 0])
 
     def centre(self, theta: Tensor) -> Tensor:
-        return self._log_masses(theta).argmax(1)
+        return self.log_masses(theta).argmax(1)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """vq: a variational autoencoder whose code is a row of symbols, with a law of them that is learned."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -50,7 +52,7 @@ class VQAutoencoder(Coded):
         network: str = "auto",
         width: int = 128,
         depth: int = 2,
-        likelihood: str = "mixture",
+        likelihood: str | Mapping[str, str] = "mixture",
         components: int = 6,
         binarise: bool = False,
     ) -> None:

@@ -8,13 +8,14 @@ import numpy as np
 
 from . import store
 from .bundle import Fitted
-from .codecs.image import ImageCodec, read_images, write_images
+from .codecs.image import ImageCodec, fingerprint, read_images, write_images
 from .codecs.tabular_io import to_frame
 from .codecs.writing import write_table
 from .compression import Compressor
-from .errors import SpecError, Unsupported
+from .errors import CodecError, SpecError, Unsupported
 from .models.variational import Variational
 from .spec import Columns, Given
+from .split import parts
 
 COMPRESSED = "compressed"
 
@@ -59,6 +60,17 @@ class FittedImages(Fitted):
         if images.shape[-1] == 1 and self.codec.shape[-1] == 3:
             images = images.repeat(3, -1)
         return images, kind, self.codec.encode(images), None
+
+    def learned_from(self, data: Any = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        source = data if data is not None else self.provenance["path"]
+        if source is None:
+            raise CodecError("the model was fitted on an array, which a bundle does not keep: give it again (--data)")
+        size = self.provenance["reading"].get("size")
+        images, _ = read_images(source, tuple(size) if size else None)
+        if fingerprint(images) != self.provenance["fingerprint"]:
+            raise CodecError("the images are not those that the model was fitted on: give those (--data)")
+        took = parts(len(images), self.provenance["split"], self.provenance["seed"])
+        return images[took[0]], images[took[1]], images[took[2]]
 
     def _extra(self, rows: np.ndarray, c: Columns | None) -> float:
         return 0.0

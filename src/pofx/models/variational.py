@@ -12,7 +12,7 @@ from ..nn.heads import which
 from ..nn.latents import Latents
 from ..objectives import ESTIMATORS, elbo, importance
 from ..spec import Columns, Given, Spec
-from .coded import Bound, Coded, turned, weighed
+from .coded import Bound, Coded, Law, turned, weighed
 from .collapse import LIVE, can_live, diagnosis
 from .lens import Lens, PixelLens, RowLens
 from .lifted import house, sobol, to_normal
@@ -29,7 +29,7 @@ class Variational(Coded):
     beta, warmup, free_bits, estimator, draws, groups, doubly, samples, masked: as `vae` says.
     """
 
-    abilities = frozenset({"sample", "log_prob", "bound", "encode", "express", "condition", "known"})
+    abilities = frozenset({"sample", "log_prob", "bound", "encode", "express", "interpolate", "condition", "known"})
 
     def __init__(
         self,
@@ -178,19 +178,38 @@ class Variational(Coded):
         return torch.cat(out)
 
     @torch.no_grad()
-    def express(self, z: Tensor, c: Columns | None = None) -> Columns:
-        """The centre of p(x|z,c) of codes, (n, latent)."""
-        context = self.context(*self.see_condition(c, len(z)))
-        code = self.latents.unfold(z.to(self.device, self.dtype))
-        return self.lens.centre(self.say(code[None], context)[0])
+    def codes(self, x: Columns, generator: torch.Generator) -> Tensor:
+        """A draw of q(z|x) for each row, (n, latent)."""
+        out = [torch.zeros(0, self.latents.count)]
+        for batch in self.chunks(x):
+            own, _, context = self.opened(batch)
+            told = self.encoder(self.lens.see(own), context)
+            noise = torch.randn(1, len(told), self.latents.count, generator=generator).to(told)
+            out.append(self.latents.infer(told, noise)[0][0].cpu())
+        return torch.cat(out)
+
+    @property
+    def code_size(self) -> int:
+        return self.latents.count
+
+    def theta(self, z: Tensor, c: Tensor) -> Tensor:
+        return self.say(self.latents.unfold(z.to(self.dtype))[None], c)[0]
 
     # -- likelihood --------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def bound(
-        self, x: Columns, c: Columns | None = None, draws: int | None = None, known: np.ndarray | None = None
+        self,
+        x: Columns,
+        c: Columns | None = None,
+        draws: int | None = None,
+        known: np.ndarray | None = None,
+        law: Law | None = None,
     ) -> Bound:
-        """The importance-weighted bound of each row, of its known cells alone where `known`, (n, fields), is given."""
+        """The importance-weighted bound of each row, of its known cells alone where `known`, (n, fields), is given.
+
+        law: another law of the codes in place of the prior.
+        """
         draws, at, parts = draws or self.samples, 0, [(torch.zeros(0, dtype=torch.float64),) * 3]
         for batch in self.chunks(x, c):
             own, extra, context = self.opened(batch)
@@ -201,23 +220,27 @@ class Variational(Coded):
                 some = {k: v[rows] for k, v in x.items()}
                 own = self._known_of(some, known[rows])
                 extra = torch.from_numpy((house(self.spec.fields, some) * known[rows]).sum(1))
-            value, error, size = self._weigh(own, context, draws)
+            value, error, size = self._weigh(own, context, draws, law)
             parts.append((value + extra.cpu(), error, size))
         value, error, size = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
         return Bound(value, error, size, draws)
 
-    def _weigh(self, own: Batch, c: Tensor, draws: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _weigh(self, own: Batch, c: Tensor, draws: int, law: Law | None) -> tuple[Tensor, Tensor, Tensor]:
         """(bound, error, effective size) of log masses, (B,) each: the rows are encoded once for all draws."""
         told = self.encoder(self.lens.see(own), c)
 
         def log_weight(noise: Tensor) -> Tensor:
-            _, code, excess = self.latents.infer(told, noise.to(told))
-            return self.lens.log_mass(self.say(code, c), own) - excess
+            z, code, excess = self.latents.infer(told, noise.to(told))
+            log_w = self.lens.log_mass(self.say(code, c), own) - excess
+            return log_w if law is None else log_w - self.latents.log_prior(z) + law(z)
 
         return weighed(log_weight, turned(self.lens.trace(own), self.latents.count), draws, self.lens.room)
 
     def log_prob(self, x: Columns, c: Columns | None = None) -> np.ndarray:
         return self.bound(x, c).value
+
+    def log_prob_under(self, law: Law, x: Columns) -> np.ndarray:
+        return self.bound(x, law=law).value
 
     def marginal(self, rows: Rows, c: Columns | None = None) -> np.ndarray:
         return self.bound(rows[0], c, known=rows[1]).value

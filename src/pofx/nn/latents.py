@@ -6,7 +6,7 @@ Shapes: noise and z (K, B, count), told (B, size) what the encoder says, code (K
 import torch
 from torch import Tensor, nn
 
-from ..objectives import normal_kl
+from ..objectives import normal_kl, normal_log_prob
 from ..transforms.affine import soft_limit
 from .mlp import MLP
 from .posteriors import Diagonal
@@ -34,6 +34,10 @@ class Latents(nn.Module):
 
     def push(self, noise: Tensor, u: Tensor) -> Tensor:
         """Normal noise (B, count) and uniform numbers (B,) to draws of p(z), (B, count)."""
+        raise NotImplementedError
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        """log p(z), (..., count) to (...)."""
         raise NotImplementedError
 
     def unfold(self, z: Tensor) -> Tensor:
@@ -64,6 +68,9 @@ class Single(Latents):
 
     def push(self, noise: Tensor, u: Tensor) -> Tensor:
         return self.prior.push(noise, u)
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        return self.prior.log_prob(z)
 
 
 class Rung(nn.Module):
@@ -129,6 +136,14 @@ class Ladder(Latents):
             parts.append(mean + scale.exp() * e)
             s = rung.step(s, parts[-1])
         return torch.cat(parts, -1)
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        s, total = self.first.expand(*z.shape[:-1], -1), z.new_zeros(z.shape[:-1])
+        for rung, part in zip(self.rungs, z.split(self.latent, -1), strict=True):
+            mean, scale = rung.own(s)
+            total = total + normal_log_prob((part - mean) * torch.exp(-scale)) - scale.sum(-1)
+            s = rung.step(s, part)
+        return total
 
     def unfold(self, z: Tensor) -> Tensor:
         s = self.first.expand(*z.shape[:-1], -1)

@@ -34,11 +34,12 @@ def table(n: int = 500, seed: int = 0) -> tuple[Columns, Spec]:
     rooms[rng.random(n) < 0.05] = MISSING
     grade = np.concatenate([np.arange(4), np.clip(np.round(1.5 + z[4:]), 0, 3)]).astype(np.int32)
     grade[10:30] = -1
+    price, heavy, rest = np.round(np.exp(z), 2), np.round(z + rng.standard_t(3, n), 2), rng.integers(-5, 900, n)
+    price[rng.random(n) < 0.1], heavy[rng.random(n) < 0.2], rest[rng.random(n) < 0.3] = np.nan, np.nan, MISSING
     x = {
-        "visits": visits.astype(np.int64), "grade": grade, "price": np.round(np.exp(z), 2), "calls": calls,
-        "sex": np.concatenate([np.arange(2), (z[2:] > 0)]).astype(np.int32), "rooms": rooms,
-        "heavy": np.round(z + rng.standard_t(3, n), 2), "odd": np.full(n, 7, np.int64),
-        "rest": rng.integers(-5, 900, n),
+        "visits": visits.astype(np.int64), "grade": grade, "price": price, "calls": calls,
+        "sex": np.concatenate([np.arange(2), (z[2:] > 0)]).astype(np.int32), "rooms": rooms, "heavy": heavy,
+        "odd": np.full(n, 7, np.int64), "rest": rest,
     }  # fmt: skip
     fields: dict[str, Field] = {
         "visits": Count.learn("visits", x["visits"]), "grade": Ordinal.learn("grade", grade, ("a", "b", "c", "d")),
@@ -97,6 +98,20 @@ def test_draws_have_the_masses_and_lie_in_what_was_seen() -> None:
             assert abs(share - p[at]) < 4 * np.sqrt(p[at] * (1 - p[at]) / n) + 1e-6, field.name
     centre = LENS.centre(said)
     assert all(field.contains(centre[field.name]).all() for field in SPEC.fields)
+
+
+def test_draws_that_are_there_have_the_masses_of_what_is_there() -> None:
+    said, n = theta(), 40_000
+    u = torch.rand(n, LENS.draws, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    drawn = LENS.draw(said.expand(n, -1), u, there=True)
+    for field in SPEC.fields:
+        v, values = drawn[field.name], every(field)
+        assert field.contains(v).all() and not field.absent(v).any()
+        p = np.exp(masses(field.name, said)) * ~field.absent(values)
+        p = p / p.sum()
+        for at in np.argsort(-p)[:6]:
+            share = (v == values[at]).mean()
+            assert abs(share - p[at]) < 4 * np.sqrt(p[at] * (1 - p[at]) / n) + 1e-6, field.name
 
 
 def test_columns_of_one_head_are_one_law_and_each_keeps_its_column() -> None:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -407,7 +408,9 @@ def main(words: Sequence[str] | None = None) -> int:
     """Runs a command line: 0, or 1 where the work or a check failed, 2 where the call was wrong, 130 after Ctrl-C."""
     told = parser().parse_args(words)
     try:
-        said = globals()[f"run_{told.verb}"](told)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda said, *_: print(f"pofx {told.verb}: warning: {said}", file=sys.stderr)
+            said = globals()[f"run_{told.verb}"](told)
     except PofxError as error:
         print(f"pofx {told.verb}: {error}", file=sys.stderr)
         return 2

@@ -246,7 +246,8 @@ def _train(
     model.to("cpu")
     return {
         "steps": history.steps, "planned": total, "best step": history.best_step, "stopped": history.stopped,
-        "validation": history.best, "skipped": history.skipped, "batch": trainer.recipe.batch,
+        "validation": history.best, "skipped": history.skipped, "retreats": history.retreats,
+        "batch": trainer.recipe.batch,
         "seconds": history.seconds, "cpu seconds": history.cpu_seconds, "device": device,
         "threads": torch.get_num_threads(), "looks": history.looks,
     }  # fmt: skip

@@ -54,8 +54,8 @@ class Law(nn.Module):
         """log M, (K, B), summed over the fields."""
         raise NotImplementedError
 
-    def draw(self, theta: Tensor, u: Tensor) -> Tensor:
-        """Levels of a draw, (n, fields), of theta (n, size)."""
+    def draw(self, theta: Tensor, u: Tensor, there: bool = False) -> Tensor:
+        """Levels of a draw, (n, fields), of theta (n, size); `there`: none is missing where a field has other cells."""
         raise NotImplementedError
 
     def centre(self, theta: Tensor) -> Tensor:
@@ -85,6 +85,9 @@ class Cells(Law):
         self.head, self.at, self.of = head, at, [sight.numbers[i] for i in at]
         self.size, self.draws = head.size * len(at), head.draws * len(at)
         self.logistic = isinstance(head, LogisticMixture)
+        fields = [sight.fields[j] for j in self.of]
+        gone = [float(f.mass[0]) if f.has_missing and len(f.mass) > 1 else 0.0 for f in fields]
+        self.register_buffer("gone", torch.tensor(gone, dtype=torch.float64), persistent=False)
 
     def _theta(self, theta: Tensor) -> Tensor:
         return theta.reshape(-1, self.head.size, len(self.at))
@@ -93,11 +96,11 @@ class Cells(Law):
         lo, width = (part[:, self.at] for part in own[:2])
         low, top = lo, (lo + width).clamp(max=1.0)
         low, top = torch.where(low < 1e-12, 0.0, low), torch.where(top > 1 - 1e-12, 1.0, top)
-        if self.logistic:
-            low, high = logit(low), logit(top)
-        else:
-            low, high = (torch.special.ndtri(end).clamp(-FAR, FAR) for end in (low, top))
+        low, high = self._place(low), self._place(top)
         return low, high, (high - low).clamp(min=1e-12)
+
+    def _place(self, level: Tensor) -> Tensor:
+        return logit(level) if self.logistic else torch.special.ndtri(level).clamp(-FAR, FAR)
 
     def log_mass(self, theta: Tensor, own: Batch) -> Tensor:
         k, b = theta.shape[:2]
@@ -107,9 +110,11 @@ class Cells(Law):
     def _level(self, place: Tensor) -> Tensor:
         return torch.sigmoid(place) if self.logistic else torch.special.ndtr(place)
 
-    def draw(self, theta: Tensor, u: Tensor) -> Tensor:
+    def draw(self, theta: Tensor, u: Tensor, there: bool = False) -> Tensor:
         uniform = u.view(len(u), self.head.draws, len(self.at))
-        return self._level(self.head.draw(self._theta(theta).double(), uniform))
+        above = self._place(self.gone) if there else None
+        level = self._level(self.head.draw(self._theta(theta).double(), uniform, above))
+        return level.maximum(self.gone + 1e-12) if there else level
 
     def centre(self, theta: Tensor) -> Tensor:
         return self._level(self.head.centre(self._theta(theta)).double())
@@ -187,8 +192,9 @@ class States(Law):
     def _levels(self, state: Tensor) -> Tensor:
         return self.middle.gather(1, state.T).T
 
-    def draw(self, theta: Tensor, u: Tensor) -> Tensor:
-        return self._levels(which(self._masses(theta.double()), u))
+    def draw(self, theta: Tensor, u: Tensor, there: bool = False) -> Tensor:
+        log_mass = self._masses(theta.double())
+        return self._levels(which(log_mass[:, 1:], u) + 1 if there else which(log_mass, u))
 
     def centre(self, theta: Tensor) -> Tensor:
         return self._levels(self._masses(theta).argmax(1))
@@ -276,6 +282,7 @@ class Levels(Law):
         super().__init__()
         self.groups, self.of = groups, [sight.groups[i] for i in groups]
         self.masses = [sight.fields[j].mass for j in self.of]
+        self.gone = [int(sight.fields[j].has_missing and len(sight.fields[j].mass) > 1) for j in self.of]
         self.sizes = [len(mass) for mass in self.masses]
         self.size, self.draws = sum(self.sizes), len(groups)
 
@@ -292,8 +299,9 @@ class Levels(Law):
         middles = (torch.from_numpy(np.cumsum(mass) - mass / 2) for mass in self.masses)
         return torch.stack([middle[code.cpu()] for middle, code in zip(middles, codes, strict=True)], 1)
 
-    def draw(self, theta: Tensor, u: Tensor) -> Tensor:
-        return self._levels([which(part, u[:, j]) for j, part in enumerate(theta.split(self.sizes, -1))])
+    def draw(self, theta: Tensor, u: Tensor, there: bool = False) -> Tensor:
+        parts = zip(theta.split(self.sizes, -1), self.gone if there else [0] * len(self.of), strict=True)
+        return self._levels([which(part[:, first:], u[:, j]) + first for j, (part, first) in enumerate(parts)])
 
     def centre(self, theta: Tensor) -> Tensor:
         return self._levels([part.argmax(-1) for part in theta.split(self.sizes, -1)])

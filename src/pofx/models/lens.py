@@ -50,8 +50,8 @@ class Lens(nn.Module):
         """log p(x|z), (K, B), of theta (K, B, *told) and B examples."""
         raise NotImplementedError
 
-    def draw(self, theta: Tensor, u: Tensor) -> Columns:
-        """Stored columns of a draw, theta (B, *told), u (B, draws)."""
+    def draw(self, theta: Tensor, u: Tensor, there: bool = False) -> Columns:
+        """Stored columns of a draw, theta (B, *told), u (B, draws); `there`: without missing cells."""
         raise NotImplementedError
 
     def centre(self, theta: Tensor) -> Columns:
@@ -144,9 +144,9 @@ class RowLens(Lens):
         level = torch.cat([part.cpu() for part in levels], 1).numpy()[:, self.place]
         return {field.name: field.lower(level[:, j]) for j, field in enumerate(self.fields)}
 
-    def draw(self, theta: Tensor, u: Tensor) -> Columns:
+    def draw(self, theta: Tensor, u: Tensor, there: bool = False) -> Columns:
         parts = zip(self.laws, theta.split(self.sizes, -1), u.split(self.drawn, -1), strict=True)
-        return self._lower([law.draw(part, uniform) for law, part, uniform in parts])
+        return self._lower([law.draw(part, uniform, there) for law, part, uniform in parts])
 
     def centre(self, theta: Tensor) -> Columns:
         return self._lower([law.centre(part) for law, part in zip(self.laws, theta.split(self.sizes, -1), strict=True)])
@@ -161,7 +161,7 @@ class RowLens(Lens):
         parts = [to_normal(own[0] + own[1] / 2)]
         for j, size in enumerate(self.sight.sizes):
             ones = torch.nn.functional.one_hot(own[2][:, j].clamp(min=0), size).double()
-            parts.append((ones - ones.mean(0)) / ones.std(0).clamp(min=1e-6))
+            parts.append((ones - ones.mean(0)) / ones.std(0, correction=0).clamp(min=1e-6))
         return torch.cat(parts, 1)
 
 
@@ -244,7 +244,7 @@ class PixelLens(Lens):
     def _scaled(self, place: Tensor) -> Columns:
         return self._columns(place * self.top if isinstance(self.head, Bernoulli) else (place + 1) * (self.top / 2))
 
-    def draw(self, theta: Tensor, u: Tensor) -> Columns:
+    def draw(self, theta: Tensor, u: Tensor, there: bool = False) -> Columns:
         laws = theta.reshape(-1, self.head.size, *self.shape)
         return self._scaled(self.head.draw(laws.double(), u.view(-1, self.head.draws, *self.shape)))
 

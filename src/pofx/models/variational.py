@@ -134,7 +134,9 @@ class Variational(Coded):
     def decode(
         self, z: Tensor, c: Columns | None = None, given: Given | None = None, known: Rows | None = None
     ) -> Columns:
-        self.refuse(given, None)
+        there = {f.name: f.present() for f in self.spec.fields if f.has_missing and len(f.mass) > 1}
+        without = known is not None and bool(given) and given == there
+        self.refuse(given and not without, None)
         context, parts = self.context(*self.see_condition(c, len(z))), []
         for at in (slice(i, i + SPAN) for i in range(0, max(len(z), 1), SPAN)):
             normal, u, uniform = z[at].to(self.device).split([self.latents.count, 1, self.lens.draws], 1)
@@ -143,7 +145,7 @@ class Variational(Coded):
             else:
                 own = self._known_of({k: v[at] for k, v in known[0].items()}, known[1][at])
                 code = self._pick(normal, u, context[at], own)
-            parts.append(self.lens.draw(self.say(code[None], context[at])[0], uniform))
+            parts.append(self.lens.draw(self.say(code[None], context[at])[0], uniform, without))
         made = {f.name: np.concatenate([part[f.name] for part in parts]) for f in self.spec.fields}
         if known is None:
             return made
@@ -269,7 +271,7 @@ class Variational(Coded):
         }
         return {k: float(v.double().mean()) for k, v in said.items()} | {
             "numbers": float(self.latents.count),
-            "numbers in use": float((mean.var(0) > LIVE).sum()),
+            "numbers in use": float((mean.var(0, correction=0) > LIVE).sum()),
             "numbers that can live": float(can_live(self.lens.plain(own), self.latents.count, self.beta)),
         }
 

@@ -101,7 +101,7 @@ def test_masses_of_codes_sum_to_one_and_draws_have_them(name: str) -> None:
 
 
 def test_an_ordinal_law_moves_up_with_its_location() -> None:
-    head, theta = h.Ordinal(5), torch.zeros(1, 5, 1).double()
+    head, theta = h.Ordinal(5), torch.zeros(1, 6, 1).double()
     k = torch.arange(5).double()[:, None, None]
 
     def mean(m: float) -> float:
@@ -111,3 +111,13 @@ def test_an_ordinal_law_moves_up_with_its_location() -> None:
         return float((k * every).sum())
 
     assert mean(-2.0) < mean(0.0) < mean(2.0)
+
+
+def test_a_wider_ordinal_law_is_flatter_and_its_thresholds_are_logits() -> None:
+    head = h.Ordinal(3)
+    theta = torch.tensor([0.5, 0.0, -1.0, math.log(math.expm1(2.0))]).double().view(1, 4, 1)
+    below = head.log_masses(theta).exp().cumsum(1)[0, :2, 0]
+    torch.testing.assert_close(below, torch.sigmoid(torch.tensor([-1.5, 0.5]).double()))
+    theta[:, 1] = math.log(2.0)
+    below = head.log_masses(theta).exp().cumsum(1)[0, :2, 0]
+    torch.testing.assert_close(below, torch.sigmoid(torch.tensor([-0.75, 0.25]).double()), atol=2e-2, rtol=0)

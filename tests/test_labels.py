@@ -285,7 +285,7 @@ def test_unlabelled_images_help() -> None:
 class Linear(Lens):
     """x of D numbers, log N(x; theta, SIGMA^2)."""
 
-    shape, told, draws, parts = (6,), (6,), 6, 1
+    shape, told, draws, parts, room = (6,), (6,), 6, 1, 6
 
     def __init__(self) -> None:
         super().__init__()

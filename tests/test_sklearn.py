@@ -9,8 +9,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from pofx.errors import Unsupported
 from pofx.models import load_class, names
-from pofx.sklearn import Density, Encoder, Outliers
+from pofx.sklearn import Denoiser, Density, Encoder, Outliers
 
 QUICK = {"steps": 2, "random_state": 0, "threads": 1}
 
@@ -20,6 +21,8 @@ QUICK = {"steps": 2, "random_state": 0, "threads": 1}
     Density("any_order", config={"size": "small"}, **QUICK),
     Outliers("gaussian_copula", **QUICK),
     Encoder("autoencoder", config={"latent": 1, "depth": 1, "width": 16}, **QUICK),
+    Encoder("vae", config={"latent": 1, "depth": 1, "width": 16, "prior": "normal"}, **QUICK),
+    Denoiser(config={"depth": 2, "width": 4}, **QUICK),
 ])  # fmt: skip
 def test_scikit_learn_finds_nothing(estimator: object, check: object) -> None:
     check(estimator)
@@ -31,22 +34,65 @@ def rows(n: int = 240, seed: int = 0) -> np.ndarray:
     return np.c_[z[:, 0], z[:, 0] + 0.3 * z[:, 1], z[:, 1] + 0.5 * z[:, 2]]
 
 
-@pytest.mark.parametrize("name", [n for n in names() if "log_prob" in load_class(n).abilities])
-def test_every_model_with_a_likelihood_is_a_density(name: str) -> None:
-    x = rows(60)
-    made = Density(name, steps=1, random_state=0).fit(x)
-    assert made.score_samples(x).shape == (60,) and np.isfinite(made.score(x))
+ESTIMATORS = {Density: {"sample", "log_prob"}, Encoder: {"encode"}, Outliers: {"log_prob", "express"},
+              Denoiser: {"restore"}}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_model_is_an_estimator_of_each_sort_that_it_can_be(name: str) -> None:
+    x, can = rows(60), load_class(name).abilities
+    own = [kind for kind, needs in ESTIMATORS.items() if needs & can]
+    assert own
+    for kind in own:
+        made = kind(name, steps=1, random_state=0, config={"latent": 2} if name == "autoencoder" else None)
+        assert clone(made).get_params() == made.get_params()
+        made.fit(x)
+        {Density: density, Encoder: encoder, Outliers: outliers, Denoiser: denoiser}[kind](made, x, can)
+    for kind in set(ESTIMATORS) - set(own):
+        with pytest.raises(ValueError, match=f"model '{name}' cannot do this: these can: "):
+            kind(name).fit(x)
+
+
+def density(made: Density, x: np.ndarray, can: frozenset[str]) -> None:
     assert made.sample(4, random_state=1).shape == (4, 3)
+    if "log_prob" in can:
+        assert made.score_samples(x).shape == (60,) and np.isfinite(made.score(x))
+    else:
+        with pytest.raises(Unsupported, match="cannot give a likelihood: these can: any_order"):
+            made.score_samples(x)
 
 
-@pytest.mark.parametrize("name", [n for n in names() if "encode" in load_class(n).abilities])
-def test_every_model_with_codes_is_an_encoder(name: str) -> None:
-    x = rows(60)
-    made = Encoder(name, steps=1, random_state=0, config={"latent": 2} if name == "autoencoder" else None).fit(x)
+def encoder(made: Encoder, x: np.ndarray, can: frozenset[str]) -> None:
     z = made.transform(x)
     assert len(z) == 60 and z.shape[1] == len(made.get_feature_names_out())
-    if "express" in load_class(name).abilities:
+    if "express" in can:
         assert made.inverse_transform(z).shape == x.shape
+        with pytest.raises(ValueError, match="expected codes of"):
+            made.inverse_transform(np.c_[z, z])
+
+
+def outliers(made: Outliers, x: np.ndarray, can: frozenset[str]) -> None:
+    score = made.decision_function(x)
+    assert np.isfinite(score).all() and set(made.predict(x)) <= {-1, 1}
+    assert (score < 0).mean() == pytest.approx(0.1, abs=0.02)
+
+
+def denoiser(made: Denoiser, x: np.ndarray, can: frozenset[str]) -> None:
+    assert made.transform(x).shape == x.shape
+    assert made.get_feature_names_out().tolist() == ["x0", "x1", "x2"]
+
+
+def test_a_denoiser_takes_noise_away() -> None:
+    x = np.repeat(np.random.default_rng(0).normal(size=(2000, 1)), 4, 1)
+    noisy = x + 0.5 * np.random.default_rng(1).normal(size=x.shape)
+    made = Denoiser(steps=300, random_state=0, config={"strength": 0.5}).fit(x)
+    assert np.square(made.transform(noisy) - x).mean() < 0.5 * np.square(noisy - x).mean()
+
+
+def test_rows_that_are_rebuilt_ill_are_outliers() -> None:
+    x = np.r_[rows(), [[0.0, 9.0, -9.0]]]
+    made = Outliers("autoencoder", contamination=0.02, steps=50, random_state=0, config={"latent": 2})
+    assert made.fit_predict(x)[-1] == -1
 
 
 def test_a_density_in_a_grid_search_finds_the_better_model() -> None:
@@ -81,7 +127,7 @@ def test_outliers_are_found_and_as_many_as_said() -> None:
 
 
 def test_a_model_that_cannot_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="model 'gan' cannot do this: these can: .*any_order"):
-        Density("gan").fit(rows(20))
+    with pytest.raises(ValueError, match="model 'sparse' cannot do this: these can: .*any_order.*gan"):
+        Density("sparse").fit(rows(20))
     with pytest.raises(ValueError, match=r"has no argument colour.*n_features=3"):
         Density("gaussian_copula", config={"colour": 1}).fit(rows(20))

@@ -106,11 +106,58 @@ def test_steps_that_are_no_numbers_are_skipped() -> None:
     assert abs(t.model.weight.item() - 1) < 0.1
 
 
-def test_a_run_of_bad_steps_goes_back_to_the_average_with_half_the_rate() -> None:
+def test_a_run_of_bad_steps_goes_back_to_the_average_with_half_the_rate_and_says_so() -> None:
     t = Trainer(Hurdle(set(range(20, 30))), (torch.zeros(64, 1),), None, 0, "cpu")
-    t.run(60)
+    with pytest.warns(UserWarning, match="step 30: 10 losses in a row were no numbers; .* half the rate .time 1."):
+        history = t.run(60)
     assert t.players["model"].scale == 0.5
     assert torch.isfinite(t.model.weight).all()
+    assert history.skipped == 10 and history.retreats == 1
+
+
+def test_a_fit_that_is_lost_ends_with_what_it_had_and_one_that_never_began_is_an_error() -> None:
+    t = Trainer(Hurdle(set(range(40, 400))), (torch.zeros(64, 1),), (torch.zeros(8, 1),), 0, "cpu")
+    with pytest.warns(UserWarning, match="10 losses in a row"):
+        history = t.run(400)
+    assert history.stopped == "losses were no numbers" and history.steps == 90 and history.retreats == 5
+    assert abs(t.model.weight.item() - 1) < 0.5
+    never = Trainer(Hurdle(set(range(400))), (torch.zeros(64, 1),), None, 0, "cpu")
+    with (
+        pytest.warns(UserWarning, match="10 losses"),
+        pytest.raises(SpecError, match="none of 50 steps had a loss that is a number"),
+    ):
+        never.run(400)
+
+
+class Tally(Hurdle):
+    """A buffer that bad steps spoil and that the loss depends on."""
+
+    def __init__(self, bad: set[int]) -> None:
+        super().__init__(bad)
+        self.register_buffer("tally", torch.zeros(1))
+
+    def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
+        if self.training:
+            self.tally += float("nan") if clock.step in self.bad else 1.0
+        return (self.weight - 1).abs().expand(8) + 0 * self.tally
+
+    def validate(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        return (self.weight - 1).abs() + 0 * self.tally
+
+
+def test_what_a_model_counts_beside_its_weights_goes_back_too() -> None:
+    t = Trainer(Tally({25}), (torch.zeros(64, 1),), (torch.zeros(8, 1),), 0, "cpu")
+    with pytest.warns(UserWarning, match="step 35: 10 losses"):
+        t.run(60)
+    assert t.model.tally.isfinite().all() and abs(t.model.weight.item() - 1) < 0.3
+
+
+def test_a_validation_that_is_never_a_number_leaves_the_last_average() -> None:
+    t = Trainer(Worse(set()), (torch.zeros(64, 1),), (torch.zeros(8, 1),), 0, "cpu")
+    t.model.validate = lambda batch, generator: torch.tensor([float("nan")])
+    with pytest.warns(UserWarning, match="the loss of the validation rows is no number"):
+        t.run(40)
+    assert abs(t.model.weight.item() - 1) < 0.5
 
 
 class Worse(Hurdle):

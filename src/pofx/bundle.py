@@ -13,13 +13,13 @@ import torch
 
 from . import store
 from .coding import Coding
-from .compose import Joint
+from .compose import Joint, Latent
 from .errors import BadFile, PofxError, SpecError, Unsupported
 from .models import create
 from .models.annealed import Sandwich, sandwich
 from .models.model import Model
 from .progress import bar
-from .spec import Columns, Given
+from .spec import Columns, Given, Spec
 
 if TYPE_CHECKING:
     from .nn.certificate import Certificate
@@ -222,14 +222,47 @@ class Fitted(Coding):
         c = self.joint.sample(max(n, 1), np.random.default_rng(seed)) if self.joint else None
         return sandwich(self.model, n, c, steps=steps, chains=chains, draws=draws, start=start, seed=seed)
 
+    # -- another law of codes ----------------------------------------------------------------------------------------
+
+    def with_prior(
+        self,
+        prior: str = "mixture",
+        *,
+        data: Any = None,
+        minutes: float | None = None,
+        steps: int | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        threads: int | None = None,
+        precision: str = "auto",
+        quiet: bool = False,
+        **config: Any,
+    ) -> "Fitted":
+        """This model with another law of its codes: any model that can be sampled, fitted to the codes of the rows that
+        this one learned from (compose.Latent). A deterministic autoencoder can then be sampled, and a variational one
+        has two stages.
+
+        data: the file, frame or images that was fitted, if it is no longer where it was; minutes, steps, seed, device,
+        threads, precision and further arguments are those of the prior's fit, as in `fit`. Raises Unsupported for a
+        model without codes or a prior without samples, CodecError where the rows cannot be found.
+        """
+        from .learn import fit_prior
+
+        return fit_prior(self, prior, data, minutes, steps, seed, device, threads, precision, quiet, config)
+
+    def learned_from(self, data: Any = None) -> tuple[Rows, Rows, Rows]:
+        """The rows of training, validation and test, from where they were or from `data`, which must be the same."""
+        raise NotImplementedError
+
     # -- keep --------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> None:
         """Writes the bundle: weights in float32, codec and provenance as JSON; nothing in it can run code."""
         meta, arrays = self.codec.to_json()
+        own = self.model.autoencoder if isinstance(self.model, Latent) else self.model
         header = {
-            "model": self.model.name,
-            "config": self.model.config,
+            "model": own.name,
+            "config": own.config,
             "codec": meta,
             "typical": self.typical,
             "provenance": self.provenance,
@@ -238,6 +271,11 @@ class Fitted(Coding):
         held |= {f"weight.{k}": v.detach().cpu().numpy() for k, v in self.model.state_dict().items()}
         held |= {f"joint.{k}": v for k, v in self.joint.to_arrays().items()} if self.joint else {}
         held |= {"usual.scores": self.usual} if len(self.usual) else {}
+        if isinstance(self.model, Latent):
+            prior = self.model.prior
+            spec, pieces = prior.spec.split()
+            header["prior"] = {"model": prior.name, "config": prior.config, "spec": spec}
+            held |= {f"prior.{k}": v for k, v in pieces.items()}
         store.write(path, KIND, header, held)
 
     def info(self) -> str:
@@ -255,6 +293,7 @@ class Fitted(Coding):
             lines.append(f"condition  {', '.join(f.name for f in self.joint.fields)}")
         lines += [f"{k:<10} {v}" for k, v in p.get("notes", {}).items()]
         lines += [f"{k:<10} {_words(v)}" for k, v in p["fit"].items() if k != "looks"]
+        lines += [f"prior      {_words({k: v for k, v in p['prior'].items() if k != 'looks'})}"] if "prior" in p else []
         meaning = m.words(p["fit"])
         lines += [f"means      {meaning}"] if meaning else []
         return "\n".join([*lines, f"versions   {_words(p['versions'])}"])
@@ -285,13 +324,15 @@ def load(path: str | Path) -> Fitted:
     """The bundle at path. Raises BadFile, saying what is wrong, for anything else."""
     header, arrays = store.read(path, KIND)
     try:
-        own: dict[str, dict[str, np.ndarray]] = {"codec": {}, "weight": {}, "joint": {}, "usual": {}}
+        own: dict[str, dict[str, np.ndarray]] = {"codec": {}, "weight": {}, "joint": {}, "usual": {}, "prior": {}}
         for key, value in arrays.items():
             part, name = key.split(".", 1)
             own[part][name] = value
         made, codecs = fitted_class(header["codec"].get("kind", "table"))
         codec = codecs.from_json(header["codec"], own["codec"])
         model = create(header["model"], codec.spec, **header["config"])
+        if (of := header.get("prior")) is not None:
+            model = Latent(model, create(of["model"], Spec.join(of["spec"], own["prior"]), **of["config"]))
         model.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in own["weight"].items()})
         joint = Joint.from_arrays(codec.spec.condition.fields, own["joint"]) if codec.spec.condition else None
         usual = own["usual"].get("scores")

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ EXAMPLES = """examples:
   pofx score adult.pofx new.csv -o scored.csv
   pofx complete adult.pofx gaps.csv -o full.csv
   pofx encode vae.pofx adult.csv -o codes.csv
+  pofx prior vae.pofx -o two.pofx --model nsf --minutes 1
   pofx anomaly vae.pofx new.csv -o judged.csv
   pofx evaluate adult.pofx --target income -o report.html --json metrics.json
   pofx evaluate --synthetic any.csv --train train.csv --holdout test.csv -o report.html
@@ -38,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     )
     ask.add_argument("--version", action="version", version=f"pofx {__version__}")
     verbs = ask.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for add in (_fit, _sample, _score, _complete, *CODING, _evaluate, _check, _plot, _profile, _info, _models):
+    for add in (_fit, _sample, _score, _complete, *CODING, _prior, _evaluate, _check, _plot, _profile, _info, _models):
         add(verbs)
     return ask
 
@@ -113,6 +115,20 @@ def _complete(verbs: Any) -> None:
     verb.add_argument("-o", "--output", required=True)
     verb.add_argument("--draws", type=int, help="several completions of each row instead of the best one")
     verb.add_argument("--seed", type=int, default=0)
+
+
+def _prior(verbs: Any) -> None:
+    verb = _verb(verbs, "prior", "give an autoencoder another law of its codes: any model that can be sampled")
+    verb.add_argument("autoencoder", metavar="MODEL", help="its model file")
+    verb.add_argument("-o", "--output", required=True, help="the model file to write")
+    verb.add_argument("--model", default="mixture", help="the prior, a name of `pofx models` (default mixture)")
+    verb.add_argument("--data", help="what was learned from, if it is no longer where it was")
+    verb.add_argument("--minutes", type=float, help="how long it may take")
+    verb.add_argument("--steps", type=int, help="how many steps to train, instead of minutes")
+    verb.add_argument("--seed", type=int, default=0)
+    verb.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    verb.add_argument("--threads", type=int, help="of the processor")
+    verb.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an argument of the prior")
 
 
 def _coding(name: str, words: str, inputs: Sequence[str] = ("input",)) -> Callable[[Any], None]:
@@ -325,6 +341,21 @@ def run_interpolate(told: argparse.Namespace) -> str:
     return f"wrote {rows:,} rows to {told.output}"
 
 
+def run_prior(told: argparse.Namespace) -> str:
+    """pofx prior"""
+    from . import store
+    from .bundle import load
+
+    output = Path(told.output)
+    store.check_folder(output)
+    model = load(told.autoencoder).with_prior(
+        told.model, data=told.data, minutes=told.minutes, steps=told.steps, seed=told.seed, device=told.device,
+        threads=told.threads, quiet=told.quiet, **dict(_setting(text) for text in told.set),
+    )  # fmt: skip
+    model.save(output)
+    return f"{model.info()}\nwrote      {output} ({output.stat().st_size / 2**20:.1f} MiB)"
+
+
 def run_evaluate(told: argparse.Namespace) -> str:
     """pofx evaluate"""
     out = {"report": told.output, "json": told.json, "seed": told.seed, "quiet": told.quiet}
@@ -397,7 +428,9 @@ def main(words: Sequence[str] | None = None) -> int:
     """Runs a command line: 0, or 1 where the work or a check failed, 2 where the call was wrong, 130 after Ctrl-C."""
     told = parser().parse_args(words)
     try:
-        said = globals()[f"run_{told.verb}"](told)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda said, *_: print(f"pofx {told.verb}: warning: {said}", file=sys.stderr)
+            said = globals()[f"run_{told.verb}"](told)
     except PofxError as error:
         print(f"pofx {told.verb}: {error}", file=sys.stderr)
         return 2

@@ -40,8 +40,8 @@ class Coding:
     def decode(self, codes: Any, *, path: str | Path | None = None) -> Any:
         """The rows that codes stand for, as `encode` gave them: the centre of p(x|z).
 
-        Raises CodecError where the columns are not z0, z1, ..., Unsupported where the model cannot, SpecError where it
-        has a condition, which codes alone do not tell.
+        Raises CodecError where the columns are not z0, z1, ..., Unsupported where the model cannot, SpecError for codes
+        that are none of this model's, and where it has a condition, which codes alone do not tell.
         """
         self._able("express")
         table, kind = read_table(codes)
@@ -49,6 +49,7 @@ class Coding:
         if table.column_names != wanted:
             raise CodecError(f"expected the columns {', '.join(wanted)} of codes, got {', '.join(table.column_names)}")
         z = torch.from_numpy(np.stack([np.asarray(column, np.float64) for column in table.columns], 1))
+        self.model.own_code(z)
         return self._given_out(self.model.express(z), kind, path)
 
     def reconstruct(self, source: Any, *, path: str | Path | None = None) -> Any:
@@ -61,14 +62,15 @@ class Coding:
     def interpolate(self, a: Any, b: Any, *, steps: int = 8, path: str | Path | None = None) -> Any:
         """From each row of a to the row of b beside it: `steps` rows whose codes lie evenly on the line between theirs.
 
-        A condition is that of the nearer end. Raises SpecError for fewer than two steps or different numbers of rows.
+        A condition is that of the nearer end. Raises SpecError for fewer than two steps or different numbers of rows,
+        Unsupported where codes have nothing between them (symbols).
         """
         x, near, kind = self._between(a, b, steps)
         return self._given_out(x | near, kind, path)
 
     def _between(self, a: Any, b: Any, steps: int) -> tuple[Columns, Columns, str]:
         """(rows on the way, their condition, kind of container)."""
-        self._able("express")
+        self._able("interpolate")
         (_, kind, x, c), (_, _, y, d) = self._read(a), self._read(b)
         x, y = self._own(x), self._own(y)
         c, d = self.model.settled(x, c), self.model.settled(y, d)

@@ -1,6 +1,8 @@
 """Laws made of simpler ones: the joint law of a condition; an autoencoder with any model as the law of its codes."""
 
+import math
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, Self
 
 import numpy as np
@@ -9,8 +11,9 @@ from torch import Tensor
 
 from .errors import SpecError, Unsupported
 from .field import Field
-from .fields import Real
-from .models import create
+from .fields import Category, Real
+from .models import create, load_class
+from .models.coded import Coded
 from .models.model import Model, Rows, who_can
 from .spec import Columns, Given, Spec
 from .training.loop import Trainer
@@ -85,15 +88,19 @@ class Joint:
         return cls(fields, arrays["cells"], arrays["counts"])
 
 
-DECIMALS = 4  # of a code's numbers, as the law of codes sees them
+DIGITS = 4  # of a code's numbers, next to their deviation, as the law of codes sees them
 
 
 class Latent(Model):
-    """x = d(z), z from a model of the codes: any autoencoder with any law of tables as its prior, fitted afterwards.
+    """x ~ p(x|z), z from a model of the codes: any autoencoder with any law of tables as its prior, fitted afterwards.
 
-    `learn` encodes rows and fits the prior, by name, to their codes as a table of real numbers. A deterministic
-    autoencoder can then be sampled; a variational one gets the prior that its codes really have (two stages). Noise:
-    that of the prior. `decode` gives the centre of p(x|z).
+    The prior learns codes as a table: real numbers of the codes of `encode`, or of draws of q(z|x) where there is a q,
+    or symbols as levels. A deterministic autoencoder can then be sampled; a variational one gets the prior that its
+    codes really have (two stages). Where both have a likelihood the bound is that of the autoencoder under this prior,
+
+        log p(x) >= E log (1/k) sum_j p(x|z_j) p'(z_j) / q(z_j|x),  with symbols  log p(x|k(x)) + log p'(k(x)).
+
+    Noise: that of the prior, and uniform numbers of p(x|z) where there is such a law; else `decode` gives d(z).
 
     Paper: Dai, Wipf 2019, Diagnosing and Enhancing VAE Models; Ghosh et al. 2020, From Variational to Deterministic
     Autoencoders (a mixture of Gaussians fitted afterwards).
@@ -102,40 +109,62 @@ class Latent(Model):
     """
 
     family = "autoencoders"
-    abilities = frozenset({"sample", "encode", "express"})
 
     def __init__(self, autoencoder: Model, prior: Model) -> None:
         super().__init__(autoencoder.spec)
-        self.autoencoder, self.prior, self.name = autoencoder, prior, "latent"
+        self.autoencoder, self.prior = autoencoder, prior
+        self.name = f"{autoencoder.name} with {prior.name}"
+        self.config = autoencoder.config | {"prior": prior.name} | {f"prior.{k}": v for k, v in prior.config.items()}
+        both = {"log_prob", "bound"} if "log_prob" in autoencoder.abilities & prior.abilities else set()
+        self.abilities = frozenset({"sample"} | both | autoencoder.abilities & {"encode", "express", "interpolate"})
+        self.uttered = autoencoder.lens.draws if isinstance(autoencoder, Coded) else 0
+
+    @classmethod
+    def over(cls, autoencoder: Model, x: Columns, prior: str, *, seed: int = 0, **config: Any) -> tuple[Self, Columns]:
+        """The autoencoder with a prior that has yet to be fitted, and the codes of x that it is to be fitted to.
+
+        Raises Unsupported where there are no codes or no way back, or where the prior cannot be sampled.
+        """
+        if isinstance(autoencoder, Latent):
+            autoencoder = autoencoder.autoencoder
+        if not autoencoder.abilities >= {"encode", "express"}:
+            raise Unsupported(f"model {autoencoder.name!r} has no codes: these have: {', '.join(who_can('express'))}")
+        if autoencoder.spec.condition:
+            raise SpecError("expected an autoencoder without a condition, whose codes have one law: fit without it")
+        kind = load_class(prior)
+        if "sample" not in kind.abilities:
+            raise Unsupported(f"model {prior!r} cannot be a prior: these can: {', '.join(who_can('sample'))}")
+        z = autoencoder.code_draws(x, torch.Generator().manual_seed(seed))
+        fields = tuple(_field(f"z{j}", column) for j, column in enumerate(z.T))
+        if z.is_floating_point() and "samples" in signature(kind.__init__).parameters:
+            config = {"samples": 1} | config  # the cell of a code's number is so narrow that a point of it says all
+        made = cls(autoencoder, create(prior, Spec.table(fields), seed, **config))
+        return made, made.table(z)
 
     @classmethod
     def learn(
         cls, autoencoder: Model, x: Columns, prior: str = "mixture", *, seed: int = 0, steps: int | None = None,
         **config: Any,
     ) -> Self:  # fmt: skip
-        """The autoencoder with this law of its codes of x. Raises Unsupported where it has no codes or no way back."""
-        if not autoencoder.abilities >= {"encode", "express"}:
-            raise Unsupported(f"model {autoencoder.name!r} has no codes: these have: {', '.join(who_can('express'))}")
-        if autoencoder.spec.condition:
-            raise SpecError("expected an autoencoder without a condition, whose codes have one law: fit without it")
-        codes = cls._table(autoencoder.encode(x))
-        spec = Spec.table(tuple(Real.learn(name, v, DECIMALS) for name, v in codes.items()))
-        law = create(prior, spec, seed, **config)
-        if law.trained:
+        """The autoencoder with this law of its codes of x."""
+        made, codes = cls.over(autoencoder, x, prior, seed=seed, **config)
+        if made.prior.trained:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                trainer = Trainer(law, law.prepare(codes), None, seed, "cpu")
+                trainer = Trainer(made.prior, made.prior.prepare(codes), None, seed, "cpu")
                 trainer.run(steps or trainer.recipe.steps)
         else:
-            law.fit_closed(codes)
-        return cls(autoencoder, law.eval())
+            made.prior.fit_closed(codes)
+        return made.eval()
 
-    @staticmethod
-    def _table(z: Tensor) -> Columns:
-        return {f"z{j}": np.round(z[:, j].double().numpy(), DECIMALS) for j in range(z.shape[1])}
+    def table(self, z: Tensor) -> Columns:
+        """Codes as the prior's stored columns."""
+        return {f.name: _stored(f, column) for f, column in zip(self.prior.spec.fields, z.T, strict=True)}
 
     def noise(self, n: int, generator: torch.Generator) -> Tensor:
-        return self.prior.noise(n, generator)
+        own = self.prior.noise(n, generator).double()
+        how = {"generator": generator, "device": generator.device, "dtype": torch.float64}
+        return torch.cat([own, torch.rand(n, self.uttered, **how)], 1)
 
     def decode(
         self, z: Tensor, c: Columns | None = None, given: Given | None = None, known: Rows | None = None
@@ -143,11 +172,57 @@ class Latent(Model):
         for what, asked in (("given", given), ("known", known)):
             if asked:
                 raise self._cannot(what)
-        codes = self.prior.decode(z)
-        return self.autoencoder.express(torch.from_numpy(np.stack(list(codes.values()), 1)))
+        own, u = z.split([z.shape[1] - self.uttered, self.uttered], 1)
+        drawn = self.prior.decode(own)
+        code = torch.from_numpy(np.stack([_code(f, drawn[f.name]) for f in self.prior.spec.fields], 1))
+        if isinstance(self.autoencoder, Coded):
+            return self.autoencoder.utter(code, u)
+        return self.autoencoder.express(code)
 
     def encode(self, x: Columns, c: Columns | None = None) -> Tensor:
         return self.autoencoder.encode(x)
 
+    @property
+    def code_size(self) -> int:
+        return self.autoencoder.code_size
+
+    def own_code(self, z: Tensor) -> None:
+        self.autoencoder.own_code(z)
+
     def express(self, z: Tensor, c: Columns | None = None) -> Columns:
         return self.autoencoder.express(z)
+
+    def misfit(self, x: Columns, c: Columns | None = None) -> np.ndarray:
+        return self.autoencoder.misfit(x)
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        """log p'(z) of codes, (..., latent) to (...)."""
+        found = self.prior.log_prob(self.table(z.flatten(0, -2).cpu()))
+        return torch.from_numpy(found).view(z.shape[:-1]).to(z.device)
+
+    def log_prob(self, x: Columns, c: Columns | None = None) -> np.ndarray:
+        if "log_prob" not in self.abilities or not isinstance(self.autoencoder, Coded):
+            raise self._cannot("log_prob")
+        return self.autoencoder.log_prob_under(self.log_prior, x)
+
+
+def _field(name: str, z: Tensor) -> Field:
+    """The field of a code's numbers, or of its symbols, whose levels are named by them."""
+    if z.is_floating_point():
+        size = max(float(z.double().std(correction=0)), 1e-9 * float(z.abs().max()))
+        digits = DIGITS - (math.ceil(math.log10(size)) if size > 0 else 0)
+        return Real.learn(name, np.round(z.double().numpy(), digits), digits)
+    symbols, codes = np.unique(z.numpy(), return_inverse=True)
+    return Category.learn(name, codes.astype(np.int32), tuple(map(str, symbols.tolist())))
+
+
+def _stored(field: Field, z: Tensor) -> np.ndarray:
+    if not isinstance(field, Category):
+        return np.round(z.double().numpy(), getattr(field, "decimals", 0))
+    symbols = np.array([int(level) for level in field.levels])
+    at = np.searchsorted(symbols, z.numpy()).clip(max=len(symbols) - 1)
+    return np.where(symbols[at] == z.numpy(), at, len(symbols)).astype(np.int32)
+
+
+def _code(field: Field, v: np.ndarray) -> np.ndarray:
+    return np.array([int(level) for level in field.levels])[v] if isinstance(field, Category) else v

@@ -177,7 +177,12 @@ class FittedImages(Fitted):
         for path in (report, json):
             if path is not None:
                 store.check_folder(Path(path))
-        held = [self.codec.encode(part) for part in self._own_images(train, holdout, rows)]
+        learned, watched, unseen = self.learned_from(train)
+        unseen = unseen if holdout is None else self._read(holdout)[0]
+        if not len(unseen):
+            raise CodecError("expected images that were never learned from, the split left none: give some (holdout)")
+        unseen = unseen.take(np.arange(min(rows, len(unseen))))
+        held = [self.codec.encode(part) for part in (learned, watched, unseen)]
         columns = [self._own(part) for part in held]
         if binarise:
             columns = [self.model.fair(part, seed) for part in columns]
@@ -212,12 +217,11 @@ class FittedImages(Fitted):
         joint = self.joint
         return (lambda n: joint.sample(n, np.random.default_rng(seed))) if joint else None
 
-    def _own_images(self, train: Any, holdout: Any, rows: int) -> list[Pictures]:
-        """Training, validation and unseen images."""
-        source = train if train is not None else self.provenance["path"]
+    def learned_from(self, data: Any = None) -> tuple[Pictures, Pictures, Pictures]:
+        source = data if data is not None else self.provenance["path"]
         if source is None:
             raise CodecError(
-                "the model was fitted on an array, which a bundle does not keep: give it again (train=, --data)"
+                "the model was fitted on an array, which a bundle does not keep: give it again (train= or data=, --data)"
             )
         size = self.provenance["reading"].get("size")
         images = read_images(source, tuple(size) if size else None)[0]
@@ -225,13 +229,10 @@ class FittedImages(Fitted):
         if images.fingerprint() != self.provenance["fingerprint"]:
             raise CodecError(
                 f"{source if isinstance(source, str) else 'the array'!r} is not what the model was fitted on: "
-                "its images differ; give those (train=, --data)"
+                "its images differ; give those (train= or data=, --data)"
             )
-        took = parts(len(images), self.provenance["split"], self.provenance["seed"])
-        unseen = images.take(took[2]) if holdout is None else self._read(holdout)[0]
-        if not len(unseen):
-            raise CodecError("expected images that were never learned from, the split left none: give some (holdout)")
-        return [images.take(took[0]), images.take(took[1]), unseen.take(np.arange(min(rows, len(unseen))))]
+        learned, watched, unseen = parts(len(images), self.provenance["split"], self.provenance["seed"])
+        return images.take(learned), images.take(watched), images.take(unseen)
 
     def score(self, source: Any, *, path: str | Path | None = None) -> Any:
         """The figures of `log_prob(detail=True)`, as a frame or a file."""

@@ -223,7 +223,9 @@ class FittedTable(Fitted):
         for path in (report, json):
             if path is not None:
                 store.check_folder(Path(path))
-        learned, unseen = self._own_rows(train, holdout)
+        learned, _, unseen = self.learned_from(train)
+        unseen = unseen if holdout is None else read_table(holdout)[0]
+        unseen = unseen if unseen.num_rows else None
         drawn = self._joined(list(self.draws(learned.num_rows, None, seed, quiet=quiet)))
         evidence = judged(self.codec, drawn, learned, unseen, target, self._ladder(learned, unseen), seed, quiet)
         evidence.tables |= {"annealing": self.sandwich(sandwich, seed=seed).figures()} if sandwich else {}
@@ -236,8 +238,8 @@ class FittedTable(Fitted):
         )
         return evidence
 
-    def _own_rows(self, train: Any, holdout: Any) -> tuple["pa.Table", "pa.Table | None"]:
-        source = train if train is not None else self.provenance["path"]
+    def learned_from(self, data: Any = None) -> tuple["pa.Table", "pa.Table", "pa.Table"]:
+        source = data if data is not None else self.provenance["path"]
         if source is None:
             raise CodecError(
                 "the model was fitted on a frame, which a bundle does not keep: give it again (train=, --data)"
@@ -249,8 +251,7 @@ class FittedTable(Fitted):
                 "its rows differ; give that file (train=, --data)"
             )
         took = parts(table.num_rows, self.provenance["split"], self.provenance["seed"])
-        unseen = table.take(took[2]) if holdout is None else read_table(holdout)[0]
-        return table.take(took[0]), unseen if unseen.num_rows else None
+        return table.take(took[0]), table.take(took[1]), table.take(took[2])
 
     def _ladder(self, learned: "pa.Table", unseen: "pa.Table | None") -> dict[str, np.ndarray]:
         """Held-out log p of this model and of the baselines, by name."""

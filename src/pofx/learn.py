@@ -16,12 +16,12 @@ from .codecs.picture_io import Pictures, holds_images, read_images
 from .codecs.table import TableCodec
 from .codecs.tabular_io import read_table
 from .coding import CALIBRATION, strangeness
-from .compose import Joint
+from .compose import Joint, Latent
 from .errors import SpecError, Unsupported
 from .models import create, load_class
 from .models.model import Model, who_can
 from .progress import bar, say
-from .spec import Columns
+from .spec import Columns, Spec
 from .split import fingerprint, parts
 from .training.checkpoint import Checkpoint
 from .training.loop import Trainer
@@ -144,7 +144,7 @@ def fit(
     with torch_threads(threads):
         place = Checkpoint(Path(checkpoint), own) if checkpoint is not None else None
         done = _train(
-            made, codec, train, valid, seed, pick_device(device), precision, steps, until, place, resume, quiet
+            made, codec.spec, train, valid, seed, pick_device(device), precision, steps, until, place, resume, quiet
         )
         aside = valid if len(took[1]) >= 100 else train
         typical, remarks = _look_back(made, codec, aside)
@@ -160,6 +160,39 @@ def fit(
     }  # fmt: skip
     made_class = fitted_class("image" if pictures else "table")[0]
     return made_class(made, codec, provenance, joint, typical, usual)
+
+
+def fit_prior(
+    fitted: Fitted,
+    prior: str,
+    data: Any,
+    minutes: float | None,
+    steps: int | None,
+    seed: int,
+    device: str,
+    threads: int | None,
+    precision: str,
+    quiet: bool,
+    config: Mapping[str, Any],
+) -> Fitted:
+    """`Fitted.with_prior`."""
+    began = time.monotonic()
+    _check(steps, minutes)
+    with bar("encoding", None, "row", quiet) as tick:
+        rows = fitted.learned_from(data)[:2]
+        train, valid = (_only(fitted.model.spec.fields, fitted.codec.encode(part)) for part in rows)
+        tick(len(rows[0]))
+    until = None if minutes is None else began + 60 * minutes * (1 - SPARE[1]) - SPARE[0]
+    with torch_threads(threads):
+        made, codes = Latent.over(fitted.model, train, prior, seed=seed, **config)
+        aside = made.table(made.autoencoder.code_draws(valid, torch.Generator().manual_seed(seed + 1)))
+        where = pick_device(device)
+        done = _train(
+            made.prior, made.prior.spec, codes, aside, seed, where, precision, steps, until, None, False, quiet
+        )
+        usual = _scores(made.eval(), valid if len(valid[made.spec.fields[0].name]) >= 100 else train, None)
+    told = {"model": prior, "seed": seed, **done, "fit seconds": time.monotonic() - began}
+    return type(fitted)(made, fitted.codec, fitted.provenance | {"prior": told}, None, None, usual)
 
 
 Opened = tuple[Any, Any, str, tuple[np.ndarray, np.ndarray, np.ndarray], dict[str, str]]
@@ -230,7 +263,7 @@ def _only(fields: Sequence[Any], x: Columns) -> Columns:
 
 def _train(
     model: Model,
-    codec: Any,
+    spec: Spec,
     train: Columns,
     valid: Columns,
     seed: int,
@@ -243,7 +276,6 @@ def _train(
     quiet: bool,
 ) -> dict[str, Any]:
     """Fits the model; what happened, in plain values."""
-    spec = codec.spec
     c = spec.condition.fields if spec.condition else ()
     if not model.trained:
         model.fit_closed(_only(spec.fields, train), _only(c, train) if c else None)
@@ -264,7 +296,8 @@ def _train(
     model.to("cpu")
     return {
         "steps": history.steps, "planned": total, "best step": history.best_step, "stopped": history.stopped,
-        "validation": history.best, "skipped": history.skipped, "batch": trainer.recipe.batch,
+        "validation": history.best, "skipped": history.skipped, "retreats": history.retreats,
+        "batch": trainer.recipe.batch,
         "seconds": history.seconds, "cpu seconds": history.cpu_seconds, "device": device,
         "precision": "bfloat16 in wide networks" if trainer.mixed else "float32",
         "threads": torch.get_num_threads(), "looks": history.looks,

@@ -1,8 +1,9 @@
 """Estimators with the words of scikit-learn, around any model by its name.
 
-    Density     fit, score_samples, score, sample             models with a likelihood
+    Density     fit, score_samples, score, sample             models that draw or have a likelihood
     Encoder     fit, transform, inverse_transform             models with codes
-    Outliers    fit, fit_predict, predict, decision_function  models with a likelihood
+    Outliers    fit, fit_predict, predict, decision_function  models with a likelihood, or that rebuild rows
+    Denoiser    fit, transform                                models that take noise away
 
 X is an array (n, features) of finite numbers; each column becomes a real field with as many decimals as its numbers
 have, up to nine digits. They go into Pipeline, GridSearchCV and clone.
@@ -17,10 +18,17 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixin
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    OneToOneFeatureMixin,
+    OutlierMixin,
+    TransformerMixin,
+)
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .coding import strangeness
 from .errors import PofxError, SpecError, Unsupported
 from .fields import Real
 from .learn import pick_device, torch_threads
@@ -40,7 +48,7 @@ class _Estimator(BaseEstimator):
     random_state, device, threads: as elsewhere.
     """
 
-    _needs = "sample"
+    _needs: tuple[str, ...] = ("sample", "log_prob")  # one of them
 
     def __init__(
         self,
@@ -59,8 +67,9 @@ class _Estimator(BaseEstimator):
         """Learns the rows of X, (n, features); y is not used. Raises ValueError for what cannot be learned."""
         X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         try:
-            if self._needs not in load_class(self.model).abilities:
-                raise Unsupported(f"model {self.model!r} cannot do this: these can: {', '.join(who_can(self._needs))}")
+            if not load_class(self.model).abilities.intersection(self._needs):
+                able = sorted({name for what in self._needs for name in who_can(what)})
+                raise Unsupported(f"model {self.model!r} cannot do this: these can: {', '.join(able)}")
             self._learn(X, int(check_random_state(self.random_state).randint(2**31 - 1)))
         except PofxError as error:
             raise ValueError(f"{error} (n_features={X.shape[1]}, n_samples={X.shape[0]})") from error
@@ -105,19 +114,16 @@ def _decimals(v: np.ndarray) -> int:
     return next(few, most)
 
 
-class _Scoring(_Estimator):
-    """Estimators of a likelihood."""
-
-    _needs = "log_prob"
+class Density(_Estimator):
+    """p(x) of the rows of X. A model without a likelihood (`gan`, `wae`, `aae`) can be sampled alone."""
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """log p of each row, (n,), nats, in the units of X; a lower bound where the model only has one."""
+        """log p of each row, (n,), nats, in the units of X; a lower bound where the model only has one.
+
+        Raises Unsupported where the model has none.
+        """
         x = self._seen(X)
         return self.model_.log_prob(x)
-
-
-class Density(_Scoring):
-    """p(x) of the rows of X."""
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of log p over the rows."""
@@ -130,11 +136,14 @@ class Density(_Scoring):
         return self._array(self.model_.decode(self.model_.noise(n_samples, torch.Generator().manual_seed(seed))))
 
 
-class Outliers(OutlierMixin, _Scoring):
-    """Rows of low likelihood: -1, the others 1. `contamination`: the share of the rows learned from that are called so.
+class Outliers(OutlierMixin, _Estimator):
+    """Rows of low likelihood, or that a model without one rebuilds ill: -1, the others 1.
 
-    offset_: the log p below which a row is an outlier; decision_function is log p less that.
+    contamination: the share of the rows learned from that are called so. offset_: the score below which a row is an
+    outlier; decision_function is the score less that.
     """
+
+    _needs = ("log_prob", "express")
 
     def __init__(
         self,
@@ -151,15 +160,20 @@ class Outliers(OutlierMixin, _Scoring):
         self.contamination = contamination
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learns the rows of X and the log p that `contamination` of them fall below."""
+        """Learns the rows of X and the score that `contamination` of them fall below."""
         if not 0 < self.contamination <= 0.5:
             raise ValueError(f"expected contamination in (0, 0.5], got {self.contamination}")
         super().fit(X)
         self.offset_ = float(np.percentile(self.score_samples(X), 100 * self.contamination))
         return self
 
+    def score_samples(self, X: Any) -> np.ndarray:
+        """log p of each row, (n,), or minus the error of rebuilding it where the model has no likelihood."""
+        x = self._seen(X)
+        return -strangeness(self.model_, x, None)
+
     def decision_function(self, X: Any) -> np.ndarray:
-        """log p - offset_, (n,): below zero for outliers."""
+        """score_samples - offset_, (n,): below zero for outliers."""
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: Any) -> np.ndarray:
@@ -170,7 +184,7 @@ class Outliers(OutlierMixin, _Scoring):
 class Encoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Estimator):
     """Codes of the rows of X, and the way back where the model has one."""
 
-    _needs = "encode"
+    _needs = ("encode",)
 
     def __init__(
         self,
@@ -196,4 +210,32 @@ class Encoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Estimator):
     def inverse_transform(self, Z: Any) -> np.ndarray:
         """The rows that codes stand for, (n, features)."""
         check_is_fitted(self, "model_")
-        return self._array(self.model_.express(torch.as_tensor(np.asarray(Z))))
+        z = torch.as_tensor(np.asarray(Z))
+        try:
+            self.model_.own_code(z)
+        except PofxError as error:
+            raise ValueError(str(error)) from error
+        return self._array(self.model_.express(z))
+
+
+class Denoiser(OneToOneFeatureMixin, TransformerMixin, _Estimator):
+    """The rows of X without the noise that the model learned to take away."""
+
+    _needs = ("restore",)
+
+    def __init__(
+        self,
+        model: str = "denoising",
+        *,
+        steps: int | None = None,
+        config: Mapping[str, Any] | None = None,
+        random_state: Any = None,
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        super().__init__(model, steps=steps, config=config, random_state=random_state, device=device, threads=threads)
+
+    def transform(self, X: Any) -> np.ndarray:
+        """The clean rows, (n, features)."""
+        x = self._seen(X)
+        return self._array(self.model_.restore(x))

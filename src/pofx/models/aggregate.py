@@ -1,5 +1,7 @@
 """What wae and aae have in common as models: codes without noise, whose law as a whole is bound to the noise's."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,10 +18,19 @@ STARTED = 1024  # rows whose codes start with mean zero and scale one
 class Aggregate(Coded):
     """x -> z = e(x, c) -> the law p(x|z, c) of a lens. z of N(0, I) gives new rows, where the codes have that law."""
 
-    abilities = frozenset({"sample", "encode", "express", "condition"})
+    abilities = frozenset({"sample", "encode", "express", "interpolate", "condition"})
 
-    def __init__(self, spec: Spec, latent: int, network: str, width: int, depth: int, likelihood: str, components: int,
-                 binarise: bool) -> None:  # fmt: skip
+    def __init__(
+        self,
+        spec: Spec,
+        latent: int,
+        network: str,
+        width: int,
+        depth: int,
+        likelihood: str | Mapping[str, str],
+        components: int,
+        binarise: bool,
+    ) -> None:
         super().__init__(spec, lens_of(spec, width, likelihood, components, binarise))
         self.latent = latent
         wide = self.context.width
@@ -56,9 +67,8 @@ class Aggregate(Coded):
         self, z: Tensor, c: Columns | None = None, given: Given | None = None, known: Rows | None = None
     ) -> Columns:
         self.refuse(given, known)
-        code, uniform = z.to(self.device).split([self.latent, self.lens.draws], 1)
-        context = self.context(*self.see_condition(c, len(z)))
-        return self.lens.draw(self.decoder(code.to(self.dtype), context), uniform)
+        code, uniform = z.split([self.latent, self.lens.draws], 1)
+        return self.utter(code, uniform, c)
 
     @torch.no_grad()
     def encode(self, x: Columns, c: Columns | None = None) -> Tensor:
@@ -69,11 +79,12 @@ class Aggregate(Coded):
             out.append(self.encoder(self.lens.see(own), context).cpu())
         return torch.cat(out)
 
-    @torch.no_grad()
-    def express(self, z: Tensor, c: Columns | None = None) -> Columns:
-        """The centre of p(x|z,c) of codes, (n, latent)."""
-        context = self.context(*self.see_condition(c, len(z)))
-        return self.lens.centre(self.decoder(z.to(self.device, self.dtype), context))
+    @property
+    def code_size(self) -> int:
+        return self.latent
+
+    def theta(self, z: Tensor, c: Tensor) -> Tensor:
+        return self.decoder(z.to(self.dtype), c)
 
     @torch.no_grad()
     def misfit(self, x: Columns, c: Columns | None = None) -> np.ndarray:

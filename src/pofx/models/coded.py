@@ -16,6 +16,9 @@ from .lens import Lens
 from .lifted import Conditioned, Context, Sight, sobol, to_normal
 from .model import Batch
 
+Law = Callable[[Tensor], Tensor]
+"""log p of codes, (..., latent) to (...)."""
+
 ROOM = 2**21  # numbers that a decoder may say at a time: 8 MiB, which a processor's cache holds
 ROWS = 256  # rows that are encoded, once, for all their draws
 
@@ -71,6 +74,27 @@ class Coded(Conditioned):
         own, rest = batch[: self.lens.parts], batch[self.lens.parts :]
         return own, rest[0], self.context(*rest[1:])
 
+    def theta(self, z: Tensor, c: Tensor) -> Tensor:
+        """What the decoder says of codes, (n, latent), and the condition's vector: (n, *told)."""
+        raise NotImplementedError
+
+    def _told(self, z: Tensor, c: Columns | None) -> Tensor:
+        return self.theta(z.to(self.device), self.context(*self.see_condition(c, len(z))))
+
+    @torch.no_grad()
+    def express(self, z: Tensor, c: Columns | None = None) -> Columns:
+        """The centre of p(x|z,c) of codes, (n, latent)."""
+        return self.lens.centre(self._told(z, c))
+
+    @torch.no_grad()
+    def utter(self, z: Tensor, u: Tensor, c: Columns | None = None) -> Columns:
+        """A draw of p(x|z,c) for each code, (n, latent), and uniform numbers, (n, lens.draws)."""
+        return self.lens.draw(self._told(z, c), u.to(self.device))
+
+    def log_prob_under(self, law: Law, x: Columns) -> np.ndarray:
+        """A bound of log p(x) of each row, (n,), where codes have another law; of models with a likelihood."""
+        raise self._cannot("log_prob")
+
     def chunks(self, x: Columns, c: Columns | None = None) -> Iterator[Batch]:
         """The rows as batches of at most ROWS, on the model's device."""
         for part in zip(*(tensor.split(ROWS) for tensor in self.prepare(x, c)), strict=True):
@@ -89,7 +113,7 @@ def weighed(
     """(log mean w, its standard error, effective size), float64 (B,): `log_weight(noise)` of noise (k, B, latent).
 
     Row r takes the points s_j + own_r mod 1, s a scrambled Sobol sequence with a seed of its own. Draws are taken as
-    many at a time as ROOM holds, each of which has `told` numbers, and are summed as they come.
+    many at a time as ROOM holds, each of which works on `told` numbers, and are summed as they come.
     """
     points = sobol(own.shape[1], draws)
     top = torch.full((len(own),), -math.inf, dtype=torch.float64)

@@ -6,7 +6,7 @@ its law (`centre`). `RowLens` is for the rows of a table, `PixelLens` for images
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -14,25 +14,25 @@ from torch import Tensor, nn
 
 from ..errors import SpecError
 from ..fields import Pixel
-from ..nn.heads import CELLS, Bernoulli, CellHead, LogisticMixture, which
+from ..nn.heads import CELLS, Bernoulli, CellHead, LogisticMixture
 from ..spec import Columns, Spec
+from .laws import FAR, laws_of
 from .lifted import Reader, Sight, house, to_normal
 from .model import Batch
-
-FAR = 1e4
 
 
 class Lens(nn.Module):
     """How an example is seen and given back.
 
     shape: of what `see` gives; told: of what a decoder gives; draws: uniform numbers of a draw; parts: tensors of an
-    example in a batch.
+    example in a batch; room: numbers that the log mass of an example works on.
     """
 
     shape: tuple[int, ...]
     told: tuple[int, ...]
     draws: int
     parts: int
+    room: int
 
     def prepare(self, x: Columns) -> tuple[Batch, Tensor]:
         """The tensors of stored columns, and what is added to their log mass to be log p in the house measure, (n,)."""
@@ -57,8 +57,8 @@ class Lens(nn.Module):
         """log p(x|z), (K, B), of theta (K, B, *told) and B examples."""
         raise NotImplementedError
 
-    def draw(self, theta: Tensor, u: Tensor) -> Columns:
-        """Stored columns of a draw, theta (B, *told), u (B, draws)."""
+    def draw(self, theta: Tensor, u: Tensor, there: bool = False) -> Columns:
+        """Stored columns of a draw, theta (B, *told), u (B, draws); `there`: without missing cells."""
         raise NotImplementedError
 
     def centre(self, theta: Tensor) -> Columns:
@@ -81,34 +81,29 @@ class Lens(nn.Module):
 def lens_of(
     spec: Spec,
     width: int = 128,
-    likelihood: str = "mixture",
+    likelihood: str | Mapping[str, str] = "mixture",
     components: int = 6,
     binarise: bool = False,
     blanks: bool = False,
 ) -> Lens:
-    """The lens of a Spec; `blanks`: encoders are told which cells are not known. SpecError where it cannot be."""
-    if likelihood not in CELLS:
-        raise SpecError(f"expected likelihood among {', '.join(CELLS)}, got {likelihood!r}")
-    head = LogisticMixture(components) if likelihood == "mixture" else CELLS[likelihood]
-    if any(block.sites for block in spec.blocks):
-        return PixelLens(spec, head, binarise)
-    if binarise:
-        raise SpecError("expected images for binarise, got rows of a table: leave it out")
-    return RowLens(spec, head, width, blanks)
+    """The lens of a Spec; `blanks`: encoders are told which cells are not known. SpecError where it cannot be.
+
+    likelihood: a head for all numbers, or heads by column (models/laws.py); of images, one for all shades.
+    """
+    if not any(block.sites for block in spec.blocks):
+        if binarise:
+            raise SpecError("expected images for binarise, got rows of a table: leave it out")
+        return RowLens(spec, likelihood, components, width, blanks)
+    if not isinstance(likelihood, str) or likelihood not in CELLS:
+        raise SpecError(f"expected likelihood among {', '.join(CELLS)} for images, got {likelihood!r}")
+    return PixelLens(spec, LogisticMixture(components) if likelihood == "mixture" else CELLS[likelihood], binarise)
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
 
 
-def logit(u: Tensor) -> Tensor:
-    """log u - log(1 - u), kept within +-FAR."""
-    return (u.log() - torch.log1p(-u)).nan_to_num(0.0, FAR, -FAR).clamp(-FAR, FAR)
-
-
 class RowLens(Lens):
-    """Rows of a table. A category is a softmax. A number has v = t(u), u its level in the marginal law, and v a law of
-    cells (nn/heads.py): exact for atoms, missing cells and the finest grid alike. With `mixture` t is the logit, with
-    `normal` and `student` it is Phi^-1; at theta = 0 the law is (nearly, for Student) the marginal law itself.
+    """Rows of a table: the product over their fields of the laws of models/laws.py.
 
     own: (lo, width, codes) of `Sight`. A cell that is integrated out has width 1 or code -1, and log mass 0; an encoder
     sees it as such.
@@ -116,15 +111,20 @@ class RowLens(Lens):
 
     parts = 3
 
-    def __init__(self, spec: Spec, head: CellHead, width: int, blanks: bool) -> None:
+    def __init__(
+        self, spec: Spec, likelihood: str | Mapping[str, str], components: int, width: int, blanks: bool
+    ) -> None:
         super().__init__()
-        self.fields, self.sight, self.head = spec.fields, Sight(spec.fields), head
+        self.fields, self.sight = spec.fields, Sight(spec.fields)
         self.reader = Reader(self.sight, width)
         numbers = len(self.sight.numbers)
         self.blank = nn.Linear(numbers, width, bias=False) if numbers and blanks else None
-        self.sizes = [head.size * numbers, *self.sight.sizes]
-        self.shape, self.told = (width,), (sum(self.sizes),)
-        self.draws = head.draws * numbers + len(self.sight.groups)
+        laws = laws_of(self.sight, likelihood, components)
+        self.laws = nn.ModuleList(laws)
+        self.sizes, self.drawn = [law.size for law in laws], [law.draws for law in laws]
+        self.shape, self.told, self.draws = (width,), (sum(self.sizes),), sum(self.drawn)
+        self.room = sum(law.room for law in laws)
+        self.place = np.argsort([j for law in laws for j in law.of])
         if self.blank is not None:
             nn.init.zeros_(self.blank.weight)
 
@@ -133,7 +133,7 @@ class RowLens(Lens):
 
     def see(self, own: Batch) -> Tensor:
         lo, width, codes = own
-        dtype = next(self.parameters()).dtype
+        dtype = next(self.reader.parameters()).dtype
         read = self.reader(to_normal(lo + width / 2).to(dtype), codes)
         return read if self.blank is None else read + self.blank((width >= 1).to(dtype))
 
@@ -143,48 +143,23 @@ class RowLens(Lens):
         away, code = hidden[:, self.sight.numbers], hidden[:, self.sight.groups]
         return torch.where(away, 0.0, lo), torch.where(away, 1.0, width), torch.where(code, -1, codes)
 
-    def _ends(self, own: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        low, top = own[0], (own[0] + own[1]).clamp(max=1.0)
-        low, top = torch.where(low < 1e-12, 0.0, low), torch.where(top > 1 - 1e-12, 1.0, top)
-        if isinstance(self.head, LogisticMixture):
-            low, high = logit(low), logit(top)
-        else:
-            low, high = (torch.special.ndtri(end).clamp(-FAR, FAR) for end in (low, top))
-        return low, high, (high - low).clamp(min=1e-12)
-
-    def _of_numbers(self, theta: Tensor) -> Tensor:
-        rows = math.prod(theta.shape[:-1])
-        return theta[..., : self.sizes[0]].reshape(rows, self.head.size, len(self.sight.numbers))
-
     def log_mass(self, theta: Tensor, own: Batch) -> Tensor:
-        k, b = theta.shape[:2]
-        low, high, gap = (end.to(theta.dtype).expand(k, -1, -1).flatten(0, 1) for end in self._ends(own))
-        total = self.head.log_mass(low, high, gap, self._of_numbers(theta)).sum(-1).view(k, b)
-        for j, logits in enumerate(theta.split(self.sizes, -1)[1:]):
-            code = own[2][:, j].expand(k, b)
-            mass = logits.log_softmax(-1).gather(-1, code.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-            total = total + torch.where(code < 0, 0.0, mass)
-        return total
+        parts = zip(self.laws, theta.split(self.sizes, -1), strict=True)
+        return torch.stack([law.log_mass(part, own) for law, part in parts]).sum(0)
 
-    def _lower(self, place: Tensor, codes: Sequence[Tensor], rows: int) -> Columns:
-        level = torch.sigmoid(place) if isinstance(self.head, LogisticMixture) else torch.special.ndtr(place)
-        blank = torch.zeros(rows, 0, dtype=torch.int64)
-        return self.sight.lower(level, torch.stack(list(codes), 1) if codes else blank)
+    def _lower(self, levels: list[Tensor]) -> Columns:
+        level = torch.cat([part.cpu() for part in levels], 1).numpy()[:, self.place]
+        return {field.name: field.lower(level[:, j]) for j, field in enumerate(self.fields)}
 
-    def draw(self, theta: Tensor, u: Tensor) -> Columns:
-        count = len(self.sight.numbers)
-        own = u[:, : self.head.draws * count].view(len(u), self.head.draws, count)
-        logits = theta.split(self.sizes, -1)[1:]
-        codes = [which(part, u[:, self.head.draws * count + j]) for j, part in enumerate(logits)]
-        return self._lower(self.head.draw(self._of_numbers(theta).double(), own), codes, len(theta))
+    def draw(self, theta: Tensor, u: Tensor, there: bool = False) -> Columns:
+        parts = zip(self.laws, theta.split(self.sizes, -1), u.split(self.drawn, -1), strict=True)
+        return self._lower([law.draw(part, uniform, there) for law, part, uniform in parts])
 
     def centre(self, theta: Tensor) -> Columns:
-        codes = [part.argmax(-1) for part in theta.split(self.sizes, -1)[1:]]
-        return self._lower(self.head.centre(self._of_numbers(theta)).double(), codes, len(theta))
+        return self._lower([law.centre(part) for law, part in zip(self.laws, theta.split(self.sizes, -1), strict=True)])
 
     def marginal(self, own: Batch) -> Tensor:
-        masses = [torch.from_numpy(self.fields[j].mass).log() for j in self.sight.groups]
-        return torch.cat([torch.zeros(self.sizes[0], dtype=torch.float64), *masses])
+        return torch.cat([law.marginal() for law in self.laws])
 
     def trace(self, own: Batch) -> Tensor:
         return torch.cat([own[0], own[2].double() / 256], 1)
@@ -193,7 +168,7 @@ class RowLens(Lens):
         parts = [to_normal(own[0] + own[1] / 2)]
         for j, size in enumerate(self.sight.sizes):
             ones = torch.nn.functional.one_hot(own[2][:, j].clamp(min=0), size).double()
-            parts.append((ones - ones.mean(0)) / ones.std(0).clamp(min=1e-6))
+            parts.append((ones - ones.mean(0)) / ones.std(0, correction=0).clamp(min=1e-6))
         return torch.cat(parts, 1)
 
 
@@ -225,7 +200,7 @@ class PixelLens(Lens):
         self.head: CellHead | Bernoulli = Bernoulli() if binarise or self.top == 1 else head
         self.shape = (len(spec.fields), *(side or 0 for side in spec.blocks[0].sites))
         self.told = (self.head.size * self.shape[0], *self.shape[1:])
-        self.draws = self.head.draws * math.prod(self.shape)
+        self.draws, self.room = self.head.draws * math.prod(self.shape), math.prod(self.told)
         self.register_buffer("like", torch.zeros(0), persistent=False)
 
     def prepare(self, x: Columns) -> tuple[Batch, Tensor]:
@@ -285,7 +260,7 @@ class PixelLens(Lens):
     def _scaled(self, place: Tensor) -> Columns:
         return self._columns(place * self.top if isinstance(self.head, Bernoulli) else (place + 1) * (self.top / 2))
 
-    def draw(self, theta: Tensor, u: Tensor) -> Columns:
+    def draw(self, theta: Tensor, u: Tensor, there: bool = False) -> Columns:
         laws = theta.reshape(-1, self.head.size, *self.shape)
         return self._scaled(self.head.draw(laws.double(), u.view(-1, self.head.draws, *self.shape)))
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import Unsupported
+from ..errors import SpecError, Unsupported
 from ..spec import Columns, Given, Spec
 
 Batch = tuple[Tensor, ...]
@@ -67,7 +67,7 @@ class Model(nn.Module):
     """
 
     family: ClassVar[str] = ""
-    abilities: ClassVar[frozenset[str]] = frozenset({"sample"})
+    abilities: frozenset[str] = frozenset({"sample"})
     trained: ClassVar[bool] = True
     compiles: ClassVar[bool] = False
     images: ClassVar[bool] = False  # whether it learns blocks over sites, beside rows of tables
@@ -169,6 +169,10 @@ class Model(nn.Module):
         """A code of each row, (n, latent)."""
         raise self._cannot("encode")
 
+    def code_draws(self, x: Columns, generator: torch.Generator) -> Tensor:
+        """Codes that a law of codes is learned from, (n, latent): those of `encode`, or draws of q(z | x)."""
+        return self.encode(x)
+
     def express(self, z: Tensor, c: Columns | None = None) -> Columns:
         """The rows that codes stand for, (n, latent) to stored columns: the centre of p(x | z, c)."""
         raise self._cannot("express")
@@ -176,6 +180,18 @@ class Model(nn.Module):
     def settled(self, x: Columns, c: Columns | None = None) -> Columns | None:
         """The condition with what is not known of it as it is likeliest given x; as it came where none can say."""
         return c
+
+    @property
+    def code_size(self) -> int:
+        """How many numbers a code has that `express` takes."""
+        raise self._cannot("express")
+
+    def own_code(self, z: Tensor) -> None:
+        """Raises SpecError for codes that cannot be this model's."""
+        if z.shape[1] != self.code_size:
+            raise SpecError(f"expected codes of {self.code_size} numbers, got {z.shape[1]}: give what encode gave")
+        if not torch.isfinite(z).all():
+            raise SpecError("expected codes of finite numbers, got others: give what encode gave")
 
     def misfit(self, x: Columns, c: Columns | None = None) -> np.ndarray:
         """How ill each row is rebuilt from its code, (n,): what a model without a likelihood says of strange rows."""
@@ -203,6 +219,7 @@ ABILITIES = {
     "known": "complete missing cells",
     "encode": "encode an example",
     "express": "rebuild an example from its code",
+    "interpolate": "go from one example to another by codes that lie between",
     "restore": "remove noise",
     "condition": "learn p(x | c)",
     "check": "certify its layers",

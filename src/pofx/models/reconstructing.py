@@ -26,7 +26,7 @@ class Reconstructing(Model):
 
     family = "autoencoders"
     images = True
-    abilities = frozenset({"encode", "express"})
+    abilities = frozenset({"encode", "express", "interpolate"})
 
     def __init__(self, spec: Spec, latent: int, fits: bool = False) -> None:
         super().__init__(spec)
@@ -78,6 +78,10 @@ class Reconstructing(Model):
         """e(v), (n, latent)."""
         held = self.vectors.prepare(x).split(CHUNK)
         return torch.cat([self.code(self.vectors.of(part.to(self.device))).cpu() for part in held])
+
+    @property
+    def code_size(self) -> int:
+        return self.latent
 
     @torch.no_grad()
     def express(self, z: Tensor, c: Columns | None = None) -> Columns:

@@ -14,7 +14,7 @@ from ..nn.heads import which
 from ..nn.latents import Latents
 from ..objectives import ESTIMATORS, elbo, importance
 from ..spec import Columns, Given, Spec
-from .coded import Bound, Coded, turned, weighed
+from .coded import Bound, Coded, Law, turned, weighed
 from .collapse import LIVE, can_live, diagnosis, forecast, information
 from .lens import Lens, RowLens
 from .lifted import house, sobol, to_normal
@@ -33,7 +33,7 @@ class Variational(Coded):
     samples, masked: as `vae` says.
     """
 
-    abilities = frozenset({"sample", "log_prob", "bound", "encode", "express", "condition", "known"})
+    abilities = frozenset({"sample", "log_prob", "bound", "encode", "express", "interpolate", "condition", "known"})
     sums = True
 
     def __init__(
@@ -164,7 +164,9 @@ class Variational(Coded):
     def decode(
         self, z: Tensor, c: Columns | None = None, given: Given | None = None, known: Rows | None = None
     ) -> Columns:
-        self.refuse(given, None)
+        there = {f.name: f.present() for f in self.spec.fields if f.has_missing and len(f.mass) > 1}
+        without = known is not None and bool(given) and given == there
+        self.refuse(given and not without, None)
         context, parts = self.context(*self.see_condition(c, len(z))), []
         for at in (slice(i, i + SPAN) for i in range(0, max(len(z), 1), SPAN)):
             normal, u, uniform = z[at].to(self.device).split([self.latents.count, 1, self.lens.draws], 1)
@@ -173,7 +175,7 @@ class Variational(Coded):
             else:
                 own = self._known_of({k: v[at] for k, v in known[0].items()}, known[1][at])
                 code = self._pick(normal, u, context[at], own)
-            parts.append(self.lens.draw(self.say(code[None], context[at])[0], uniform))
+            parts.append(self.lens.draw(self.say(code[None], context[at])[0], uniform, without))
         made = {f.name: np.concatenate([part[f.name] for part in parts]) for f in self.spec.fields}
         if known is None:
             return made
@@ -208,21 +210,38 @@ class Variational(Coded):
         return torch.cat(out)
 
     @torch.no_grad()
-    def express(self, z: Tensor, c: Columns | None = None) -> Columns:
-        """The centre of p(x|z,c) of codes, (n, latent)."""
-        context = self.context(*self.see_condition(c, len(z)))
-        code = self.latents.unfold(z.to(self.device, self.dtype))
-        return self.lens.centre(self.say(code[None], context)[0])
+    def code_draws(self, x: Columns, generator: torch.Generator) -> Tensor:
+        """A draw of q(z|x) for each row, (n, latent)."""
+        out = [torch.zeros(0, self.latents.count)]
+        for batch in self.chunks(x):
+            own, _, context = self.opened(batch)
+            told = self.encoder(self.lens.see(own), context)
+            noise = torch.randn(1, len(told), self.latents.count, generator=generator).to(told)
+            out.append(self.latents.infer(told, noise)[0][0].cpu())
+        return torch.cat(out)
+
+    @property
+    def code_size(self) -> int:
+        return self.latents.count
+
+    def theta(self, z: Tensor, c: Tensor) -> Tensor:
+        return self.say(self.latents.unfold(z.to(self.dtype))[None], c)[0]
 
     # -- likelihood --------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def bound(
-        self, x: Columns, c: Columns | None = None, draws: int | None = None, known: np.ndarray | None = None
+        self,
+        x: Columns,
+        c: Columns | None = None,
+        draws: int | None = None,
+        known: np.ndarray | None = None,
+        law: Law | None = None,
     ) -> Bound:
         """The importance-weighted bound of each row, of its known cells alone where `known`, (n, fields), is given.
 
-        Of a row whose class is not known: log sum_c p(c) e^bound(x|c).
+        Of a row whose class is not known: log sum_c p(c) e^bound(x|c). law: another law of the
+        codes in place of the prior.
         """
         draws, at, parts = draws or self.samples, 0, [(torch.zeros(0, dtype=torch.float64),) * 3]
         for batch in self.chunks(x, c):
@@ -233,25 +252,26 @@ class Variational(Coded):
                 some = {k: v[rows] for k, v in x.items()}
                 own = self._known_of(some, known[rows])
                 extra = torch.from_numpy((house(self.spec.fields, some) * known[rows]).sum(1))
-            value, error, size = self._weighed(own, batch[self.lens.parts + 1 :], draws)
+            value, error, size = self._weighed(own, batch[self.lens.parts + 1 :], draws, law)
             parts.append((value + extra.cpu(), error, size))
         value, error, size = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
         return Bound(value, error, size, draws)
 
-    def _weighed(self, own: Batch, condition: Batch, draws: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _weighed(self, own: Batch, condition: Batch, draws: int, law: Law | None) -> tuple[Tensor, Tensor, Tensor]:
         """What `_weigh` gives, summed over the classes of the rows whose class is not known."""
         c, gone = self.context(*condition), self.classes.gone(condition[2])
         if not len(gone):
-            return self._weigh(own, c, draws)
+            return self._weigh(own, c, draws, law)
         out = torch.zeros(3, len(c), dtype=torch.float64)
         if len(there := torch.nonzero(condition[2][:, 0] >= 0)[:, 0]):
-            out[:, there.cpu()] = torch.stack(self._weigh(tuple(part[there] for part in own), c[there], draws))
-        out[:, gone.cpu()] = torch.stack(self.classes.summed(*self._of_classes(tuple(p[gone] for p in own), draws)))
+            out[:, there.cpu()] = torch.stack(self._weigh(tuple(part[there] for part in own), c[there], draws, law))
+        each = self._of_classes(tuple(part[gone] for part in own), draws, law)
+        out[:, gone.cpu()] = torch.stack(self.classes.summed(*each))
         return out[0], out[1], out[2]
 
-    def _of_classes(self, own: Batch, draws: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _of_classes(self, own: Batch, draws: int, law: Law | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """What `_weigh` gives for each class, (count, B) each."""
-        value, error, size = zip(*(self._weigh(own, c, draws) for c in self._each(len(own[0]))), strict=True)
+        value, error, size = zip(*(self._weigh(own, c, draws, law) for c in self._each(len(own[0]))), strict=True)
         return torch.stack(value), torch.stack(error), torch.stack(size)
 
     @torch.no_grad()
@@ -270,18 +290,22 @@ class Variational(Coded):
         full = codes.index_copy(0, gone, torch.cat(best).unsqueeze(1))
         return self.sight_of_condition.lower(torch.zeros(len(full), 0), full)
 
-    def _weigh(self, own: Batch, c: Tensor, draws: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _weigh(self, own: Batch, c: Tensor, draws: int, law: Law | None) -> tuple[Tensor, Tensor, Tensor]:
         """(bound, error, effective size) of log masses, (B,) each: the rows are encoded once for all draws."""
         told = self.encoder(self.lens.see(own), c)
 
         def log_weight(noise: Tensor) -> Tensor:
-            _, code, excess = self.latents.infer(told, noise.to(told))
-            return self.lens.log_mass(self.say(code, c), own) - excess
+            z, code, excess = self.latents.infer(told, noise.to(told))
+            log_w = self.lens.log_mass(self.say(code, c), own) - excess
+            return log_w if law is None else log_w - self.latents.log_prob(z) + law(z)
 
-        return weighed(log_weight, turned(self.lens.trace(own), self.latents.count), draws, math.prod(self.lens.told))
+        return weighed(log_weight, turned(self.lens.trace(own), self.latents.count), draws, self.lens.room)
 
     def log_prob(self, x: Columns, c: Columns | None = None) -> np.ndarray:
         return self.bound(x, c).value
+
+    def log_prob_under(self, law: Law, x: Columns) -> np.ndarray:
+        return self.bound(x, law=law).value
 
     def marginal(self, rows: Rows, c: Columns | None = None) -> np.ndarray:
         return self.bound(rows[0], c, known=rows[1]).value
@@ -313,7 +337,7 @@ class Variational(Coded):
             {k: float(v.double().mean()) for k, v in said.items()}
             | {
                 "numbers": float(self.latents.count),
-                "numbers in use": float((mean.var(0) > LIVE * z[0].var(0)).sum()),
+                "numbers in use": float((mean.var(0, correction=0) > LIVE * z[0].var(0, correction=0)).sum()),
                 "numbers that can live": float(can_live(self.lens.plain(own), self.latents.count, self.beta)),
                 "information": information(self.latents, told[:PAIRED], z[0, :PAIRED]),
                 "information at most": math.log(max(min(PAIRED, len(told)), 1)),

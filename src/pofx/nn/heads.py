@@ -5,7 +5,8 @@ line, so that atoms, integers, pixels and the finest grid are alike; the laws of
 `Ordinal`, `NegativeBinomial`) give the mass of a whole number. All masses of a feature sum to one.
 
 theta: (B, size, *F), x and its cells: (B, *F), one law for each feature of F. `draw` takes uniform numbers u,
-(B, draws, *F), so that all randomness is in them. `centre` is the mean of a law of cells and the mode of one of codes.
+(B, draws, *F), so that all randomness is in them; with `above`, (*F,), a law of cells is cut to what lies above.
+`centre` is the mean of a law of cells and the mode of one of codes.
 """
 
 import math
@@ -37,7 +38,7 @@ class CellHead(Protocol):
         """log P([low, high)), (B, *F); gap: high - low, given apart because a difference would lose tiny cells."""
         ...
 
-    def draw(self, theta: Tensor, u: Tensor) -> Tensor: ...
+    def draw(self, theta: Tensor, u: Tensor, above: Tensor | None = None) -> Tensor: ...
 
     def centre(self, theta: Tensor) -> Tensor: ...
 
@@ -68,10 +69,16 @@ class LogisticMixture:
         each = logistic_mass(low.unsqueeze(1), high.unsqueeze(1), gap.unsqueeze(1), location, scale)
         return torch.logsumexp(weight + each, 1)
 
-    def draw(self, theta: Tensor, u: Tensor) -> Tensor:
+    def draw(self, theta: Tensor, u: Tensor, above: Tensor | None = None) -> Tensor:
         weight, location, scale = self._parts(theta)
+        level = u[:, 1]
+        if above is not None:
+            start = (above - location) * torch.exp(-scale)
+            weight = weight + F.logsigmoid(-start)
         m = which(weight, u[:, 0]).unsqueeze(1)
-        place = torch.logit(u[:, 1], 1e-12)
+        if above is not None:
+            level = _cut(level, torch.sigmoid(start.gather(1, m).squeeze(1)))
+        place = torch.logit(level, 1e-12)
         return location.gather(1, m).squeeze(1) + scale.gather(1, m).squeeze(1).exp() * place
 
     def centre(self, theta: Tensor) -> Tensor:
@@ -89,8 +96,10 @@ class Normal:
     def log_mass(self, low: Tensor, high: Tensor, gap: Tensor, theta: Tensor) -> Tensor:
         return _symmetric(torch.special.log_ndtr, _log_normal, low, high, gap, theta)
 
-    def draw(self, theta: Tensor, u: Tensor) -> Tensor:
-        return theta[:, 0] + soft_limit(theta[:, 1], WIDE).exp() * torch.special.ndtri(u[:, 0])
+    def draw(self, theta: Tensor, u: Tensor, above: Tensor | None = None) -> Tensor:
+        scale = soft_limit(theta[:, 1], WIDE).exp()
+        level = u[:, 0] if above is None else _cut(u[:, 0], torch.special.ndtr((above - theta[:, 0]) / scale))
+        return theta[:, 0] + scale * torch.special.ndtri(level)
 
     def centre(self, theta: Tensor) -> Tensor:
         return theta[:, 0]
@@ -109,17 +118,24 @@ class StudentT:
     def log_mass(self, low: Tensor, high: Tensor, gap: Tensor, theta: Tensor) -> Tensor:
         return _symmetric(_log_student_cdf, _log_student, low, high, gap, theta)
 
-    def draw(self, theta: Tensor, u: Tensor) -> Tensor:
+    def draw(self, theta: Tensor, u: Tensor, above: Tensor | None = None) -> Tensor:
+        scale = soft_limit(theta[:, 1], WIDE).exp()
+        level = u[:, 0] if above is None else _cut(u[:, 0], _log_student_cdf((above - theta[:, 0]) / scale).exp())
         # Shaw 2006: the quantile of four degrees of freedom in closed form
-        a = (4 * u[:, 0] * (1 - u[:, 0])).sqrt().clamp(1e-12, 1.0)
+        a = (4 * level * (1 - level)).sqrt().clamp(1e-12, 1.0)
         t = 2 * (torch.cos(torch.acos(a) / 3) / a - 1).clamp(min=0.0).sqrt()
-        return theta[:, 0] + soft_limit(theta[:, 1], WIDE).exp() * t * torch.sign(u[:, 0] - 0.5)
+        return theta[:, 0] + scale * t * torch.sign(level - 0.5)
 
     def centre(self, theta: Tensor) -> Tensor:
         return theta[:, 0]
 
 
 CELLS: dict[str, CellHead] = {"mixture": LogisticMixture(), "normal": Normal(), "student": StudentT()}
+
+
+def _cut(level: Tensor, start: Tensor) -> Tensor:
+    """Levels of a law as levels of its part above `start`, the level where that begins."""
+    return (start + level * (1 - start)).clamp(max=1 - 1e-12)
 
 
 def _log_normal(t: Tensor) -> Tensor:
@@ -202,10 +218,10 @@ class Categorical:
 
 @dataclass(frozen=True)
 class Ordinal:
-    """P(at most k) = s(t_k - m), t_0 < ... < t_{levels-2}: one location m and rising thresholds, cumulative logits.
+    """P(at most k) = s((t_k - m) / e^l), t_0 < ... < t_{levels-2}: a location m, a scale and rising thresholds.
 
-    theta: m, t_0, and the softplus-inverses of the steps t_k - t_{k-1}. Paper: McCullagh 1980, Regression Models for
-    Ordinal Data.
+    theta: m, l, t_0, and the softplus-inverses of the steps t_k - t_{k-1}. Paper: McCullagh 1980, Regression Models for
+    Ordinal Data (cumulative logits).
     """
 
     levels: int
@@ -213,23 +229,26 @@ class Ordinal:
 
     @property
     def size(self) -> int:
-        return self.levels
+        return self.levels + 1
 
-    def _log_masses(self, theta: Tensor) -> Tensor:
-        steps = F.softplus(theta[:, 2:])
-        ends = torch.cat([theta[:, 1:2], theta[:, 1:2] + steps.cumsum(1)], 1) - theta[:, :1]
+    def log_masses(self, theta: Tensor) -> Tensor:
+        """log P of each level, (B, levels, *F)."""
+        scale = torch.exp(-soft_limit(theta[:, 1:2], WIDE))
+        steps = F.softplus(theta[:, 3:])
+        ends = torch.cat([theta[:, 2:3], theta[:, 2:3] + steps.cumsum(1)], 1) - theta[:, :1]
+        ends, steps = ends * scale, (steps * scale).clamp(min=1e-20)
         first, last = F.logsigmoid(ends[:, :1]), F.logsigmoid(-ends[:, -1:])
         inner = F.logsigmoid(ends[:, 1:]) + F.logsigmoid(-ends[:, :-1]) + torch.log(-torch.expm1(-steps))
         return torch.cat([first, inner, last], 1)
 
     def log_mass(self, code: Tensor, theta: Tensor) -> Tensor:
-        return self._log_masses(theta).gather(1, code.unsqueeze(1)).squeeze(1)
+        return self.log_masses(theta).gather(1, code.unsqueeze(1)).squeeze(1)
 
     def draw(self, theta: Tensor, u: Tensor) -> Tensor:
-        return which(self._log_masses(theta), u[:, 0])
+        return which(self.log_masses(theta), u[:, 0])
 
     def centre(self, theta: Tensor) -> Tensor:
-        return self._log_masses(theta).argmax(1)
+        return self.log_masses(theta).argmax(1)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ PATIENCE = 5  # validations without a better one before a fit stops
 VALID_ROWS = 2048  # validation rows that are looked at
 REPAID = 300.0  # seconds of training ahead that a compilation of some 20 s is worth
 LOST = 10  # steps with a loss that is no number before the fit goes back to its average with half the rate
+HOPELESS = 5  # times that it goes back without one good step between before it ends
 
 
 @dataclass
@@ -41,6 +42,7 @@ class History:
     best: float | None = None
     stopped: str = "planned"
     skipped: int = 0
+    retreats: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     looks: list[dict[str, float]] = field(default_factory=list)
@@ -82,7 +84,7 @@ class Player:
         loss.backward(inputs=self.parameters)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
-        if not math.isfinite(norm):
+        if not math.isfinite(norm + float(loss.detach())):
             return False
         if norm > self.recipe.clip:  # as seldom as it is, a pass over all gradients is kept for it
             torch._foreach_mul_(gradients, self.recipe.clip / norm)
@@ -142,7 +144,8 @@ class Trainer:
         self.players = {name: Player(ps, self.recipe) for name, ps in model.players().items()}
         self.best: list[np.ndarray] = []
         self.history = History()
-        self.step = self.bad = 0
+        self.step = self.bad = self.lost = 0
+        self.sound = self._kept()
         self.quick = False  # whether the model is compiled
 
     # -- one step ----------------------------------------------------------------------------------------------------
@@ -158,15 +161,23 @@ class Trainer:
             shown = mean.detach() if shown is None else shown
             good &= self.players[player].step(mean, clock)
         self.step += 1
-        self.bad = 0 if good else self.bad + 1
+        self.bad, self.lost = (0, 0) if good else (self.bad + 1, self.lost)
         self.history.skipped += not good
         if self.bad >= LOST:
             self._retreat()
         return float(shown) if shown is not None and self.step % 50 == 0 else None
 
     def _retreat(self) -> None:
-        """Back to the average of the weights, with half the rate and forgotten momenta."""
-        self.bad = 0
+        """Back to the average of the weights, with half the rate and forgotten momenta, and says so."""
+        self.bad, self.lost = 0, self.lost + 1
+        self.history.retreats += 1
+        warnings.warn(
+            f"step {self.step}: {LOST} losses in a row were no numbers; the fit goes back to its last good average "
+            f"with half the rate (time {self.history.retreats})", stacklevel=2,
+        )  # fmt: skip
+        with torch.no_grad():
+            for key, held in self._buffers().items():
+                held.copy_(self.sound[key])
         for player in self.players.values():
             player.scale /= 2
             with torch.no_grad():
@@ -198,9 +209,17 @@ class Trainer:
                 value = None if got is None else float(got.double().mean())
             better = value is None or self.history.best is None or value < self.history.best
             if better and (value is None or math.isfinite(value)):
-                self.best = [p.detach().cpu().numpy().copy() for p in self._held()]
                 self.history.best, self.history.best_step = value, self.step
+                self._take()
+            if all(torch.isfinite(held).all() for held in self._buffers().values()):
+                self.sound = self._kept()
         return value
+
+    def _take(self) -> None:
+        self.best = [p.detach().cpu().numpy().copy() for p in self._held()]
+
+    def _kept(self) -> dict[str, Tensor]:
+        return {k: v.detach().clone() for k, v in self._buffers().items()}
 
     def _held(self) -> list[Tensor]:
         """What a fit leaves in the model: the weights of all players, and what else is saved with it."""
@@ -261,10 +280,22 @@ class Trainer:
                 if self._overfits():
                     self.history.stopped = "no better on validation rows"
                     break
+            if self.lost >= HOPELESS:
+                self.history.stopped = "losses were no numbers"
+                break
             if checkpoint is not None and checkpoint.due():
                 checkpoint.write(*self.state(), total)
+        if self.step and self.history.skipped == self.step:
+            raise SpecError(
+                f"none of {self.step} steps had a loss that is a number: look for huge numbers in the data, or take "
+                "other arguments of the model"
+            )
         if not self.best:
             self.look()
+        if not self.best:
+            warnings.warn("the loss of the validation rows is no number: the last average is kept", stacklevel=2)
+            with self.averaged():
+                self._take()
         self.history.steps = self.step
         self.history.seconds += time.monotonic() - began
         self.history.cpu_seconds += time.process_time() - cpu
@@ -305,10 +336,12 @@ class Trainer:
                 for key, value in player.optimiser.state.get(p, {}).items():
                     arrays[f"{name}.{key}.{i}"] = value.detach().cpu().numpy().copy()
         arrays |= {f"buffer.{k}": v.detach().cpu().numpy().copy() for k, v in self._buffers().items()}
+        arrays |= {f"sound.{k}": v.cpu().numpy().copy() for k, v in self.sound.items()}
         arrays |= {f"best.{i}": best for i, best in enumerate(self.best)}
         plain = {
             "step": self.step,
             "bad": self.bad,
+            "lost": self.lost,
             "quick": self.quick,
             "at": self.feed.at,
             "scale": {name: player.scale for name, player in self.players.items()},
@@ -318,7 +351,7 @@ class Trainer:
 
     def restore(self, plain: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Sets what `state` gave."""
-        self.step, self.bad, self.feed.at = plain["step"], plain["bad"], plain["at"]
+        self.step, self.bad, self.lost, self.feed.at = (plain[k] for k in ("step", "bad", "lost", "at"))
         if plain["quick"] and not self.quick:
             self.quick = True
             self.model.quicken()
@@ -331,6 +364,7 @@ class Trainer:
         with torch.no_grad():
             for key, held in self._buffers().items():
                 held.copy_(torch.from_numpy(arrays[f"buffer.{key}"].copy()))
+                self.sound[key] = torch.from_numpy(arrays[f"sound.{key}"].copy()).to(held)
             for name, player in self.players.items():
                 player.scale = plain["scale"][name]
                 player.optimiser.state.clear()

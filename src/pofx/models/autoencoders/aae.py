@@ -1,6 +1,6 @@
 """aae: an autoencoder whose codes a critic cannot tell from the noise."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ class AAE(Aggregate):
         network: str = "auto",
         width: int = 128,
         depth: int = 2,
-        likelihood: str = "mixture",
+        likelihood: str | Mapping[str, str] = "mixture",
         components: int = 6,
         binarise: bool = False,
     ) -> None:

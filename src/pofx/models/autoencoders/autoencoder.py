@@ -58,6 +58,10 @@ class Autoencoder(Reconstructing):
     def rebuild(self, z: Tensor) -> Tensor:
         return self.net.decode(z)
 
+    def own_code(self, z: Tensor) -> None:
+        short = self.nested and z.shape[1] < self.latent
+        super().own_code(torch.cat([z, z.new_zeros(len(z), self.latent - z.shape[1])], 1) if short else z)
+
     def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
         v = self.vectors.of(batch[0])
         z = self.code(v)

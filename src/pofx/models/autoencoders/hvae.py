@@ -1,5 +1,7 @@
 """hvae: a variational autoencoder with several levels of latent numbers, each given those above it."""
 
+from collections.abc import Mapping
+
 from ...errors import SpecError
 from ...nn.latents import Ladder
 from ...spec import Spec
@@ -27,7 +29,7 @@ class HVAE(Variational):
         network: str = "auto",
         width: int = 128,
         depth: int = 1,
-        likelihood: str = "mixture",
+        likelihood: str | Mapping[str, str] = "mixture",
         components: int = 6,
         beta: float = 1.0,
         warmup: float = 0.1,

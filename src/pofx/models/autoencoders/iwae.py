@@ -1,5 +1,7 @@
 """iwae: the vae trained on bounds of several draws."""
 
+from collections.abc import Mapping
+
 from ...spec import Spec
 from .vae import VAE
 
@@ -31,7 +33,7 @@ class IWAE(VAE):
         network: str = "auto",
         width: int = 128,
         depth: int = 2,
-        likelihood: str = "mixture",
+        likelihood: str | Mapping[str, str] = "mixture",
         components: int = 6,
         warmup: float = 0.1,
         samples: int = 64,

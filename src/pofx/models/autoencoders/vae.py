@@ -1,5 +1,7 @@
 """vae: a variational autoencoder with a law for every kind of field, and a prior that is learned."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -28,7 +30,8 @@ class VAE(Variational):
     `samples` draws; `bound` says its error and its effective sample size too. Of the share `masked` of the rows a
     random part is hidden in training, so that cells can be integrated out (`marginal`) and filled in (`decode` with
     known cells). network: `mlp`, or `conv` for images, of `width` and `depth`. likelihood of numbers and shades:
-    `mixture` of `components` logistics, `normal` or `student`. binarise: pixels are chances of ink (PixelLens).
+    `mixture` of `components` logistics, `normal` or `student`; of a table also `count`, `zero_inflated` or `ordinal`,
+    for all numbers or, {column: head}, for some (models/laws.py). binarise: pixels are chances of ink (PixelLens).
 
     x: rows or images of `spec`; z: (B, latent). Noise: `latent` normal numbers, one uniform for the prior, and those of
     the lens.
@@ -48,7 +51,7 @@ class VAE(Variational):
         network: str = "auto",
         width: int = 128,
         depth: int = 2,
-        likelihood: str = "mixture",
+        likelihood: str | Mapping[str, str] = "mixture",
         components: int = 6,
         beta: float = 1.0,
         warmup: float = 0.1,

@@ -1,5 +1,7 @@
 """vq: a variational autoencoder whose code is a row of symbols, with a law of them that is learned."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,7 +12,7 @@ from ...nn.coders import decoder, encoder
 from ...nn.quantise import FSQ, VQ, Quantiser, ResidualVQ, usage
 from ...spec import Columns, Given, Spec
 from .. import create
-from ..coded import Coded
+from ..coded import Coded, Law
 from ..lens import PixelLens, lens_of
 from ..model import Batch, Clock, Recipe, Rows
 
@@ -50,7 +52,7 @@ class VQAutoencoder(Coded):
         network: str = "auto",
         width: int = 128,
         depth: int = 2,
-        likelihood: str = "mixture",
+        likelihood: str | Mapping[str, str] = "mixture",
         components: int = 6,
         binarise: bool = False,
     ) -> None:
@@ -132,11 +134,19 @@ class VQAutoencoder(Coded):
         symbols, uniform = z.split([self.groups * self.quantiser.levels, self.lens.draws], 1)
         drawn = self.law.decode(symbols.cpu(), {"one": np.zeros(len(z), np.int32)})
         codes = torch.from_numpy(np.stack([drawn[f.name] for f in self.law.spec.fields], 1)).long()
-        return self.lens.draw(self._theta(codes), uniform.to(self.device))
+        return self.utter(codes, uniform)
 
-    def _theta(self, codes: Tensor) -> Tensor:
-        near = self.quantiser.look_up(codes.to(self.device))
-        return self.decoder(near.flatten(1).to(self.dtype), near.new_zeros(len(near), 0))
+    def theta(self, z: Tensor, c: Tensor) -> Tensor:
+        return self.decoder(self.quantiser.look_up(z.long()).flatten(1).to(self.dtype), c)
+
+    @property
+    def code_size(self) -> int:
+        return self.groups * self.quantiser.levels
+
+    def own_code(self, z: Tensor) -> None:
+        super().own_code(z)
+        if (z != z.round()).any() or ((z < 0) | (z >= self.quantiser.count)).any():
+            raise SpecError(f"expected symbols, whole numbers from 0 to {self.quantiser.count - 1}, got others")
 
     @torch.no_grad()
     def encode(self, x: Columns, c: Columns | None = None) -> Tensor:
@@ -147,20 +157,19 @@ class VQAutoencoder(Coded):
             out.append(self.quantiser(self.told(own, context))[1].cpu())
         return torch.cat(out)
 
-    @torch.no_grad()
-    def express(self, z: Tensor, c: Columns | None = None) -> Columns:
-        """The centre of p(x|k) of symbols, (n, groups levels)."""
-        return self.lens.centre(self._theta(z.long()))
+    def log_prob(self, x: Columns, c: Columns | None = None) -> np.ndarray:
+        return self.log_prob_under(self.law_of, x)
 
     @torch.no_grad()
-    def log_prob(self, x: Columns, c: Columns | None = None) -> np.ndarray:
+    def log_prob_under(self, law: Law, x: Columns) -> np.ndarray:
         out = [torch.zeros(0, dtype=torch.float64)]
-        for batch in self.chunks(x, c):
+        for batch in self.chunks(x):
             own, extra, context = self.opened(batch)
             if isinstance(self.lens, PixelLens):
                 self.lens.strict(own)
-            like, law, _, _ = self.parts_of(own, context)
-            out.append((like.double() + law.double() + extra).cpu())
+            codes = self.quantiser(self.told(own, context))[1]
+            like = self.lens.log_mass(self.theta(codes.flatten(1), context)[None], own)[0]
+            out.append((like.double() + law(codes).double().to(like.device) + extra).cpu())
         return torch.cat(out).numpy()
 
     def remarks(self, x: Columns, c: Columns | None = None) -> dict[str, float]:

@@ -1,5 +1,7 @@
 """wae: an autoencoder whose codes, taken together, have the law of the noise."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -27,7 +29,7 @@ class WAE(Aggregate):
         network: str = "auto",
         width: int = 128,
         depth: int = 2,
-        likelihood: str = "mixture",
+        likelihood: str | Mapping[str, str] = "mixture",
         components: int = 6,
         binarise: bool = False,
     ) -> None:

@@ -244,6 +244,7 @@ def test_a_density_integrates_to_one_in_one_dimension(name: str) -> None:
     assert float(total) == pytest.approx(1.0, abs=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:.*outside the splines")
 @pytest.mark.parametrize("name", list(FLOWS))
 def test_a_draw_comes_with_its_density(name: str) -> None:
     flow = moved(lambda: FLOWS[name](3, 2))

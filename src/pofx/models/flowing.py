@@ -78,7 +78,7 @@ class Flowing(Lifted):
     ) -> Columns:
         self.refuse(given, known)
         w = z.to(self.device, self.dtype)
-        x, _ = self.flow.layers.inverse_and_ladj(w, self.see(c, len(w)))
+        x = self.flow.layers.inverse(w, self.see(c, len(w)))
         return self.sight.lower(torch.special.ndtr(x.double()), torch.zeros(len(w), 0))
 
     @torch.no_grad()
@@ -113,5 +113,6 @@ class Flowing(Lifted):
         """Raises SpecError where there is one field alone, which a coupling cannot move."""
         if self.features < 2:
             raise SpecError(
-                f"expected two columns or more for couplings ({name}), got one: use maf, or nsf with coupling=False"
+                f"expected two columns or more for couplings ({name}), got one beside constant and duplicate "
+                "ones: use maf, or nsf with coupling=False"
             )

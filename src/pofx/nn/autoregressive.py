@@ -67,7 +67,7 @@ class MaskedConditioner(Mixed):
         weights = [torch.cat([layer.bias[:, None], layer.weight], 1) for layer in self.layers]
         if self.aside is not None and c is not None:
             weights[0] = torch.cat([weights[0][:, :1], self.aside.weight, weights[0][:, 1:]], 1)
-            rows = torch.cat([rows, c.T])
+            rows = torch.cat([rows, c.T.expand(-1, len(like))])
         out = weights.pop().view(self.size, self.features, -1).transpose(0, 1).contiguous()
         layers = [Growing(like, 1 + len(d)) for d in self.degrees]
         for layer in layers:

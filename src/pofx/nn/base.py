@@ -157,7 +157,7 @@ class Conditional(Base):
     def __init__(self, features: int, context: int) -> None:
         super().__init__(features)
         if not context:
-            raise SpecError("expected a context for a conditional base, got context=0: give one, or take base='normal'")
+            raise SpecError("expected a context for a conditional base, got context=0: give one, or leave base out")
         self.net = nn.Linear(context, 2 * features)
         nn.init.zeros_(self.net.weight)
         nn.init.zeros_(self.net.bias)
@@ -175,4 +175,4 @@ class Conditional(Base):
 
     def draw(self, n: int, c: Tensor | None, like: Tensor) -> Tensor:
         mean, log_scale = self._law(c)
-        return mean + log_scale.exp() * torch.randn_like(mean)
+        return mean + log_scale.exp() * torch.randn(n, self.features, dtype=like.dtype, device=like.device)

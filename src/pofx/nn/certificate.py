@@ -134,12 +134,13 @@ def certify(flow: "Flow", x: Tensor, c: Tensor | None = None, tails: Tensor | No
         >>> certify(NSF(2), torch.zeros(5, 2)).ok
         True
 
-    Raises SpecError where no row is finite or x has another number of features.
+    Raises SpecError where no row is finite, or x or c is of another shape.
     """
     if x.ndim < 2 or x.shape[1] != flow.features:
         raise SpecError(f"expected rows of shape (B, {flow.features}), got {tuple(x.shape)}")
-    rows = torch.cat([x, tails]).to(flow.like) if tails is not None else x.to(flow.like)
-    c = None if c is None else torch.cat([c, c[: len(rows) - len(x)]]).to(flow.like)
+    rows, c = torch.cat([x, tails]).to(flow.like) if tails is not None else x.to(flow.like), flow.known(c, len(x))
+    c = None if c is None else c.expand(len(x), -1).to(flow.like)
+    c = None if c is None else torch.cat([c, c[: len(rows) - len(x)]])
     index = rows.flatten(1).isfinite().all(1).nonzero()[:, 0]
     if not len(index):
         raise SpecError(f"expected at least one finite row, got {len(rows)} rows without one")

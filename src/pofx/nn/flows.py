@@ -19,7 +19,7 @@ from .base import Conditional as Conditional
 from .base import Mixture as Mixture
 from .base import StudentT as StudentT
 from .bumps import PlanarLayer, RadialLayer, SylvesterLayer
-from .continuous import Continuous
+from .continuous import EXACT, Continuous
 from .coupling import Coupling, Elementwise, View
 from .dequantise import CdfDifference as CdfDifference
 from .dequantise import Dequantised as Dequantised
@@ -192,7 +192,10 @@ class ResidualFlow(Flow):
 
 
 class FFJORD(Flow):
-    """The flow of a differential equation, by `steps` of a Runge-Kutta method. Grathwohl et al. 2019, FFJORD."""
+    """The flow of a differential equation, by `steps` of a Runge-Kutta method; `exact` as for Continuous.
+
+    Grathwohl et al. 2019, FFJORD.
+    """
 
     def __init__(
         self,
@@ -202,11 +205,11 @@ class FFJORD(Flow):
         hidden: Sequence[int] = (64, 64),
         steps: int = 16,
         base: Base | None = None,
+        exact: int = EXACT,
     ) -> None:
         _check(features, transforms, hidden)
-        super().__init__(
-            [Continuous(features, context, hidden, steps) for _ in range(transforms)], features, context, base
-        )
+        layers = [Continuous(features, context, hidden, steps, exact) for _ in range(transforms)]
+        super().__init__(layers, features, context, base)
 
 
 def _couplings(

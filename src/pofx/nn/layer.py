@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Layer(nn.Module):
-    """A bijection of (B, D), from data towards noise, given the context c, (B, C) or None.
+    """A bijection of (B, D), from data towards noise, given the context c: (B, C), (1, C) for all rows, or None.
 
     `call_and_ladj(x, c)` is (y, log|det dy/dx|), `inverse_and_ladj(y, c)` is (x, log|det dx/dy|); the second of each is
     (B,). `tolerance`: the largest |x - inverse(call(x))| / max(1, |x|) that it promises in float32 and in float64.
@@ -20,6 +20,10 @@ class Layer(nn.Module):
 
     def inverse_and_ladj(self, y: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
+
+    def inverse(self, y: Tensor, c: Tensor | None = None) -> Tensor:
+        """x alone, where that costs less."""
+        return self.inverse_and_ladj(y, c)[0]
 
 
 class Chain(Layer):
@@ -44,6 +48,11 @@ class Chain(Layer):
             y, ladj = layer.inverse_and_ladj(y, c)
             total = total + ladj
         return y, total
+
+    def inverse(self, y: Tensor, c: Tensor | None = None) -> Tensor:
+        for layer in reversed(self.layers):
+            y = layer.inverse(y, c)
+        return y
 
 
 class Inverse(Layer):

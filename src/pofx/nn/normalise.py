@@ -1,5 +1,7 @@
 """Layers that learn a scale and a shift from batches: actnorm, batch normalisation."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -35,6 +37,10 @@ class ActNorm(Layer):
                 self.started.fill_(True)
         self.known = bool(self.started)
 
+    def _load_from_state_dict(self, *given: Any) -> None:
+        super()._load_from_state_dict(*given)
+        self.known = False  # the saved flag says whether it was started, not the one of weights that are gone
+
     def call_and_ladj(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if self.training and not self.known:
             self.start(x)
@@ -47,7 +53,8 @@ class ActNorm(Layer):
 class BatchNorm(Layer):
     """y = (x - m) / sqrt(v + eps) exp(s) + b, with m and v of the batch in training and of a running mean otherwise.
 
-    log|det| = sum (s - log(v + eps) / 2). The inverse uses the running statistics. x, y: (B, D).
+    log|det| = sum (s - log(v + eps) / 2). Rows that are not finite do not count. The inverse uses the running
+    statistics. x, y: (B, D).
 
     Paper: Dinh, Sohl-Dickstein, Bengio 2017, Density Estimation Using Real NVP.
     """
@@ -62,13 +69,21 @@ class BatchNorm(Layer):
 
     def call_and_ladj(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         mean, var = self.mean, self.var
-        if self.training and len(x) > 1:
-            mean, var = x.mean(0), x.var(0, unbiased=False)
+        if self.training:
+            mean, var = self._statistics(x)
             with torch.no_grad():
                 self.mean.lerp_(mean, self.momentum)
                 self.var.lerp_(var, self.momentum)
         log = self.log_scale - 0.5 * (var + self.eps).log()
         return (x - mean) * log.exp() + self.shift, log.sum().expand(len(x))
+
+    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the finite rows; the running ones where there are not two."""
+        fine = x.isfinite().all(1, keepdim=True)
+        count, kept = fine.sum(), torch.where(fine, x, 0.0)
+        mean = kept.sum(0) / count.clamp(min=1)
+        var = torch.where(fine, kept - mean, 0.0).square().sum(0) / count.clamp(min=1)
+        return torch.where(count > 1, mean, self.mean), torch.where(count > 1, var, self.var)
 
     def inverse_and_ladj(self, y: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         log = self.log_scale - 0.5 * (self.var + self.eps).log()

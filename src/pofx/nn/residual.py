@@ -1,6 +1,7 @@
 """Residual layers: the identity plus a contraction."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -44,10 +45,11 @@ class Residual(Layer):
 
     log|det dy/dx| = log det(I + J_g). Up to 64 features it is exact. Beyond, it is the power series
 
-        sum_k (-1)^(k+1) / k E[v' J^k v] / P(N >= k), N = `sure` terms and a geometric number more, v normal,
+        sum_k (-1)^(k+1) / k E[v' J^k v] / P(N >= k), v normal, N = `sure` terms and more: P(N >= sure + j) = bound^j,
 
-    unbiased and random: `estimate` gives its standard error from several draws. The inverse is the fixed point of
-    x = y - g(x), and it is checked: SpecError where it has not converged, which a contraction cannot do.
+    unbiased and random, and of finite variance, since |J^k| <= bound^k. `estimate` gives its standard error from
+    several draws. The inverse is the fixed point of x = y - g(x), up to the rounding of g, and it is checked:
+    SpecError where it has not converged, which a contraction cannot do.
 
     Papers: Behrmann et al. 2019, Invertible Residual Networks; Chen et al. 2019, Residual Flows for Invertible
     Generative Modeling.
@@ -70,14 +72,9 @@ class Residual(Layer):
 
     def inverse_and_ladj(self, y: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            x, eps = y, 4 * torch.finfo(y.dtype).eps
-            for _ in range(1000):
-                last, x = x, y - self.net(x, c)
-                near = (x - last).abs() <= eps * (1 + x.abs())
-                if bool((near | ~torch.isfinite(x)).all()):
-                    break
-            else:
-                raise SpecError("expected the fixed point of a contraction, got none in 1000 steps: damaged weights")
+            x, move = fixed_point(lambda x: y - self.net(x, c), y)
+            if bool((move > self.tolerance[y.dtype == torch.float64] * (1 + x.norm(dim=1))).any()):
+                raise SpecError("expected the fixed point of a contraction, got none: damaged weights")
         x = self._attached(x, y, c)
         return x, -self.call_and_ladj(x, c)[1]
 
@@ -90,12 +87,8 @@ class Residual(Layer):
         out = y - self.net(x, c)
 
         def solve(gradient: Tensor) -> Tensor:
-            v = gradient
-            for _ in range(1000):
-                last, v = v, gradient - torch.autograd.grad(g, at, v, retain_graph=True)[0]
-                if bool(((v - last).abs() <= 4 * torch.finfo(v.dtype).eps * (1 + v.abs())).all()):
-                    break
-            return v
+            step = lambda v: gradient - torch.autograd.grad(g, at, v, retain_graph=True)[0]  # noqa: E731
+            return fixed_point(step, gradient)[0]
 
         if out.requires_grad:
             out.register_hook(solve)
@@ -109,16 +102,17 @@ class Residual(Layer):
 
         if not len(x):
             return x.new_zeros(0)
-        jacobian = vmap(jacrev(one))(x) if c is None else vmap(jacrev(one))(x, c)
+        jacobian = vmap(jacrev(one))(x) if c is None else vmap(jacrev(one))(x, c.expand(len(x), -1))
         return torch.linalg.slogdet(jacobian + torch.eye(self.features, dtype=x.dtype, device=x.device))[1]
 
     def estimate(self, x: Tensor, c: Tensor | None = None, draws: int = 1) -> tuple[Tensor, Tensor]:
         """(mean, standard error) of `draws` estimates of log det(I + J_g), each (B,); the error is nan for one draw."""
         values = torch.stack([self._series(x, c) for _ in range(draws)])
-        return values.mean(0), values.std(0) / draws**0.5
+        error = values.std(0) / draws**0.5 if draws > 1 else torch.full_like(values[0], math.nan)
+        return values.mean(0), error
 
     def _series(self, x: Tensor, c: Tensor | None) -> Tensor:
-        extra = int(torch.distributions.Geometric(0.5).sample())
+        extra = int(torch.distributions.Geometric(1 - self.bound).sample())
         with torch.enable_grad():
             at = x if x.requires_grad else x.detach().requires_grad_(True)
             g = self.net(at, c)
@@ -126,6 +120,19 @@ class Residual(Layer):
             w, total = v, torch.zeros_like(x[:, 0])
             for k in range(1, self.sure + extra + 1):
                 (w,) = torch.autograd.grad(g, at, w, create_graph=torch.is_grad_enabled(), retain_graph=True)
-                weight = 2.0 ** max(k - self.sure, 0)
+                weight = self.bound ** min(self.sure - k, 0)
                 total = total + (-1.0) ** (k + 1) / k * weight * (w * v).sum(1)
         return total
+
+
+def fixed_point(step: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    """x = step(x) for each row, and the length of its last move, (B, D) and (B,).
+
+    A contraction's moves shrink down to the rounding of `step`: it ends where no row's move does.
+    """
+    before, shrinks = x.new_full((len(x),), math.inf), torch.ones(len(x), dtype=torch.bool, device=x.device)
+    while bool(shrinks.any()):
+        last, x = x, step(x)
+        move = (x - last).norm(dim=1)
+        shrinks, before = shrinks & (move < before), move
+    return x, before

@@ -1,9 +1,11 @@
 """The layer that carries a support to the whole space."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
 from ..errors import SpecError
 from ..transforms.domain import Above, Interval
@@ -34,9 +36,15 @@ class Support(Layer):
         if kind == "positive":
             return Above()
         low, high = (0.0, 1.0) if kind == "unit" else kind if isinstance(kind, tuple) else (0.0, 0.0)
-        if not float(low) < float(high):
+        if not -math.inf < float(low) < float(high) < math.inf:
             raise SpecError(f"expected 'real', 'positive', 'unit' or (low, high) with low < high, got {kind!r}")
         return Interval(float(low), float(high))
+
+    @property
+    def constraint(self) -> constraints.Constraint:
+        """The support, as torch's distributions name it."""
+        each = [m.constraint if m else constraints.real for m in self.maps]
+        return constraints.independent(constraints.stack(each, -1), 1)
 
     def call_and_ladj(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         parts = [

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
 class Interval:
-    """y = logit p, p = (x - low) / (high - low); log dy/dx = -log p - log(1 - p) - log(high - low).
+    """y = log(x - low) - log(high - x); log dy/dx = log(high - low) - log(x - low) - log(high - x).
 
-    At and beyond the ends y = 0 and log dy/dx = -inf: no density there, and nothing that is no number.
+    At and beyond the ends y = 0 and log dy/dx = -inf: no density there, and nothing that is no number. The inverse does
+    not reach them: it ends at the last numbers of x's precision inside.
 
         >>> Interval(0.0, 1.0).call_and_ladj(torch.tensor([0.5, 2.0]))
         (tensor([0., 0.]), tensor([1.3863,   -inf]))
@@ -21,18 +23,24 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def constraint(self) -> constraints.Constraint:
+        """The open interval, as torch's distributions name it."""
+        return constraints.interval(self.low, self.high)
+
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(y, log dy/dx), each of the shape of x."""
-        p = (x - self.low) / (self.high - self.low)
-        inside = (p > 0) & (p < 1)
-        safe = torch.where(inside, p, 0.5)
-        log, other = safe.log(), torch.log1p(-safe)
-        return _outside(x, inside, log - other, -log - other - math.log(self.high - self.low))
+        below, above = x - self.low, self.high - x
+        inside = (below > 0) & (above > 0)
+        left, right = (torch.where(inside, part, 1.0).log() for part in (below, above))
+        return _outside(x, inside, left - right, math.log(self.high - self.low) - left - right)
 
     def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """(x, log dx/dy)."""
         size = self.high - self.low
-        x = self.low + size * torch.sigmoid(y)
+        x = torch.where(y < 0, self.low + size * torch.sigmoid(y), self.high - size * torch.sigmoid(-y))
+        low, high = y.new_tensor([self.low, self.high])
+        x = x.clamp(torch.nextafter(low, high), torch.nextafter(high, low))
         return x, math.log(size) + F.logsigmoid(y) + F.logsigmoid(-y)
 
 
@@ -40,13 +48,18 @@ class Interval:
 class Above:
     """y = log(e^(x - low) - 1), the inverse of softplus; log dy/dx = -log(1 - e^-(x - low)).
 
-    At and below `low` y = 0 and log dy/dx = -inf.
+    At and below `low` y = 0 and log dy/dx = -inf; the inverse does not reach it.
 
         >>> Above(0.0).inverse_and_ladj(torch.tensor([0.0]))[0]
         tensor([0.6931])
     """
 
     low: float = 0.0
+
+    @property
+    def constraint(self) -> constraints.Constraint:
+        """The half-line, as torch's distributions name it."""
+        return constraints.greater_than(self.low)
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(y, log dy/dx), each of the shape of x."""
@@ -58,7 +71,9 @@ class Above:
 
     def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """(x, log dx/dy)."""
-        return self.low + torch.logaddexp(y, torch.zeros_like(y)), F.logsigmoid(y)
+        x = self.low + torch.logaddexp(y, torch.zeros_like(y))
+        low, far = y.new_tensor([self.low, math.inf])
+        return x.clamp(min=torch.nextafter(low, far)), F.logsigmoid(y)
 
 
 def _outside(x: Tensor, inside: Tensor, y: Tensor, ladj: Tensor) -> tuple[Tensor, Tensor]:

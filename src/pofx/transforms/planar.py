@@ -1,5 +1,6 @@
 """Planar, radial and Sylvester maps: the identity plus a bump across a plane, around a point, along several planes."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -8,13 +9,15 @@ from torch.nn import functional as F
 
 from .monotone import root
 
+LEAST = 0.98  # w u stays above -LEAST, and slopes above a fiftieth, which float32 can go back from
+
 
 @dataclass(frozen=True)
 class Planar:
-    """y = x + u tanh(w x + b), with u = v + (m(w v) - w v) w / |w|^2 and m(a) = softplus(a + log(e - 1)) - 1.
+    """y = x + u tanh(w x + b), u = v + (m(w v) - w v) w / |w|^2, m(a) = softplus(a + log(e^l - 1)) - l, l = 0.98.
 
     x: (B, D); w and v: (D,) or (B, D); b: () or (B,). log|det dy/dx| = log(1 + (1 - tanh^2) w u), finite since
-    w u > -1. The inverse has one unknown, a = w x: it solves a + w u tanh(a + b) = w y, to 1e-6 in float32.
+    w u >= -l. The inverse has one unknown, a = w x: it solves a + w u tanh(a + b) = w y, to 1e-6 in float32.
 
     Paper: Rezende, Mohamed 2015, Variational Inference with Normalizing Flows.
 
@@ -29,7 +32,7 @@ class Planar:
     def _u(self) -> tuple[Tensor, Tensor]:
         """u, and w u = m(w v) > -1."""
         along = (self.w * self.v).sum(-1, keepdim=True)
-        wanted = F.softplus(along + 0.5413248546129181) - 1.0
+        wanted = F.softplus(along + math.log(math.expm1(LEAST))) - LEAST
         square = self.w.square().sum(-1, keepdim=True).clamp(min=1e-12)
         u = self.v + (wanted - along) * self.w / square
         return u, (self.w * u).sum(-1)

@@ -84,7 +84,7 @@ class Spline:
         x0, width, y0, height, d0, d1 = self._bin(u, theta, 0)
         s, xi = height / width, ((u - x0) / width).clamp(0.0, 1.0)
         y = y0 + height * (s * xi * xi + d0 * xi * (1 - xi)) / self._below(xi, s, d0, d1)
-        return torch.where(inside, y, x), torch.where(inside, self._ladj(xi, s, d0, d1), 0.0)
+        return torch.where(inside, self._held(y), x), torch.where(inside, self._ladj(xi, s, d0, d1), 0.0)
 
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         """(x, log dx/dy), each (B, D)."""
@@ -95,12 +95,17 @@ class Spline:
         a, b, c = height * (s - d0) + bend, height * d0 - bend, -s * rise
         root = (b * b - 4 * a * c).clamp(min=0.0).sqrt()
         xi = (2 * c / (-b - root)).clamp(0.0, 1.0)
-        return torch.where(inside, x0 + xi * width, y), torch.where(inside, -self._ladj(xi, s, d0, d1), 0.0)
+        x = self._held(x0 + xi * width)
+        return torch.where(inside, x, y), torch.where(inside, -self._ladj(xi, s, d0, d1), 0.0)
 
     def _boxed(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Whether a place is in the box, and the place, 0 for those that are not."""
         inside = x.abs() < self.bound if self.ends == "linear" else x.abs() <= self.bound
         return inside, torch.where(inside, x, 0.0)
+
+    def _held(self, y: Tensor) -> Tensor:
+        """A place in the box, which no rounding carries out of it where its ends are not those of the identity."""
+        return y if self.ends == "linear" else y.clamp(-self.bound, self.bound)
 
     @staticmethod
     def _below(xi: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> Tensor:

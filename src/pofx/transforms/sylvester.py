@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .monotone import root
+from .planar import LEAST
 
 
 @dataclass(frozen=True)
@@ -13,8 +14,8 @@ class Sylvester:
     """y = x + Q R tanh(T Q' x + b). x: (B, D); Q: (D, M), Q'Q = I; R and T upper triangular, (M, M); b: (M,) or (B, M).
 
     log|det dy/dx| = sum_i log(1 + (1 - tanh^2)_i R_ii T_ii), where R_ii T_ii > -1 is the caller's to see to
-    (`bounded`). The inverse goes from the last of the M coordinates to the first, each the root of an increasing
-    function of one number.
+    (`bounded`: at least -LEAST). The inverse goes from the last of the M coordinates to the first, each the root of an
+    increasing function of one number.
 
     Paper: van den Berg, Hasenclever, Tomczak, Welling 2018, Sylvester Normalizing Flows for Variational Inference.
     """
@@ -26,8 +27,8 @@ class Sylvester:
 
     @staticmethod
     def bounded(r: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Upper triangles of any matrices, with diagonals within (-1, 1), so that R_ii T_ii > -1."""
-        first, second = (m.triu(1) + torch.diag(torch.tanh(m.diagonal())) for m in (r, t))
+        """Upper triangles of any matrices, |R_ii T_ii| <= LEAST by diagonals sqrt(LEAST) tanh(a)."""
+        first, second = (m.triu(1) + torch.diag(LEAST**0.5 * torch.tanh(m.diagonal())) for m in (r, t))
         return first, second
 
     def _steep(self) -> Tensor:

@@ -8,8 +8,8 @@ from ..flowing import Flowing
 class Ffjord(Flowing):
     """p(z) by dz/dt = v(t, z, c): log p(z(0)) = log N(z(1)) + integral of tr dv/dz.
 
-    The trace is exact up to 64 fields. See models/flowing.py for how a table's rows become numbers, the units and the
-    bound; nn/continuous.py for the layer.
+    The trace is exact; beyond 64 fields training takes an estimate of it. See models/flowing.py for how a table's rows
+    become numbers, the units and the bound; nn/continuous.py for the layer.
     Paper: Grathwohl et al. 2019, FFJORD: Free-form Continuous Dynamics for Scalable Reversible Generative Models.
 
         >>> pofx.fit("numbers.parquet", model="ffjord")  # doctest: +SKIP
@@ -17,7 +17,8 @@ class Ffjord(Flowing):
 
     def __init__(self, spec: Spec, width: int = 64, depth: int = 2, steps: int = 8, samples: int = 16) -> None:
         super().__init__(spec, samples)
-        self.flow = flows.FFJORD(self.features, self.context.width, hidden=(width,) * depth, steps=steps)
+        words = {"hidden": (width,) * depth, "steps": steps, "exact": self.features}
+        self.flow = flows.FFJORD(self.features, self.context.width, **words)
 
 
 MODEL = Ffjord

@@ -41,7 +41,8 @@ class FlowMatching(Flowing):
         if path == "transport" and self.context.width:
             raise SpecError("expected no condition with path='transport', got one: use path='rectified'")
         self.path = path
-        self.flow = flows.FFJORD(self.features, self.context.width, hidden=(width,) * depth, steps=steps)
+        words = {"hidden": (width,) * depth, "steps": steps, "exact": self.features}
+        self.flow = flows.FFJORD(self.features, self.context.width, **words)
 
     def recipe(self, rows: int) -> Recipe:
         return Recipe(steps=min(6000, 1500 + rows // 5), batch=min(256, max(rows, 1)), rate=2e-3)

@@ -221,7 +221,7 @@ class FittedImages(Fitted):
         source = data if data is not None else self.provenance["path"]
         if source is None:
             raise CodecError(
-                "the model was fitted on an array, which a bundle does not keep: give it again (train= or data=, --data)"
+                "the model was fitted on an array, which a bundle does not keep: give it again (train=, data=, --data)"
             )
         size = self.provenance["reading"].get("size")
         images = read_images(source, tuple(size) if size else None)[0]
@@ -229,7 +229,7 @@ class FittedImages(Fitted):
         if images.fingerprint() != self.provenance["fingerprint"]:
             raise CodecError(
                 f"{source if isinstance(source, str) else 'the array'!r} is not what the model was fitted on: "
-                "its images differ; give those (train= or data=, --data)"
+                "its images differ; give those (train=, data=, --data)"
             )
         learned, watched, unseen = parts(len(images), self.provenance["split"], self.provenance["seed"])
         return images.take(learned), images.take(watched), images.take(unseen)

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import pofx
 from pofx.errors import CodecError, SpecError, Unsupported
@@ -49,3 +50,14 @@ def test_missing_values_are_learned_and_completion_names_who_can() -> None:
     assert model.sample(200, seed=0)["x1"].isna().any()
     with pytest.raises(Unsupported, match="any_order"):
         model.complete(table)
+
+
+@pytest.mark.parametrize(("name", "words"), [("ffjord", {"width": 8}), ("flow_matching", {"width": 8, "depth": 1})])
+def test_a_score_beyond_64_columns_is_no_estimate(name: str, words: dict[str, int]) -> None:
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(12, 66)).round(3)).rename(columns="x{}".format)
+    model = pofx.fit(table, model=name, **SMALL, **words, samples=2)
+    for p in model.model.flow.parameters():
+        p.data += 0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0))
+    once, again = model.log_prob(table), model.log_prob(table)
+    assert np.isfinite(once).all() and np.array_equal(once, again)
+    assert np.isfinite(model.sample(3, seed=0).to_numpy(float)).all()

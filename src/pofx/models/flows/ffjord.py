@@ -17,8 +17,8 @@ class Ffjord(Flowing):
 
     def __init__(self, spec: Spec, width: int = 64, depth: int = 2, steps: int = 8, samples: int = 16) -> None:
         super().__init__(spec, samples)
-        words = {"hidden": (width,) * depth, "steps": steps, "exact": self.features}
-        self.flow = flows.FFJORD(self.features, self.context.width, **words)
+        wide = (width,) * depth
+        self.flow = flows.FFJORD(self.features, self.context.width, hidden=wide, steps=steps, exact=self.features)
 
 
 MODEL = Ffjord

@@ -41,8 +41,8 @@ class FlowMatching(Flowing):
         if path == "transport" and self.context.width:
             raise SpecError("expected no condition with path='transport', got one: use path='rectified'")
         self.path = path
-        words = {"hidden": (width,) * depth, "steps": steps, "exact": self.features}
-        self.flow = flows.FFJORD(self.features, self.context.width, **words)
+        wide = (width,) * depth
+        self.flow = flows.FFJORD(self.features, self.context.width, hidden=wide, steps=steps, exact=self.features)
 
     def recipe(self, rows: int) -> Recipe:
         return Recipe(steps=min(6000, 1500 + rows // 5), batch=min(256, max(rows, 1)), rate=2e-3)

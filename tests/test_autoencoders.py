@@ -79,6 +79,22 @@ def test_b1_the_divergence_of_the_default_weighs_and_moves_the_encoder() -> None
     assert sum(float(p.grad.abs().sum()) for p in model.encoder.parameters() if p.grad is not None) > 0
 
 
+@pytest.mark.parametrize("prior", ["realnvp", "normal"])
+def test_b1_the_loss_has_the_whole_divergence(prior: str) -> None:
+    x, spec = two_factors(60)
+    model = create("vae", spec, prior=prior, masked=0.0, warmup=0.5, **SMALL)
+    with torch.no_grad():
+        for p in model.encoder.parameters():
+            p.add_(0.2 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1)))
+    own, _, c = model.opened(model.prepare(x))
+    told = model.encoder(model.lens.see(own), c)
+    noise = torch.randn(1, 60, 3, generator=torch.Generator().manual_seed(0))
+    wanted = excess(model, x) if prior == "normal" else model.latents.infer(told, noise)[2][0]
+    got = [model.loss(model.prepare(x), Clock(at, 1), torch.Generator().manual_seed(0)) for at in (0, 1)]
+    assert wanted.mean() > 0.05
+    torch.testing.assert_close(got[1] - got[0], wanted, atol=1e-3, rtol=1e-3)
+
+
 def test_b1_scores_of_the_same_rows_are_the_same() -> None:
     x, _ = two_factors()
     assert np.array_equal(vae_of_factors().log_prob(x), vae_of_factors().log_prob(x))
@@ -119,6 +135,17 @@ def test_b4_data_are_likelier_than_noise_and_few_draws_are_as_many_as_asked() ->
     assert got.draws == 3 and (got.size <= 3 + 1e-9).all() and (got.size >= 1 - 1e-9).all()
 
 
+def test_b4_b10_rows_are_encoded_once_for_all_their_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, _ = two_factors(300)
+    model, seen = vae_of_factors(), []
+    whole = model.encoder.forward
+    monkeypatch.setattr(model.encoder, "forward", lambda v, c: seen.append(len(v)) or whole(v, c))
+    for draws in (1, 700):
+        seen.clear()
+        model.bound(x, draws=draws)
+        assert sum(seen) == 300
+
+
 def test_b5_b10_a_mean_over_rows_does_not_know_of_batches() -> None:
     x, _ = two_factors(300)
     model = vae_of_factors()
@@ -141,6 +168,14 @@ def test_b8_units_move_a_likelihood_by_their_logarithm_and_nothing_else() -> Non
     other = Spec.table((Real.learn("c0", bigger["c0"], 3), *spec.fields[1:]))
     a, b = (create("vae", s, seed=3, **SMALL) for s in (spec, other))
     np.testing.assert_allclose(a.log_prob(x) - b.log_prob(bigger), math.log(10), atol=1e-5)
+
+
+def test_b8_validation_has_the_objective_that_training_ends_with() -> None:
+    x, spec = two_factors(50)
+    model = create("vae", spec, prior="normal", beta=3.0, masked=0.0, **SMALL)
+    at_the_end = model.loss(model.prepare(x), Clock(1, 1), torch.Generator().manual_seed(0))
+    watched = model.eval().validate(model.prepare(x), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(watched, at_the_end)
 
 
 def test_b9_beta_and_free_bits_are_used() -> None:

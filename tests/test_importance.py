@@ -112,8 +112,20 @@ def test_the_axes_of_the_bounds() -> None:
         assert (importance(w, name).bound <= iwae(flat) + 1e-12).all()
 
 
+def test_b2_weights_are_normalised_over_the_draws_of_an_estimate() -> None:
+    w = weights()
+    own = w.softmax(1) / 3
+    torch.testing.assert_close(importance(w, "miwae").decoder, own)
+    for name in ("miwae", "piwae"):
+        shares = importance(w, name)
+        torch.testing.assert_close(shares.decoder * shares.encoder, own)
+        alone = importance(w.flatten(0, 1)[None], name)  # one estimate of all draws: that of iwae, not the plain bound
+        torch.testing.assert_close(alone.bound, iwae(w.flatten(0, 1)))
+        torch.testing.assert_close(alone.decoder * alone.encoder, w.flatten(0, 1).softmax(0)[None])
+
+
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_shares_sum_to_one_and_the_better_draw_has_the_larger(name: str) -> None:
+def test_b7_shares_sum_to_one_and_the_better_draw_has_the_larger(name: str) -> None:
     shares = importance(weights(), name)
     torch.testing.assert_close(shares.decoder.sum((0, 1)), torch.ones(64).double())
     if name != "elbo":

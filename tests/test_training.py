@@ -145,6 +145,19 @@ class Tally(Hurdle):
         return (self.weight - 1).abs() + 0 * self.tally
 
 
+class Huge(Hurdle):
+    """Validation figures beyond anything that a start value would hold."""
+
+    def validate(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        return 1e13 * (1 + (self.weight - 1).abs())
+
+
+def test_b5_the_best_of_huge_losses_is_kept() -> None:
+    t = Trainer(Huge(set()), (torch.zeros(64, 1),), (torch.zeros(8, 1),), 0, "cpu")
+    history = t.run(100)
+    assert history.best is not None and history.best >= 1e13 and abs(t.model.weight.item() - 1) < 0.1
+
+
 def test_what_a_model_counts_beside_its_weights_goes_back_too() -> None:
     t = Trainer(Tally({25}), (torch.zeros(64, 1),), (torch.zeros(8, 1),), 0, "cpu")
     with pytest.warns(UserWarning, match="step 35: 10 losses"):

@@ -283,10 +283,12 @@ def test_any_small_frame_goes_all_the_way(frame: pd.DataFrame) -> None:
     assert drawn.columns.tolist() == frame.columns.tolist()
     assert [str(a) for a in drawn.dtypes] == [str(a) for a in frame.dtypes]
     assert np.isfinite(again.log_prob(frame)).all()
+    fields = {field.name: field for field in model.model.spec.fields}
     for name in frame.select_dtypes("number"):
         if frame[name].notna().any() and drawn[name].notna().any():
-            assert drawn[name].min() >= frame[name].min() - 1e-6 * abs(frame[name].min())
-            assert drawn[name].max() <= frame[name].max() + 1e-6 * abs(frame[name].max())
+            half = 0.5 * 10.0 ** -getattr(fields.get(name), "decimals", 15)  # of a step of the grid that was seen
+            assert drawn[name].min() >= frame[name].min() - max(half, 1e-6 * abs(frame[name].min()))
+            assert drawn[name].max() <= frame[name].max() + max(half, 1e-6 * abs(frame[name].max()))
 
 
 def _through_a_file(model: pofx.Fitted) -> pofx.Fitted:

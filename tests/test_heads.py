@@ -121,3 +121,16 @@ def test_a_wider_ordinal_law_is_flatter_and_its_thresholds_are_logits() -> None:
     theta[:, 1] = math.log(2.0)
     below = head.log_masses(theta).exp().cumsum(1)[0, :2, 0]
     torch.testing.assert_close(below, torch.sigmoid(torch.tensor([-0.75, 0.25]).double()), atol=2e-2, rtol=0)
+
+
+def test_the_normal_law_has_the_right_slope_however_far_below_zero() -> None:
+    t = torch.tensor([-1e6, -1e4, -300.0, -31.0, -29.0, -5.0, 0.0, 3.0], dtype=torch.float64)
+    exact = torch.special.log_ndtr(t)
+    slope = torch.exp(-0.5 * t.square() - 0.5 * math.log(2 * math.pi) - exact)
+    slope[:4] = -t[:4] * (1 + 1 / t[:4].square())  # phi / Phi, whose factors are no numbers there
+    for dtype, near in ((torch.float64, 1e-5), (torch.float32, 1e-4)):
+        leaf = t.to(dtype, copy=True).requires_grad_()
+        value = h.log_normal_cdf(leaf)
+        value.sum().backward()
+        torch.testing.assert_close(value.detach().double(), exact, rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(leaf.grad.double(), slope, rtol=near, atol=1e-6)

@@ -16,6 +16,7 @@ from .autoregressive import Autoregressive, MaskedConditioner
 from .base import Base
 from .coupling import Elementwise
 from .flow import Flow
+from .heads import log_normal_cdf
 from .layer import Inverse, Permutation
 
 SPAN = 5.0  # the levels of CdfDifference cover [-SPAN, SPAN], the box of a Spline, beyond which N(0, 1) has 6e-7
@@ -166,7 +167,7 @@ class CdfDifference(Integers):
         if base not in ("normal", "logistic"):
             raise SpecError(f"expected base='normal' or 'logistic', got {base!r}")
         self.elementwise = elementwise or Affine(limit=3.0 + math.log(int(self.levels.max())))
-        self.log_cdf = torch.special.log_ndtr if base == "normal" else logsigmoid
+        self.log_cdf = log_normal_cdf if base == "normal" else logsigmoid
         self.quantile = torch.special.ndtri if base == "normal" else torch.logit
         self.net = MaskedConditioner(features, context, self.elementwise.size, hidden)
 

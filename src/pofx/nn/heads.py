@@ -94,7 +94,7 @@ class Normal:
     draws: int = 1
 
     def log_mass(self, low: Tensor, high: Tensor, gap: Tensor, theta: Tensor) -> Tensor:
-        return _symmetric(torch.special.log_ndtr, _log_normal, low, high, gap, theta)
+        return _symmetric(log_normal_cdf, _log_normal, low, high, gap, theta)
 
     def draw(self, theta: Tensor, u: Tensor, above: Tensor | None = None) -> Tensor:
         scale = soft_limit(theta[:, 1], WIDE).exp()
@@ -140,6 +140,14 @@ def _cut(level: Tensor, start: Tensor) -> Tensor:
 
 def _log_normal(t: Tensor) -> Tensor:
     return -0.5 * (t.square() + math.log(2 * math.pi))
+
+
+def log_normal_cdf(t: Tensor) -> Tensor:
+    """log Phi(t); far below zero by its asymptotic series, since the gradient of torch's is wrong there in float32."""
+    far = t < -30.0
+    s = torch.where(far, t, -30.0)
+    tail = _log_normal(s) - torch.log(-s) + torch.log1p(3 / s.pow(4) - 1 / s.square())
+    return torch.where(far, tail, torch.special.log_ndtr(torch.where(far, 0.0, t)))
 
 
 def _log_student(t: Tensor) -> Tensor:

@@ -74,11 +74,11 @@ def section(record: dict[str, Any]) -> str:
 DENSITY = """**Flows: held-out log-likelihood**
 
 Measured by `make bench-density`: mean nats of a test row in data units, higher is better. Every flow is trained by the
-same loop for the same time, or the same number of steps; those that are *documented* have the architecture, batch and
-rate that their library shows for a spline flow. pendigits and letter are integers with uniform noise. *pofx nsf* is
-`pofx.flows.NSF(features)`, *mixture* the same on a started `pofx.flows.Mixture`, *bf16* the same with networks that
-train in bfloat16. The last line of a table is twice the standard error of a mean over test rows, which are the same for
-all flows. All figures: [benchmarks/results](benchmarks/results).
+same loop for the same time (of its process), or the same number of steps; those that are *documented* have the
+architecture, batch and rate that their library shows for a spline flow. pendigits and letter are integers with uniform
+noise. *pofx nsf* is `pofx.flows.NSF(features)`, *mixture* the same on a started `pofx.flows.Mixture`, *bf16* the same
+with networks that train in bfloat16. The last line of a table is twice the standard error of a mean over test rows,
+which are the same for all flows. All figures: [benchmarks/results](benchmarks/results).
 
 """
 SPEED = """**Flows: speed**
@@ -112,11 +112,15 @@ def density(record: dict[str, Any]) -> str:
     found = medians(rows, lambda row: ((budget(row), row["flow"]), row["set"]), "nats")
     sets = [name for name in SETS if any(row["set"] == name for row in rows)]
     spent = sorted({k[0] for k, _ in found}, key=lambda words: (words == "", words))
-    best = {(k, s): max(v for ((b, _), name), v in found.items() if (b, name) == (k, s)) for k in spent for s in sets}
-    names = list(dict.fromkeys(k for k, _ in found))
-    names.sort(
-        key=lambda k: (spent.index(k[0]), -statistics.mean(found.get((k, s), -1e3) - best[k[0], s] for s in sets))
-    )
+    best: dict[tuple[str, str], float] = {}
+    for ((words, _), name), value in found.items():
+        best[words, name] = max(value, best.get((words, name), value))
+
+    def behind(key: tuple[str, str]) -> float:
+        """How far a flow is behind the best of its budget, on the sets that it has."""
+        return statistics.mean(best[key[0], s] - found[key, s] for s in sets if (key, s) in found)
+
+    names = sorted(dict.fromkeys(k for k, _ in found), key=lambda key: (spent.index(key[0]), behind(key)))
     seeds = len({row["seed"] for row in rows})
     lines = ["| | " + " | ".join(name.replace("_", " ") for name in sets) + " |", "|---" * (len(sets) + 1) + "|"]
     for words, flow in names:

@@ -375,6 +375,7 @@ def test_a_support_is_carried_to_the_line_and_back(dtype: torch.dtype) -> None:
         assert float(layer.call_and_ladj(row[None])[1]) == pytest.approx(float(jacobian.diagonal().log().sum()))
 
 
+@pytest.mark.filterwarnings("ignore:.*outside the splines")
 def test_a_flow_on_a_support_has_all_its_mass_there() -> None:
     flow = moved(lambda: flows.NSF(2, coupling=False, **SMALL).on(["positive", (2.0, 5.0)]), by=0.2)
     a = torch.linspace(0, 20, 801, dtype=torch.float64)

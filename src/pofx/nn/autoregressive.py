@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .compiling import isolated
-from .coupling import PLAIN, Elementwise, View
+from .coupling import PLAIN, Elementwise, View, told
 from .layer import Layer
 from .mixed import Mixed
 
@@ -49,13 +49,16 @@ class MaskedConditioner(Mixed):
         h = self._linear(0, self.view(x))
         if self.aside is not None and c is not None:
             h = h + self.aside(c)
-        for i in range(1, len(self.layers)):
+        for i in range(1, len(self.layers) - 1):
             h = self._linear(i, F.relu(h))
-        return h.view(len(x), self.size, self.features)
+        return told(F.relu(h), *self._masked(len(self.layers) - 1), self.size, self.features)
 
     def _linear(self, i: int, h: Tensor) -> Tensor:
+        return F.linear(h, *self._masked(i))
+
+    def _masked(self, i: int) -> tuple[Tensor, Tensor]:
         layer = self.layers[i]
-        return F.linear(h, layer.weight * self.get_buffer(f"mask_{i}"), layer.bias)
+        return layer.weight * self.get_buffer(f"mask_{i}"), layer.bias
 
     def walk(self, like: Tensor, c: Tensor | None, value: Callable[[int, Tensor], Tensor]) -> None:
         """Feature by feature: value(i, theta_i) tells x_i, (B,), from theta_i(x_1..x_{i-1}, c), (size, B).
@@ -80,8 +83,8 @@ class MaskedConditioner(Mixed):
                 if ends[i] >= layer.count:  # units of degree i, now that x_0..x_{i-1} are known
                     layer.add_units(weight[layer.count - 1 : ends[i], : below.count], below.known)
                 below = layer
-            told = value(i, out[i, :, : below.count] @ below.known)
-            seen.add(self.view(told[:, None]).T)
+            found = value(i, out[i, :, : below.count] @ below.known)
+            seen.add(self.view(found[:, None]).T)
 
 
 class Autoregressive(Layer):

@@ -45,7 +45,7 @@ def choose(shape: tuple[int, ...], network: str) -> str:
     return ("conv" if len(shape) == 3 else "mlp") if network == "auto" else network
 
 
-class Flat(Mixed):
+class Flat(nn.Module):
     """A perceptron (mlp.py) of flattened inputs and the condition."""
 
     def __init__(self, inputs: tuple[int, ...], outputs: tuple[int, ...], context: int, width: int, depth: int) -> None:
@@ -53,7 +53,7 @@ class Flat(Mixed):
         self.outputs = outputs
         self.net = MLP(math.prod(inputs) + context, math.prod(outputs), width, depth, gain=0.1, thin=True)
 
-    def exact(self, x: Tensor, c: Tensor) -> Tensor:
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
         flat = x.flatten(1)
         return self.net(torch.cat([flat, c], 1) if c.shape[1] else flat).view(-1, *self.outputs)
 

@@ -52,6 +52,7 @@ class View:
 
 
 PLAIN = View()
+MANY = 8  # parameters of a feature from which its map reads them faster with the rows last
 
 
 class Conditioner(Mixed):
@@ -98,7 +99,16 @@ class Conditioner(Mixed):
                 break
             move = self.middle[i + 1](self.drop(F.relu(inner)))
             h = h + move if move.shape == h.shape else move
-        return self.last(F.relu(self.end(h))).view(len(x), *self.shape)
+        return told(F.relu(self.end(h)), self.last.weight, self.last.bias, *self.shape)
+
+
+def told(h: Tensor, weight: Tensor, bias: Tensor, size: int, features: int) -> Tensor:
+    """W h + b as parameters of features, (B, size, features); in eager mode rows are last in memory, where maps of many
+    parameters read long runs of them.
+    """
+    if size < MANY or torch.compiler.is_compiling():
+        return F.linear(h, weight, bias).view(len(h), size, features)
+    return torch.addmm(bias[:, None], weight, h.T).view(size, features, len(h)).permute(2, 0, 1)
 
 
 class Coupling(Layer):

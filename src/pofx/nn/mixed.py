@@ -1,7 +1,12 @@
-"""Networks in bfloat16 while they train."""
+"""Products of matrices in bfloat16 while a model trains: in whole networks, or in wide linear maps alone."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 WIDE = 2**16  # numbers of a matrix from which its products in bfloat16 repay what it costs to make them
 
@@ -32,9 +37,61 @@ class Mixed(nn.Module):
         return out.to(x.dtype)
 
 
+class Linear(nn.Linear):
+    """W x + b; where `mixed` says so, and a gradient is taken in training, the factors of its products, forward and
+    back, are rounded to bfloat16 and the sums are in float32: less work than `Mixed`, which rounds what it gives too.
+    """
+
+    mixed = False
+
+    @property
+    def wide(self) -> bool:
+        return self.weight.numel() >= WIDE
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.mixed and self.training and torch.is_grad_enabled() and x.dtype == torch.float32):
+            return super().forward(x)
+        return _Rounded.apply(x, self.weight, self.bias)
+
+
+class _Rounded(torch.autograd.Function):
+    """F.linear with rounded factors."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        with _rounding():
+            return F.linear(x, weight, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        flat = g.flatten(0, -2)
+        with _rounding():
+            back = g @ weight if ctx.needs_input_grad[0] else None
+            return back, flat.T @ x.flatten(0, -2), flat.sum(0)
+
+
+@contextlib.contextmanager
+def _rounding() -> Iterator[None]:
+    """Products of float32 matrices, on a CPU with their factors in bfloat16, on a GPU in tf32."""
+    kinds = ((torch.backends.mkldnn.matmul, "bf16"), (torch.backends.cuda.matmul, "tf32"))
+    held = [kind.fp32_precision for kind, _ in kinds]
+    for kind, precision in kinds:
+        kind.fp32_precision = precision
+    try:
+        yield
+    finally:
+        for (kind, _), precision in zip(kinds, held, strict=True):
+            kind.fp32_precision = precision
+
+
 def mix(module: nn.Module, yes: bool = True, narrow: bool = True) -> bool:
     """Whether the networks inside a module, or the wide ones alone, are to train in bfloat16; whether one is."""
-    networks = [part for part in module.modules() if isinstance(part, Mixed)]
+    networks = [part for part in module.modules() if isinstance(part, Mixed | Linear)]
     for part in networks:
         part.mixed = yes and (narrow or part.wide)
     return any(part.mixed for part in networks)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from .mixed import Linear
+
 
 class MLP(nn.Module):
     """h_0 = W x,  h_{i+1} = h_i + B_i silu(A_i norm(h_i)),  y = V silu(norm(h_depth)).
@@ -34,12 +36,12 @@ class MLP(nn.Module):
             return nn.LayerNorm(width) if norm else nn.Identity()
 
         def block() -> nn.Module:
-            inner = [] if thin else [nn.Linear(width, width)]
-            return nn.Sequential(normal(), *inner, nn.SiLU(), nn.Linear(width, width))
+            inner = [] if thin else [Linear(width, width)]
+            return nn.Sequential(normal(), *inner, nn.SiLU(), Linear(width, width))
 
-        self.first = nn.Linear(inputs, width) if inputs else Constant(width)
+        self.first = Linear(inputs, width) if inputs else Constant(width)
         self.blocks = nn.ModuleList(block() for _ in range(depth))
-        self.last = nn.Sequential(normal(), nn.SiLU(), nn.Linear(width, outputs))
+        self.last = nn.Sequential(normal(), nn.SiLU(), Linear(width, outputs))
         with torch.no_grad():
             for part in self.blocks:
                 part[-1].weight.zero_(), part[-1].bias.zero_()

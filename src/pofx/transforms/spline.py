@@ -8,8 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .affine import at_limit, soft_limit
-
-SOFT = 3.0  # logits of widths stay within +-SOFT
+from .spline_gradient import SOFT, Moved
 
 
 @dataclass(frozen=True)
@@ -51,16 +50,18 @@ class Spline:
 
     def knots(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Knots in x and y, and raw slopes there, each (B, K + 1, D)."""
-        a, b, e = theta.split([self.bins, self.bins, theta.shape[1] - 2 * self.bins], 1)
+        a, b = theta[:, : 2 * self.bins].chunk(2, 1)
         width = soft_limit(a, SOFT).exp()  # logits are bounded: no maximum need be taken off
         width = self.floor + width * ((1 - self.bins * self.floor) / width.sum(1, keepdim=True))
         height = width * soft_limit(b, self.steep).exp()
         height = height / height.sum(1, keepdim=True)
+        return self._places(width), self._places(height), self.raw_slopes(theta[:, 2 * self.bins :].transpose(0, 1)).transpose(0, 1)
+
+    def raw_slopes(self, e: Tensor) -> Tensor:
+        """The slopes' parameters, at all knots, (K + 1, B, D)."""
         if self.ends == "linear":
-            e = F.pad(e, (0, 0, 1, 1))
-        elif self.ends == "circular":
-            e = torch.cat([e, e[:, :1]], 1)
-        return self._places(width), self._places(height), e
+            return F.pad(e, (0, 0, 0, 0, 1, 1))
+        return torch.cat([e, e[:1]]) if self.ends == "circular" else e
 
     def _places(self, part: Tensor) -> Tensor:
         """Shares of the box, (B, K, D), to knots, the first and the last exactly at its ends."""
@@ -80,6 +81,12 @@ class Spline:
 
     def call_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         """(y, log dy/dx), each (B, D)."""
+        if torch.compiler.is_compiling():  # fuses the plain map, and has its gradient fused too
+            return self.plain_call_and_ladj(x, theta)
+        return Moved.apply(x, theta, self)[:2]
+
+    def plain_call_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """`call_and_ladj` by operations that autograd knows."""
         inside, u = self._boxed(x)
         x0, width, y0, height, d0, d1 = self._bin(u, theta, 0)
         s, xi = height / width, ((u - x0) / width).clamp(0.0, 1.0)

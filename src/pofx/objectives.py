@@ -25,7 +25,7 @@ def normal_kl(mean: Tensor, log_scale: Tensor) -> Tensor:
     return 0.5 * (mean.square() + torch.expm1(2 * log_scale) - 2 * log_scale).sum(-1)
 
 
-def elbo(log_likelihood: Tensor, kl: Tensor, beta: float = 1.0) -> Tensor:
+def elbo(log_likelihood: Tensor, kl: Tensor, beta: float | Tensor = 1.0) -> Tensor:
     """E_q log p(x|z) - beta KL(q(z|x) || p(z)), at most log p(x) where beta is one or more (Kingma & Welling 2014)."""
     return log_likelihood - beta * kl
 

@@ -181,7 +181,7 @@ def _law(model: Variational, own: Batch, c: Tensor, start: str) -> tuple[Law, Te
 
 def _first(model: Variational, chains: int, told: Tensor, start: str, generator: torch.Generator) -> Tensor:
     """Draws of f_0, (chains, B, latent)."""
-    noise = model._noise(chains, told, generator)
+    noise = model._noise(chains, len(told), generator)
     if start == "posterior":
         return noise
     u = torch.rand(chains * len(told), generator=generator, device=told.device)

@@ -69,7 +69,7 @@ class Model(nn.Module):
     family: ClassVar[str] = ""
     abilities: frozenset[str] = frozenset({"sample"})
     trained: ClassVar[bool] = True
-    compiles: ClassVar[bool] = False
+    compiles: bool = False
     images: ClassVar[bool] = False  # whether it learns blocks over sites, beside rows of tables
     config: dict[str, Any]
     name: str

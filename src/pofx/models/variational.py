@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import SpecError, Unsupported
 from ..nn.coders import decoder, encoder
+from ..nn.compiling import isolated
 from ..nn.heads import which
 from ..nn.latents import Latents
 from ..objectives import ESTIMATORS, elbo, importance
@@ -35,6 +36,7 @@ class Variational(Coded):
 
     abilities = frozenset({"sample", "log_prob", "bound", "encode", "express", "interpolate", "condition", "known"})
     sums = True
+    quick: Callable[..., Tensor] | None = None  # the compiled bound, in training alone
 
     def __init__(
         self,
@@ -60,6 +62,7 @@ class Variational(Coded):
             raise SpecError(f"expected draws, groups and samples of at least 1, got {draws}, {groups}, {samples}")
         super().__init__(spec, lens)
         self.beta, self.warmup, self.free_bits = beta, warmup, free_bits
+        self.compiles = estimator == "elbo"
         self.estimator, self.draws, self.groups, self.doubly = estimator, draws, groups, doubly
         self.samples, self.masked = samples, masked
         made = latents(self)
@@ -98,13 +101,22 @@ class Variational(Coded):
         if len(gone := self.classes.gone(codes)):
             codes, price = self._supposed(own, codes, gone, warm, generator)
             extra = extra.index_add(0, gone, price)
-        bound = self._bound(own, self.context(lo, width, codes), self.beta * warm, generator)
+        bound = (self.quick if self.quick and self.training else self._bound)(
+            own, self.context(lo, width, codes), torch.tensor(self.beta * warm), self._draws(len(own[0]), generator)
+        )
         return -(bound + extra.to(bound.dtype))
 
-    def _bound(self, own: Batch, c: Tensor, weight: float, generator: torch.Generator) -> Tensor:
+    def _draws(self, rows: int, generator: torch.Generator) -> Tensor:
+        """The noise of a step."""
+        return self._noise(self.draws if self.estimator == "elbo" else self.groups * self.draws, rows, generator)
+
+    def quicken(self, yes: bool = True) -> None:
+        self.quick = isolated(self._bound, dynamic=False) if yes else None
+
+    def _bound(self, own: Batch, c: Tensor, weight: Tensor, noise: Tensor) -> Tensor:
         """The bound of log p(x|c), (B,), by the estimator of the model."""
         bound = self._elbo if self.estimator == "elbo" else self._weighted
-        return bound(self.encoder(self.lens.see(own), c), own, c, weight, generator)
+        return bound(self.encoder(self.lens.see(own), c), own, c, weight, noise)
 
     @torch.no_grad()
     def _supposed(
@@ -113,8 +125,8 @@ class Variational(Coded):
         """The codes with a class drawn for each row that has none, and log p(c) - log r_c of these, (U,)."""
         some, bounds = tuple(part[gone] for part in own), torch.zeros(self.classes.count, len(gone), device=self.device)
         if warm >= 1:
-            each = self._each(len(gone))
-            bounds = torch.stack([self._bound(some, c, self.beta, generator) for c in each])
+            each, whole = self._each(len(gone)), torch.tensor(self.beta)
+            bounds = torch.stack([self._bound(some, c, whole, self._draws(len(gone), generator)) for c in each])
         chosen, price = self.classes.draw(bounds, generator)
         return codes.index_copy(0, gone, chosen.unsqueeze(1)), price
 
@@ -124,29 +136,27 @@ class Variational(Coded):
         for k in range(self.classes.count):
             yield self.context(blank, blank, torch.full((n, 1), k, device=self.device))
 
-    def _noise(self, draws: int, told: Tensor, generator: torch.Generator) -> Tensor:
-        how = {"generator": generator, "device": told.device, "dtype": told.dtype}
-        return torch.randn(draws, len(told), self.latents.count, **how)
+    def _noise(self, draws: int, rows: int, generator: torch.Generator) -> Tensor:
+        how = {"generator": generator, "device": self.device, "dtype": self.dtype}
+        return torch.randn(draws, rows, self.latents.count, **how)
 
-    def _elbo(self, told: Tensor, own: Batch, c: Tensor, weight: float, generator: torch.Generator) -> Tensor:
+    def _elbo(self, told: Tensor, own: Batch, c: Tensor, weight: Tensor, noise: Tensor) -> Tensor:
         """The bound of one draw, (B,); the divergence in closed form where it has one."""
         exact = self.latents.divergence(told)
-        noise = self._noise(self.draws, told, generator)
         _, code, excess = self.latents.infer(told, noise, cut=self.doubly and exact is None)
         kl = excess.mean(0) if exact is None else exact
         if self.free_bits:
             kl = kl + (self.free_bits * self.latents.count - kl.mean()).clamp(min=0.0)
         return elbo(self.lens.log_mass(self.say(code, c), own).mean(0), kl, weight)
 
-    def _weighted(self, told: Tensor, own: Batch, c: Tensor, weight: float, generator: torch.Generator) -> Tensor:
+    def _weighted(self, told: Tensor, own: Batch, c: Tensor, weight: Tensor, noise: Tensor) -> Tensor:
         """The bound of several draws, (B,), with the gradients of its estimator.
 
         The encoder's share is put upon what the encoder told, or, where log q is cut, upon z, which alone leads to it.
         """
         many, rows = self.groups * self.draws, len(told)
         told = told.repeat(many, 1)
-        noise = self._noise(1, told, generator)
-        _, code, excess = self.latents.infer(told, noise, cut=self.doubly)
+        _, code, excess = self.latents.infer(told, noise.flatten(0, 1).unsqueeze(0), cut=self.doubly)
         log_w = self.lens.log_mass(self.say(code.view(many, rows, -1), c), own) - weight * excess.view(many, rows)
         shares = importance(log_w.view(self.groups, self.draws, rows), self.estimator, doubly=self.doubly)
         if told.requires_grad:
@@ -324,7 +334,7 @@ class Variational(Coded):
         own, extra, context = self.opened(batch)
         own = self.lens.fresh(own, generator)
         told = self.encoder(self.lens.see(own), context)
-        z, code, excess = self.latents.infer(told, self._noise(1, told, generator))
+        z, code, excess = self.latents.infer(told, self._noise(1, len(told), generator))
         other = code[:, torch.arange(len(extra)).roll(1)]
         like, turned_ = (self.lens.log_mass(self.say(part, context), own)[0] for part in (code, other))
         mean = self.latents.middle(told)

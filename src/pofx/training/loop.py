@@ -28,6 +28,7 @@ LOOKS = 16  # validations in a fit: often enough to stop in time, about 3 % of t
 PATIENCE = 5  # validations without a better one before a fit stops
 VALID_ROWS = 2048  # validation rows that are looked at
 REPAID = 300.0  # seconds of training ahead that a compilation of some 20 s is worth
+EVERY = 4  # steps between those whose weights enter the average, where that has many
 LOST = 10  # steps with a loss that is no number before the fit goes back to its average with half the rate
 HOPELESS = 5  # times that it goes back without one good step between before it ends
 
@@ -92,9 +93,11 @@ class Player:
             group["lr"] = self.scale * rate(self.recipe, clock)
         self.optimiser.step()
         half = max(self.recipe.average * clock.total, 1.0)
-        keep = min(0.5 ** (1 / half), (clock.step + 1) / (clock.step + 10))
-        with torch.no_grad():
-            torch._foreach_lerp_(self.mean, self.parameters, 1.0 - keep)
+        every = max(1, min(EVERY, int(half / EVERY)))  # a pass over all weights that few steps need
+        if clock.step % every == 0:
+            keep = min(0.5 ** (every / half), (clock.step + every) / (clock.step + 10 * every))
+            with torch.no_grad():
+                torch._foreach_lerp_(self.mean, self.parameters, 1.0 - keep)
         return True
 
     def swap(self) -> None:

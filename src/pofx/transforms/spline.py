@@ -55,7 +55,11 @@ class Spline:
         width = self.floor + width * ((1 - self.bins * self.floor) / width.sum(1, keepdim=True))
         height = width * soft_limit(b, self.steep).exp()
         height = height / height.sum(1, keepdim=True)
-        return self._places(width), self._places(height), self.raw_slopes(theta[:, 2 * self.bins :].transpose(0, 1)).transpose(0, 1)
+        return (
+            self._places(width),
+            self._places(height),
+            self.raw_slopes(theta[:, 2 * self.bins :].transpose(0, 1)).transpose(0, 1),
+        )
 
     def raw_slopes(self, e: Tensor) -> Tensor:
         """The slopes' parameters, at all knots, (K + 1, B, D)."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 SOFT = 3.0  # logits of widths stay within +-SOFT
 
+
 class Moved(torch.autograd.Function):
     """(x, theta, spline) -> (y, log dy/dx, and what the gradient needs), as Spline.call_and_ladj has it.
 
@@ -107,7 +108,7 @@ class Moved(torch.autograd.Function):
             ge = ge[1:-1]
         elif spline.ends == "circular":
             ge = torch.cat([ge[:1] + ge[k:], ge[1:k]])
-        return torch.where(inside, gu, gy).T, torch.cat([glogits.flatten(0, 1), ge]).permute(2, 0, 1), None
+        return torch.where(inside, gu, gy).T, torch.cat([*glogits, ge]).permute(2, 0, 1), None
 
     @staticmethod
     def vmap(info: Any, dims: tuple[int | None, ...], x: Tensor, theta: Tensor, spline: Spline) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ PEERS := .venv-peers/bin
 SPLITS := benchmarks/cache/splits
 SETUP := .venv/.stamp
 
-.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders bench-autoencoder-peers clean
+.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders bench-denoising bench-autoencoder-peers clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -63,6 +63,9 @@ bench-flows: .venv-flows/.stamp ## the speed of flows beside the released librar
 
 bench-autoencoders: $(SETUP) ## likelihood of images under autoencoders, MNIST and Fashion-MNIST (hours)
 	$(BIN)/python benchmarks/autoencoders.py $(ARGS)
+
+bench-denoising: $(SETUP) ## noise taken off images, MNIST and Fashion-MNIST, beside a blur (half an hour)
+	$(BIN)/python benchmarks/denoising.py $(ARGS)
 
 .venv-autoencoders/.stamp: benchmarks/requirements-autoencoders.txt
 	$(PYTHON) -m venv .venv-autoencoders

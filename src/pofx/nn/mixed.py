@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 WIDE = 2**16  # numbers of a matrix from which its products in bfloat16 repay what it costs to make them
+FILTERS = 2**11  # and of a convolution, which uses each number at many sites
 
 
 class Mixed(nn.Module):
@@ -23,7 +24,7 @@ class Mixed(nn.Module):
     @property
     def wide(self) -> bool:
         """Whether products are most of its work, so that bfloat16 repays without compilation."""
-        return max((p.numel() for p in self.parameters() if p.ndim > 1), default=0) >= WIDE
+        return any(p.numel() >= (WIDE if p.ndim == 2 else FILTERS) for p in self.parameters() if p.ndim > 1)
 
     def exact(self, x: Tensor, c: Tensor | None) -> Tensor:
         """What the network gives of an input and the condition's vector, in the precision of its weights."""

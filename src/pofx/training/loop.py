@@ -235,9 +235,9 @@ class Trainer:
         if steps is not None or until is None:
             return steps if steps is not None else self.recipe.steps
         saved = self.state()
-        each = self._timed()
+        each = self.timed()
         if self.model.compiles and until - time.monotonic() > REPAID:
-            each = self._quickened(each)
+            each = self.quickened(each)
         began = time.monotonic()
         self.look()
         looks = LOOKS * (time.monotonic() - began)
@@ -245,7 +245,7 @@ class Trainer:
         fits = max(10, int((until - time.monotonic() - looks) * 0.98 / each))
         return fits if self.recipe.most is None else min(fits, self.recipe.most)
 
-    def _timed(self) -> float:
+    def timed(self) -> float:
         """Seconds a step: the median of some, after a few."""
         for _ in range(3):
             self.advance(10**6)
@@ -255,11 +255,11 @@ class Trainer:
             ends.append(time.monotonic())
         return float(np.median(np.diff(ends)))
 
-    def _quickened(self, eager: float) -> float:
+    def quickened(self, eager: float) -> float:
         """Seconds a step with the model compiled, where that works and is faster; else it is as before."""
         try:
             self.model.quicken()
-            each = self._timed()
+            each = self.timed()
         except Exception as error:  # a compiler that is missing or fails must not end a fit
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             warnings.warn(f"the model could not be compiled and trains without: {reason}", stacklevel=2)

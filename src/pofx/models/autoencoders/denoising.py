@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from ... import corrupt
 from ...errors import SpecError, Unsupported
 from ...nn.coders import Block
+from ...nn.mixed import Mixed
 from ...nn.mlp import MLP
 from ...spec import Columns, Given, Spec
 from ..model import Batch, Clock, Model, Recipe, Rows
@@ -16,7 +17,7 @@ CORRUPTIONS = ("auto", "gaussian", "mask", "swap", "salt_pepper", "blur")
 CHUNK = 1024
 
 
-class Residual(nn.Module):
+class Residual(Mixed):
     """w + g(w) of images: g works on quarter images of four times the channels, 3 x 3 convolutions in blocks.
 
     Paper: Zhang et al. 2017, Beyond a Gaussian Denoiser (residual learning); 2018, FFDNet (sub-images).
@@ -31,7 +32,7 @@ class Residual(nn.Module):
         )  # fmt: skip
         nn.init.zeros_(self.body[-2].weight), nn.init.zeros_(self.body[-2].bias)
 
-    def forward(self, w: Tensor) -> Tensor:
+    def exact(self, w: Tensor, c: Tensor | None = None) -> Tensor:
         height, width = w.shape[2:]
         even = F.pad(w, (0, width % 2, 0, height % 2), mode="replicate")
         moved = self.body(even.contiguous(memory_format=torch.channels_last))

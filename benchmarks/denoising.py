@@ -1,0 +1,101 @@
+"""How much noise a denoising autoencoder takes off: PSNR of MNIST and Fashion-MNIST, beside the best Gaussian blur.
+
+    make bench-denoising
+    python benchmarks/denoising.py --strengths 0.25 --seeds 0 1 2
+
+Noise is Gaussian, its deviation a share of the range of a pixel. A model of each strength trains for one CPU-minute;
+the width of the blur is what validation images like best. Figures: decibels, mean over all 10,000 test images, values cut
+to the range of pixels, and twice the standard error of the gain over the input and over the blur, image by image.
+"""
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autoencoders import HERE, columns, fit, pixels
+from pofx import corrupt
+from pofx.fields import Pixel
+from pofx.models import create
+from pofx.models.autoencoders.denoising import Denoising
+from pofx.spec import Block, Spec
+from record import keep
+
+WIDTHS = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5]
+PACKAGES = ("torch",)
+
+
+def psnr(v: Tensor, other: Tensor) -> np.ndarray:
+    """Decibels of each image, (n,)."""
+    return (-10 * (v - other.clamp(0, 1)).square().flatten(1).mean(1).log10()).numpy()
+
+
+def run(data: str, strength: float, seed: int, minutes: float) -> dict[str, Any]:
+    train, test = pixels(data, "train"), pixels(data, "t10k")
+    spec = Spec((Block("image", (Pixel.learn("grey", train),), (28, 28)),))
+    model = create("denoising", spec, seed, corruption="gaussian", strength=strength)
+    assert isinstance(model, Denoising)
+    told = fit(model, train[:58000], train[58000:], minutes, seed)
+
+    def spoiled(images: np.ndarray, key: int) -> tuple[Tensor, Tensor]:
+        v = model.vectors.of(model.vectors.prepare(columns(images)))
+        return v, model.spoil(v, torch.Generator().manual_seed(key))
+
+    v, w = spoiled(train[58000:], 1)
+    width = min(WIDTHS, key=lambda b: float((corrupt.blur(w, b).clamp(0, 1) - v).square().mean()))
+    v, w = spoiled(test, 0)
+    came, blurred, cleaned = (psnr(v, part) for part in (w, corrupt.blur(w, width), model.clean(w)))
+    row = {"data": data, "strength": strength, "seed": seed, "minutes": minutes, "blur": width} | told
+    row |= {"came_db": came.mean(), "blurred_db": blurred.mean(), "cleaned_db": cleaned.mean()}
+    for name, other in (("came", came), ("blur", blurred)):
+        gain = cleaned - other
+        row |= {f"gain_over_{name}": gain.mean(), f"gain_over_{name}_2se": 2 * gain.std() / np.sqrt(len(gain))}
+    return {k: float(x) if isinstance(x, np.floating) else x for k, x in row.items()}
+
+
+def printed(rows: list[dict[str, Any]]) -> str:
+    lines = ["| | noise | seeds | as it came, dB | best blur, dB | pofx denoising, dB | gain over input | over blur |",
+             "|---" * 8 + "|"]  # fmt: skip
+    for data, strength in dict.fromkeys((row["data"], row["strength"]) for row in rows):
+        own = [row for row in rows if (row["data"], row["strength"]) == (data, strength)]
+        mid = {k: statistics.median(row[k] for row in own) for k, v in own[0].items() if isinstance(v, float)}
+        spread = (max(r["cleaned_db"] for r in own) - min(r["cleaned_db"] for r in own)) / 2
+        lines.append(
+            f"| {data} | {strength:g} | {len(own)} | {mid['came_db']:.2f} | {mid['blurred_db']:.2f} | "
+            f"{mid['cleaned_db']:.2f} ± {spread:.2f} | {mid['gain_over_came']:.2f} | {mid['gain_over_blur']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("--data", nargs="+", default=["mnist", "fashion_mnist"])
+    ask.add_argument("--strengths", nargs="+", type=float, default=[0.1, 0.25, 0.5])
+    ask.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    ask.add_argument("--minutes", type=float, default=1.0)
+    ask.add_argument("--threads", type=int, default=1)
+    ask.add_argument("--resume-from", type=Path)
+    ask.add_argument("--out", type=Path, default=HERE / "results" / "denoising.json")
+    told = ask.parse_args()
+    torch.set_num_threads(told.threads)
+    rows: list[dict[str, Any]] = json.loads(told.resume_from.read_text())["rows"] if told.resume_from else []
+    there = {(row["data"], row["strength"], row["seed"]) for row in rows}
+    for data in told.data:
+        for strength in told.strengths:
+            for seed in told.seeds:
+                if (data, strength, seed) not in there:
+                    rows.append(run(data, strength, seed, told.minutes))
+                    print(json.dumps(rows[-1]), flush=True)
+                    keep(told.out, rows, PACKAGES, told.threads)
+    text = printed(rows)
+    told.out.with_suffix(".md").write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,7 @@
     python benchmarks/denoising.py --strengths 0.25 --seeds 0 1 2
 
 Noise is Gaussian, its deviation a share of the range of a pixel. A model of each strength trains for one CPU-minute;
-the width of the blur is what validation images like best. Figures: decibels, mean over all 10,000 test images, values cut
+the width of the blur is what validation images like best. Figures: decibels, mean over all 10,000 test images, cut
 to the range of pixels, and twice the standard error of the gain over the input and over the blur, image by image.
 """
 

@@ -183,10 +183,11 @@ def pofx_flow(name: str, features: int) -> tuple[nn.Module, LogProb]:
 
     made = {
         "pofx nsf": lambda: flows.NSF(features),
-        "pofx nsf mixture": lambda: flows.NSF(features, base=flows.Mixture(features)),
-        "pofx nsf bf16": lambda: flows.NSF(features).mixed_precision(),
-        "pofx nsf waves": lambda: flows.NSF(features, waves=8),
-        "pofx nsf autoregressive": lambda: flows.NSF(features, coupling=False),
+        "pofx nsf 5 layers": lambda: flows.NSF(features, transforms=5),
+        "pofx nsf mixture": lambda: flows.NSF(features, transforms=5, base=flows.Mixture(features)),
+        "pofx nsf bf16": lambda: flows.NSF(features, transforms=5).mixed_precision(),
+        "pofx nsf waves": lambda: flows.NSF(features, transforms=5, waves=8),
+        "pofx nsf autoregressive": lambda: flows.NSF(features, transforms=5, coupling=False),
         "pofx glow": lambda: flows.Glow(features, norm=True),
         "pofx maf": lambda: flows.MAF(features),
     }
@@ -247,6 +248,7 @@ def normflows_flow(name: str, features: int) -> tuple[nn.Module, LogProb]:
 
 FLOWS: dict[str, Callable[[str, int], tuple[nn.Module, LogProb]] | None] = {
     "pofx nsf": pofx_flow,
+    "pofx nsf 5 layers": pofx_flow,
     "pofx nsf mixture": pofx_flow,
     "pofx nsf bf16": pofx_flow,
     "pofx nsf waves": pofx_flow,

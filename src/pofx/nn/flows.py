@@ -146,7 +146,7 @@ class NSF(Flow):
         self,
         features: int,
         context: int = 0,
-        transforms: int = 5,
+        transforms: int = 8,
         hidden: Sequence[int] = HIDDEN,
         waves: int = 0,
         norm: bool = True,

@@ -8,6 +8,9 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
+import autoencoder_peers
+import autoencoders
+import denoising
 from density import SETS, budget
 from tables import COLUMNS, HERE, Row, cell
 
@@ -76,9 +79,10 @@ DENSITY = """**Flows: held-out log-likelihood**
 Measured by `make bench-density`: mean nats of a test row in data units, higher is better. Every flow is trained by the
 same loop for the same time (of its process), or the same number of steps; those that are *documented* have the
 architecture, batch and rate that their library shows for a spline flow. pendigits and letter are integers with uniform
-noise. *pofx nsf* is `pofx.flows.NSF(features)`, *mixture* the same on a started `pofx.flows.Mixture`, *bf16* the same
-with networks that train in bfloat16. The last line of a table is twice the standard error of a mean over test rows,
-which are the same for all flows. All figures: [benchmarks/results](benchmarks/results).
+noise. *pofx nsf* is `pofx.flows.NSF(features)`, eight layers; those of *5 layers* have as many as the peers, *mixture*
+has them on a started `pofx.flows.Mixture`, *bf16* trains their networks in bfloat16. The last line of a table is twice
+the standard error of a mean over test rows, which are the same for all flows. All figures:
+[benchmarks/results](benchmarks/results).
 
 """
 SPEED = """**Flows: speed**
@@ -86,6 +90,27 @@ SPEED = """**Flows: speed**
 Measured by `make bench-flows`: milliseconds of a training step on 512 rows (and of drawing 4,096), medians; 5 layers of
 3 x 128 units and 8 bins, float32, for all; *bf16*: networks that train in bfloat16, where the processor has it. All
 figures: [benchmarks/results](benchmarks/results).
+
+"""
+AUTOENCODERS = """**Autoencoders: likelihood of images**
+
+Measured by `make bench-autoencoders`: -log p of test images in nats, lower is better: the importance-weighted bound of
+500 draws on all 10,000 images of MNIST and Fashion-MNIST, binarised by chance, after so many CPU-minutes on one thread.
+*mlp*: one hidden layer of 400, 40 latent numbers, RealNVP prior, or *normal* prior; *conv*: convolutions of 32 and 64
+channels, RealNVP prior.
+
+"""
+DENOISING = """**Denoising**
+
+Measured by `make bench-denoising`: PSNR of 10,000 test images under Gaussian noise (a share of the range of a pixel), a
+CPU-minute of training a strength, beside the blur that validation images like best. Medians over seeds.
+
+"""
+BESIDE = """**Autoencoders beside pythae and pyod**
+
+Measured by `make bench-autoencoder-peers`, medians of rounds that alternate. *mlp*, *conv*: pythae's networks, batch
+and rate, trained by both; *own*: pofx's convolutions against pythae's; *nll*: likelihood by 1,000 draws;
+*outliers*: defaults of both, one class of pendigits or letter left out of training, medians over classes.
 
 """
 
@@ -156,11 +181,21 @@ def records(name: str) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{name}*.json"))]
 
 
+OTHERS: list[tuple[str, str, Callable[[list[Row]], str]]] = [
+    ("autoencoders", AUTOENCODERS, autoencoders.printed),
+    ("denoising", DENOISING, denoising.printed),
+    ("autoencoder_peers", BESIDE, autoencoder_peers.printed),
+]
+
+
 def filled(text: str) -> str:
     """The README with its figures made anew."""
     before, after = text.index(BEGIN) + len(BEGIN), text.index(END)
     parts = [*map(section, records("tables")), DENSITY, *map(density, records("density")), SPEED,
              *map(speed, records("flows"))]  # fmt: skip
+    for name, intro, lines in OTHERS:
+        found = [where(record) + lines(record["rows"]) + "\n\n" for record in records(name)]
+        parts += [intro, *found] if found else []
     return text[:before] + "".join(parts) + text[after:]
 
 

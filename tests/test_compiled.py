@@ -13,6 +13,7 @@ from made import mixed, spec_of
 from pofx.models import create, load_class, names
 from pofx.nn import compiling, flows
 from pofx.nn.flow import Flow
+from pofx.nn.mixed import mix
 from pofx.training import loop
 from pofx.training.loop import Trainer
 
@@ -156,6 +157,31 @@ def test_models_that_say_they_compile_have_a_density_that_is_used() -> None:
             batch = model.prepare({k: v[:8] for k, v in x.items()})
             loss = model.loss(batch, loop.Clock(0, 1), torch.Generator().manual_seed(0))
             assert loss.isnan().all(), name
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize(("name", "words"), [("vae", {}), ("vae", {"prior": "vamp", "posterior": "iaf"}), ("hvae", {})])
+def test_a_compiled_bound_is_the_eager_one(
+    name: str, words: dict[str, str], wide: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiling.torch, "compile", partial(torch.compile, backend="eager"))
+    monkeypatch.setattr("pofx.nn.mixed.WIDE", 1 if wide else 2**30)
+    x = mixed(64)
+    model = create(name, spec_of(x), seed=0, width=16, **words).train()
+    assert mix(model, narrow=False) == wide
+    batch = model.prepare(x)
+
+    def gradients() -> list[torch.Tensor]:
+        loss = model.loss(batch, loop.Clock(7, 10), torch.Generator().manual_seed(0)).mean()
+        return [loss, *torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)]
+
+    eager = gradients()
+    model.quicken()
+    for got, want in zip(gradients(), eager, strict=True):
+        assert (got is None) == (want is None)
+        if got is not None:
+            off = (got - want).norm() / (want.norm() + 1e-3)
+            assert off < (0.05 if wide else 1e-4)
 
 
 @pytest.mark.skipif("isolate_recompiles" not in inspect.signature(torch.compile).parameters, reason="torch below 2.13")

@@ -13,7 +13,7 @@ from made import mixed, spec_of
 from pofx.models import create, load_class, names
 from pofx.nn import compiling, flows
 from pofx.nn.flow import Flow
-from pofx.nn.mixed import mix
+from pofx.nn.mixed import Linear, mix
 from pofx.training import loop
 from pofx.training.loop import Trainer
 
@@ -77,6 +77,26 @@ def test_bfloat16_is_for_networks_in_training_alone(name: str) -> None:
     back = flow.mixed_precision().layers.inverse_and_ladj(z)[0]
     torch.testing.assert_close(back, x, atol=1e-4, rtol=1e-4)
     assert torch.equal(flow.eval().log_prob(x).detach(), exact)
+
+
+def test_a_linear_map_that_rounds_its_factors_is_near_the_exact_one_in_training_alone() -> None:
+    torch.manual_seed(0)
+    layer, x = Linear(300, 300), torch.randn(4, 50, 300, requires_grad=True)
+
+    def gradients() -> list[torch.Tensor]:
+        y = layer(x)
+        first = torch.autograd.grad(y.sin().sum(), [x, layer.weight, layer.bias], create_graph=True)
+        return [y, *first, *torch.autograd.grad(first[0].square().sum(), [x, layer.weight])]
+
+    exact = gradients()
+    assert mix(layer, narrow=False)
+    for got, want in zip(gradients(), exact, strict=True):
+        assert got.dtype == torch.float32 and (got - want).norm() < 0.02 * want.norm()
+    with torch.no_grad():
+        assert torch.equal(layer(x), exact[0])
+    assert torch.equal(layer.eval()(x), exact[0])
+    assert torch.backends.mkldnn.matmul.fp32_precision != "bf16"
+    assert not mix(Linear(200, 200), narrow=False)
 
 
 def trainer(name: str = "nsf") -> Trainer:

@@ -70,12 +70,12 @@ class _Rounded(torch.autograd.Function):
         ctx.save_for_backward(*inputs[:2])
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
-        x, weight = ctx.saved_tensors
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        (x, weight), needs = ctx.saved_tensors, ctx.needs_input_grad
         flat = g.flatten(0, -2)
         with _rounding():
-            back = g @ weight if ctx.needs_input_grad[0] else None
-            return back, flat.T @ x.flatten(0, -2), flat.sum(0)
+            back = g @ weight if needs[0] else None
+            return back, flat.T @ x.flatten(0, -2) if needs[1] else None, flat.sum(0) if needs[2] else None
 
 
 @contextlib.contextmanager

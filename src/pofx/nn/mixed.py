@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 WIDE = 2**16  # numbers of a matrix from which its products in bfloat16 repay what it costs to make them
+TOLD = hasattr(getattr(torch.backends.mkldnn, "matmul", None), "fp32_precision")  # whether torch rounds when told to
 FILTERS = 2**11  # and of a convolution, which uses each number at many sites
 
 
@@ -52,7 +53,7 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         if not (self.mixed and self.training and torch.is_grad_enabled() and x.dtype == torch.float32):
             return super().forward(x)
-        if torch.compiler.is_compiling():  # casts are fused
+        if torch.compiler.is_compiling() or not TOLD:  # casts are fused, or the only way
             return F.linear(x.bfloat16(), self.weight.bfloat16(), self.bias.bfloat16()).float()
         return _Rounded.apply(x, self.weight, self.bias)
 

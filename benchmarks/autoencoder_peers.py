@@ -4,10 +4,10 @@
     python benchmarks/autoencoder_peers.py --parts mlp nll --rounds 3
 
 mlp, conv: images a second of training a variational autoencoder of binarised MNIST with the network, batch and epochs
-of pythae, by its trainer at a rate of 1e-3 and by pofx's as it comes, and the bound of test images under both; compiled:
-the same with pofx's bound compiled before the clock starts, as fits of five minutes and more have it. own: pofx's own
-convolutional network against pythae's. nll: images a second of importance-sampled likelihood. outliers: rows a
-second of training and of scoring, and the ROC AUC, of pyod's AE and VAE with their defaults and of pofx's on the rows
+of pythae, by its trainer at a rate of 1e-3 and by pofx's as it comes, and the bound of test images. compiled:
+with pofx's bound compiled before the clock starts, as fits of five minutes and more have it. own: pofx's own network of
+convolutions against pythae's. nll: images a second of importance-sampled likelihood. outliers: rows
+a second of training and of scoring, and the ROC AUC, of pyod's AE and VAE with their defaults and of pofx's on the rows
 of pendigits and letter without one class, which is then the outlier among unseen rows. Seconds are the process's own,
 over its threads; rounds alternate between the two, medians are printed.
 """

@@ -239,12 +239,12 @@ def test_a_learned_noise_gives_a_tighter_bound_than_a_uniform_one() -> None:
     for noise in ("uniform", "variational"):
         torch.manual_seed(0)
         flow = flows.NSF(2, transforms=1, hidden=(32, 32), coupling=False)
-        law = fitted(Dequantised(flow, 8, noise, (32,)), k, p, 150, 2e-2)
+        law = fitted(Dequantised(flow, 8, noise, (32,)), k.repeat(4, 1), p.repeat(4) / 4, 200)
         with torch.no_grad():
             one = law.log_prob(k.repeat(50, 1)).view(50, -1).mean(0)
             bound[noise] = -float((p * one).sum())
             assert entropy - 0.02 < -float((p * law.log_prob(k, samples=50)).sum()) < bound[noise]
-    assert bound["variational"] < bound["uniform"] - 0.05
+    assert bound["variational"] < bound["uniform"] - 0.1
 
 
 # -- errors ----------------------------------------------------------------------------------------------------------

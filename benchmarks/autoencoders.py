@@ -76,10 +76,11 @@ def fit(model: Model, train: np.ndarray, valid: np.ndarray, minutes: float, seed
         trainer.quickened(trainer.timed())
 
     def each() -> float:
-        since = time.process_time()
-        for _ in range(PROBES):
+        since, steps = time.process_time(), 0
+        while steps < 2 or (steps < PROBES and time.process_time() - since < 0.04 * 60 * minutes):
             trainer.advance(10**6)
-        return (time.process_time() - since) / PROBES
+            steps += 1
+        return (time.process_time() - since) / steps
 
     each()
     step, since = each(), time.process_time()
@@ -87,6 +88,8 @@ def fit(model: Model, train: np.ndarray, valid: np.ndarray, minutes: float, seed
     look = time.process_time() - since
     trainer.restore(*saved)
     left = 60 * minutes - (time.process_time() - began) - LOOKS * look
+    if left < step:
+        raise SystemExit(f"expected time for a step after {LOOKS} validations of {look:.1f} s, got {minutes:g} minutes")
     total = int(left * SURE / step)
     history = trainer.run(total)
     spent = time.process_time() - began

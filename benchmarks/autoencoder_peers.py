@@ -296,8 +296,11 @@ def printed(rows: list[dict[str, Any]]) -> str:
         own = [row for row in rows if row["part"] == part]
         for figure in [k for k in own[0] if k not in ("part", "round", "library")]:
             theirs, ours = ([r[figure] for r in own if (r["library"] == "pofx") == mine] for mine in (False, True))
-            ratio = f"{statistics.median(ours) / statistics.median(theirs):.1f}" if "second" in figure else ""
-            cells = [f"{statistics.median(v):,.4g} ± {(max(v) - min(v)) / 2:.2g}" for v in (theirs, ours)]
+            ratio = f"{statistics.median(ours) / statistics.median(theirs):.2g}" if "second" in figure else ""
+            cells = [
+                f"{statistics.median(v):,.4g}" + (f" ± {(max(v) - min(v)) / 2:.2g}" if len(v) > 1 else "")
+                for v in (theirs, ours)
+            ]
             lines.append(f"| {part} | {figure.replace('_', ' ')} | {' | '.join(cells)} | {ratio} |")
     return "\n".join(lines)
 

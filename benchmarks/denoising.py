@@ -64,10 +64,11 @@ def printed(rows: list[dict[str, Any]]) -> str:
     for data, strength in dict.fromkeys((row["data"], row["strength"]) for row in rows):
         own = [row for row in rows if (row["data"], row["strength"]) == (data, strength)]
         mid = {k: statistics.median(row[k] for row in own) for k, v in own[0].items() if isinstance(v, float)}
-        spread = (max(r["cleaned_db"] for r in own) - min(r["cleaned_db"] for r in own)) / 2
+        cleaned = [row["cleaned_db"] for row in own]
+        spread = f" ± {(max(cleaned) - min(cleaned)) / 2:.2f}" if len(own) > 1 else ""
         lines.append(
             f"| {data} | {strength:g} | {len(own)} | {mid['came_db']:.2f} | {mid['blurred_db']:.2f} | "
-            f"{mid['cleaned_db']:.2f} ± {spread:.2f} | {mid['gain_over_came']:.2f} | {mid['gain_over_blur']:.2f} |"
+            f"{mid['cleaned_db']:.2f}{spread} | {mid['gain_over_came']:.2f} | {mid['gain_over_blur']:.2f} |"
         )
     return "\n".join(lines)
 

@@ -95,9 +95,9 @@ figures: [benchmarks/results](benchmarks/results).
 AUTOENCODERS = """**Autoencoders: likelihood of images**
 
 Measured by `make bench-autoencoders`: -log p of test images in nats, lower is better: the importance-weighted bound of
-500 draws on all 10,000 images of MNIST and Fashion-MNIST, binarised by chance, after so many CPU-minutes on one thread.
-*mlp*: one hidden layer of 400, 40 latent numbers, RealNVP prior, or *normal* prior; *conv*: convolutions of 32 and 64
-channels, RealNVP prior.
+500 draws on all 10,000 images, binarised by chance, after so many CPU-minutes on one thread. *mlp*: one hidden layer of
+400, 40 latent numbers, RealNVP prior, or *normal* prior; *conv*: convolutions of 32 and 64 channels, RealNVP prior. The
+published figures are their papers'.
 
 """
 DENOISING = """**Denoising**

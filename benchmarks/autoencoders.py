@@ -10,7 +10,6 @@ twice its standard error over images, the bound of one draw, the divergence, and
 (the variance of their mean over images above .01).
 """
 
-import argparse
 import gzip
 import json
 import os
@@ -28,7 +27,7 @@ from pofx.models.model import Model
 from pofx.models.variational import Variational
 from pofx.spec import Block, Columns, Spec
 from pofx.training.loop import LOOKS, REPAID, Trainer
-from record import keep
+from record import asking, keep
 
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("POFX_DATA", HERE.parents[1] / "shared" / "data"))
@@ -42,7 +41,7 @@ RUNS: dict[str, tuple[str, dict[str, Any], float]] = {  # model, arguments, CPU-
     "conv 40": ("vae", CONV, 40.0),
 }
 FINE = "mlp 20"  # of which a tenth of the images is looked at with ten times the draws, once
-PUBLISHED = {  # nats of test images of MNIST as their papers print them, binarised dynamically, hours on a GPU
+PUBLISHED = {  # nats of test images of MNIST as their papers print them, binarised dynamically
     "VAE, 2 x 200 tanh (Burda et al. 2016)": 86.76,
     "IWAE, 50 draws, 2 x 200 tanh (Burda et al. 2016)": 84.78,
     "VAE with a VampPrior, gated MLP (Tomczak, Welling 2018)": 82.43,
@@ -143,15 +142,10 @@ def printed(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask = asking(__doc__, HERE / "results" / "autoencoders.json")
     ask.add_argument("--runs", nargs="+", default=list(RUNS), choices=list(RUNS))
-    ask.add_argument("--data", nargs="+", default=["mnist", "fashion_mnist"])
-    ask.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     ask.add_argument("--draws", type=int, default=500)
     ask.add_argument("--rows", type=int, default=10_000)
-    ask.add_argument("--threads", type=int, default=1)
-    ask.add_argument("--resume-from", type=Path)
-    ask.add_argument("--out", type=Path, default=HERE / "results" / "autoencoders.json")
     told = ask.parse_args()
     torch.set_num_threads(told.threads)
     rows: list[dict[str, Any]] = json.loads(told.resume_from.read_text())["rows"] if told.resume_from else []

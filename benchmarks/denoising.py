@@ -8,7 +8,6 @@ the width of the blur is what validation images like best. Figures: decibels, me
 to the range of pixels, and twice the standard error of the gain over the input and over the blur, image by image.
 """
 
-import argparse
 import json
 import statistics
 from pathlib import Path
@@ -24,7 +23,7 @@ from pofx.fields import Pixel
 from pofx.models import create
 from pofx.models.autoencoders.denoising import Denoising
 from pofx.spec import Block, Spec
-from record import keep
+from record import asking, keep
 
 WIDTHS = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5]
 PACKAGES = ("torch",)
@@ -74,14 +73,9 @@ def printed(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument("--data", nargs="+", default=["mnist", "fashion_mnist"])
+    ask = asking(__doc__, HERE / "results" / "denoising.json")
     ask.add_argument("--strengths", nargs="+", type=float, default=[0.1, 0.25, 0.5])
-    ask.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     ask.add_argument("--minutes", type=float, default=1.0)
-    ask.add_argument("--threads", type=int, default=1)
-    ask.add_argument("--resume-from", type=Path)
-    ask.add_argument("--out", type=Path, default=HERE / "results" / "denoising.json")
     told = ask.parse_args()
     torch.set_num_threads(told.threads)
     rows: list[dict[str, Any]] = json.loads(told.resume_from.read_text())["rows"] if told.resume_from else []

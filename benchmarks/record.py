@@ -1,5 +1,6 @@
 """What benchmarks share: the peak of a process, and what is written beside the rows, whole or not at all."""
 
+import argparse
 import json
 import os
 import platform
@@ -33,6 +34,17 @@ def peak_mib() -> float:
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes where there is no /proc
     return next(float(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
+
+
+def asking(page: str | None, out: Path) -> argparse.ArgumentParser:
+    """The options that benchmarks of images share."""
+    ask = argparse.ArgumentParser(description=page, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("--data", nargs="+", default=["mnist", "fashion_mnist"])
+    ask.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    ask.add_argument("--threads", type=int, default=1)
+    ask.add_argument("--resume-from", type=Path, help="a JSON of an earlier run, whose rows are kept")
+    ask.add_argument("--out", type=Path, default=out)
+    return ask
 
 
 def keep(path: Path, rows: list[dict[str, Any]], packages: Sequence[str], threads: int) -> None:

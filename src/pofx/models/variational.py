@@ -27,6 +27,11 @@ PAIRED = 300  # of them, for remarks of each pair of rows, and of each number
 SPAN = 1024  # rows that are drawn together
 
 
+def _weight(value: float) -> Tensor:
+    """A number that changes from step to step as a tensor, for which no graph is compiled anew."""
+    return torch.tensor(value, dtype=torch.float64)
+
+
 class Variational(Coded):
     """log p(x|c) >= E_q log p(x|z,c) - KL(q(z|x,c) || p(z)), with a lens, latent numbers and two networks.
 
@@ -101,9 +106,9 @@ class Variational(Coded):
         if len(gone := self.classes.gone(codes)):
             codes, price = self._supposed(own, codes, gone, warm, generator)
             extra = extra.index_add(0, gone, price)
-        bound = (self.quick if self.quick and self.training else self._bound)(
-            own, self.context(lo, width, codes), torch.tensor(self.beta * warm), self._draws(len(own[0]), generator)
-        )
+        bound_of = self.quick if self.quick and self.training else self._bound
+        noise = self._draws(len(own[0]), generator)
+        bound = bound_of(own, self.context(lo, width, codes), _weight(self.beta * warm), noise)
         return -(bound + extra.to(bound.dtype))
 
     def _draws(self, rows: int, generator: torch.Generator) -> Tensor:
@@ -125,7 +130,7 @@ class Variational(Coded):
         """The codes with a class drawn for each row that has none, and log p(c) - log r_c of these, (U,)."""
         some, bounds = tuple(part[gone] for part in own), torch.zeros(self.classes.count, len(gone), device=self.device)
         if warm >= 1:
-            each, whole = self._each(len(gone)), torch.tensor(self.beta)
+            each, whole = self._each(len(gone)), _weight(self.beta)
             bounds = torch.stack([self._bound(some, c, whole, self._draws(len(gone), generator)) for c in each])
         chosen, price = self.classes.draw(bounds, generator)
         return codes.index_copy(0, gone, chosen.unsqueeze(1)), price

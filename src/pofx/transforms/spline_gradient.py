@@ -1,4 +1,4 @@
-"""The map of a spline with its gradient in closed form: a third of the operations that autograd would do."""
+"""The map of a spline with its gradient in closed form: fewer operations than autograd does, over long rows."""
 
 from __future__ import annotations
 

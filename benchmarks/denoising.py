@@ -10,7 +10,6 @@ to the range of pixels, and twice the standard error of the gain over the input 
 
 import json
 import statistics
-from pathlib import Path
 from typing import Any
 
 import numpy as np

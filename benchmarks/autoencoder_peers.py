@@ -145,7 +145,7 @@ class Wrapped(nn.Module):
 def pofx_model(kind: str, train: np.ndarray, seed: int) -> Variational:
     spec = Spec((Block("image", (Pixel.learn("grey", train, top=1),), (28, 28)),))
     words = {"latent": LATENT, "prior": "normal", "warmup": 0.0, "doubly": False, "depth": 0}
-    network = {"network": "mlp", "width": 512} if kind.startswith("mlp") else {"network": "conv", "width": 32}
+    network = {"network": "mlp", "width": 512} if kind.startswith("mlp") else {"network": "conv", "width": 128}
     model = create("vae", spec, seed, **words, **network)
     if kind == "conv":
         peer = pythae_model(kind)

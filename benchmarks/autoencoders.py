@@ -32,7 +32,7 @@ from record import asking, keep
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("POFX_DATA", HERE.parents[1] / "shared" / "data"))
 MLP = {"latent": 40, "network": "mlp", "width": 400, "depth": 1, "binarise": True, "warmup": 0.05}
-CONV = {"latent": 40, "network": "conv", "width": 32, "depth": 1, "binarise": True, "warmup": 0.05}
+CONV = {"latent": 40, "network": "conv", "width": 128, "depth": 1, "binarise": True, "warmup": 0.05}
 RUNS: dict[str, tuple[str, dict[str, Any], float]] = {  # model, arguments, CPU-minutes
     "mlp normal 3": ("vae", MLP | {"prior": "normal"}, 3.0),
     "mlp 3": ("vae", MLP, 3.0),

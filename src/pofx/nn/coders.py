@@ -1,7 +1,8 @@
 """The networks of autoencoders: an example to numbers, and codes to the numbers of its law.
 
 `encoder(shape, ...)` and `decoder(..., shape)` give a multilayer perceptron for vectors, (I,), and for images,
-(C, H, W), a perceptron or a convolutional network. All take the condition's vector c, (B, C'), of width 0 without one.
+(C, H, W), a perceptron or a convolutional network of a quarter as many channels as `width` says. All take the
+condition's vector c, (B, C'), of width 0 without one.
 """
 
 import math
@@ -15,6 +16,7 @@ from .mixed import Mixed
 from .mlp import MLP
 
 NETWORKS = ("auto", "mlp", "conv")
+THIN = 4  # the numbers of a perceptron's layer for each channel of a convolution, which is used at many sites
 SHRINK = 4  # a convolutional network halves each side twice
 
 
@@ -23,7 +25,7 @@ def encoder(
 ) -> nn.Module:
     """(B, *shape) and (B, context) to (B, outputs)."""
     if choose(shape, network) == "conv":
-        return ConvEncoder(shape, outputs, context, width, depth)
+        return ConvEncoder(shape, outputs, context, channels(width), depth)
     return Flat((math.prod(shape),), (outputs,), context, width, depth)
 
 
@@ -32,7 +34,7 @@ def decoder(
 ) -> nn.Module:
     """(B, inputs) and (B, context) to (B, *shape). `bias_` sets the bias of its outputs from (*shape,) numbers."""
     if choose(shape, network) == "conv":
-        return ConvDecoder(inputs, shape, context, width, depth)
+        return ConvDecoder(inputs, shape, context, channels(width), depth)
     return Flat((inputs,), shape, context, width, depth)
 
 
@@ -43,6 +45,11 @@ def choose(shape: tuple[int, ...], network: str) -> str:
     if network == "conv" and len(shape) != 3:
         raise SpecError("expected images for network='conv', got rows: use network='mlp'")
     return ("conv" if len(shape) == 3 else "mlp") if network == "auto" else network
+
+
+def channels(width: int) -> int:
+    """The channels of a convolutional network in the place of a perceptron of this width."""
+    return max(1, width // THIN)
 
 
 class Flat(nn.Module):

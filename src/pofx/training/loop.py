@@ -21,6 +21,7 @@ from ..errors import SpecError
 from ..models.model import Batch, Clock, Model, Recipe
 from ..nn.mixed import mix, repays
 from ..progress import Tick, silent
+from .adamw import AdamW
 from .checkpoint import Checkpoint
 
 PROBES = 25  # steps that are timed to turn minutes into N; enough to be within a few percent
@@ -72,26 +73,19 @@ class Player:
 
     def __init__(self, parameters: list[torch.nn.Parameter], recipe: Recipe) -> None:
         self.parameters, self.recipe, self.scale = parameters, recipe, 1.0
-        matrices = [p for p in parameters if p.ndim >= 2 and getattr(p, "decays", True)]
-        others = [p for p in parameters if p.ndim < 2 or not getattr(p, "decays", True)]
-        groups = [{"params": matrices, "weight_decay": recipe.decay}, {"params": others, "weight_decay": 0.0}]
-        groups = [g for g in groups if g["params"]]
-        self.optimiser = torch.optim.AdamW(groups, lr=recipe.rate, betas=recipe.betas, fused=True)
+        self.optimiser = AdamW(parameters, recipe.betas, recipe.decay)
         self.mean = [p.detach().clone() for p in parameters]
 
     def step(self, loss: Tensor, clock: Clock) -> bool:
         """One optimiser step on a loss; False, and no step, where the loss or its gradient is no number."""
-        self.optimiser.zero_grad(set_to_none=True)
+        for p in self.parameters:
+            p.grad = None
         loss.backward(inputs=self.parameters)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
         if not math.isfinite(norm + float(loss.detach())):
             return False
-        if norm > self.recipe.clip:  # as seldom as it is, a pass over all gradients is kept for it
-            torch._foreach_mul_(gradients, self.recipe.clip / norm)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.scale * rate(self.recipe, clock)
-        self.optimiser.step()
+        self.optimiser.step(self.scale * rate(self.recipe, clock), shrink=max(norm / self.recipe.clip, 1.0))
         half = max(self.recipe.average * clock.total, 1.0)
         every = max(1, min(EVERY, int(half / EVERY)))  # a pass over all weights that few steps need
         if clock.step % every == 0:
@@ -186,7 +180,7 @@ class Trainer:
             with torch.no_grad():
                 for p, mean in zip(player.parameters, player.mean, strict=True):
                     p.copy_(mean)
-            player.optimiser.state.clear()
+            player.optimiser.forget()
 
     # -- validation --------------------------------------------------------------------------------------------------
 
@@ -336,8 +330,7 @@ class Trainer:
             for i, (p, mean) in enumerate(zip(player.parameters, player.mean, strict=True)):
                 arrays[f"{name}.weight.{i}"] = p.detach().cpu().numpy().copy()
                 arrays[f"{name}.mean.{i}"] = mean.cpu().numpy().copy()
-                for key, value in player.optimiser.state.get(p, {}).items():
-                    arrays[f"{name}.{key}.{i}"] = value.detach().cpu().numpy().copy()
+            arrays |= {f"{name}.{key}": held for key, held in player.optimiser.arrays().items()}
         arrays |= {f"buffer.{k}": v.detach().cpu().numpy().copy() for k, v in self._buffers().items()}
         arrays |= {f"sound.{k}": v.cpu().numpy().copy() for k, v in self.sound.items()}
         arrays |= {f"best.{i}": best for i, best in enumerate(self.best)}
@@ -370,13 +363,7 @@ class Trainer:
                 self.sound[key] = torch.from_numpy(arrays[f"sound.{key}"].copy()).to(held)
             for name, player in self.players.items():
                 player.scale = plain["scale"][name]
-                player.optimiser.state.clear()
+                player.optimiser.restore({k: arrays[f"{name}.{k}"] for k in player.optimiser.arrays()})
                 for i, (p, mean) in enumerate(zip(player.parameters, player.mean, strict=True)):
                     p.copy_(torch.from_numpy(arrays[f"{name}.weight.{i}"]))
                     mean.copy_(torch.from_numpy(arrays[f"{name}.mean.{i}"]))
-                    keys = ("step", "exp_avg", "exp_avg_sq")
-                    held = {k: arrays[f"{name}.{k}.{i}"] for k in keys if f"{name}.{k}.{i}" in arrays}
-                    if held:
-                        player.optimiser.state[p] = {
-                            k: torch.from_numpy(a.copy()).to(self.device) for k, a in held.items()
-                        }

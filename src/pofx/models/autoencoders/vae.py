@@ -29,9 +29,10 @@ class VAE(Variational):
     the posterior is exact (for one draw: sticking the landing). `log_prob` is the importance-weighted bound of
     `samples` draws; `bound` says its error and its effective sample size too. Of the share `masked` of the rows a
     random part is hidden in training, so that cells can be integrated out (`marginal`) and filled in (`decode` with
-    known cells). network: `mlp`, or `conv` for images, of `width` and `depth`. likelihood of numbers and shades:
-    `mixture` of `components` logistics, `normal` or `student`; of a table also `count`, `zero_inflated` or `ordinal`,
-    for all numbers or, {column: head}, for some (models/laws.py). binarise: pixels are chances of ink (PixelLens).
+    known cells). network: `mlp`, or `conv` for images, of `width` (a quarter as many channels) and `depth`.
+    likelihood of numbers and shades: `mixture` of `components` logistics, `normal` or `student`; of a table also
+    `count`, `zero_inflated` or `ordinal`, for all numbers or, {column: head}, for some (models/laws.py). binarise:
+    pixels are chances of ink (PixelLens).
 
     x: rows or images of `spec`; z: (B, latent). Noise: `latent` normal numbers, one uniform for the prior, and those of
     the lens.

@@ -8,7 +8,7 @@ PEERS := .venv-peers/bin
 SPLITS := benchmarks/cache/splits
 SETUP := .venv/.stamp
 
-.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders bench-denoising bench-autoencoder-peers clean
+.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders bench-denoising bench-autoencoder-peers bench-autoencoder-tables clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -75,6 +75,9 @@ bench-denoising: $(SETUP) ## noise taken off images, MNIST and Fashion-MNIST, be
 
 bench-autoencoder-peers: .venv-autoencoders/.stamp ## autoencoders beside pythae and pyod: speed, bound, outliers found
 	.venv-autoencoders/bin/python benchmarks/autoencoder_peers.py $(ARGS)
+
+bench-autoencoder-tables: $(SPLITS)/.stamp ## held-out likelihood of tables under autoencoders and simpler laws (an hour)
+	$(BIN)/python benchmarks/autoencoder_tables.py $(ARGS)
 
 bench-density: .venv-flows/.stamp ## held-out likelihood of flows beside the released libraries (hours)
 	PYTHONPATH=src .venv-flows/bin/python benchmarks/density.py $(ARGS)

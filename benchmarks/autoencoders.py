@@ -66,10 +66,10 @@ def drawn(images: np.ndarray, seed: int = 0) -> np.ndarray:
     return ((np.random.default_rng(seed).random(images.shape) * 255 < images) * 255).astype(np.uint8)
 
 
-def fit(model: Model, train: np.ndarray, valid: np.ndarray, minutes: float, seed: int, **recipe: Any) -> dict[str, Any]:
+def fit(model: Model, train: Columns, valid: Columns, minutes: float, seed: int, **recipe: Any) -> dict[str, Any]:
     """Trains for so many CPU-minutes of this process: what some steps and one validation take, with room to spare."""
     torch.manual_seed(seed)
-    trainer = Trainer(model, model.prepare(columns(train)), model.prepare(columns(valid)), seed, "cpu", **recipe)
+    trainer = Trainer(model, model.prepare(train), model.prepare(valid), seed, "cpu", **recipe)
     began, saved = time.process_time(), trainer.state()
     if model.compiles and 60 * minutes > REPAID:
         trainer.quickened(trainer.timed())
@@ -115,7 +115,7 @@ def run(name: str, data: str, seed: int, draws: int, rows: int, **more: Any) -> 
     spec = Spec((Block("image", (Pixel.learn("grey", train),), (28, 28)),))
     model = create(kind, spec, seed, **words)
     recipe = {"batch": 256, "rate": 3e-3, "clip": 200.0, "average": 0.02} | more
-    told = fit(model, train[:58000], train[58000:], minutes, seed, **recipe)
+    told = fit(model, columns(train[:58000]), columns(train[58000:]), minutes, seed, **recipe)
     size = sum(p.numel() for p in model.parameters())
     row = {"data": data, "run": name, "seed": seed, "parameters": size} | told | figures(model, test, draws, rows)
     if name == FINE:

@@ -38,7 +38,7 @@ def run(data: str, strength: float, seed: int, minutes: float) -> dict[str, Any]
     spec = Spec((Block("image", (Pixel.learn("grey", train),), (28, 28)),))
     model = create("denoising", spec, seed, corruption="gaussian", strength=strength)
     assert isinstance(model, Denoising)
-    told = fit(model, train[:58000], train[58000:58256], minutes, seed)
+    told = fit(model, columns(train[:58000]), columns(train[58000:58256]), minutes, seed)
 
     def spoiled(images: np.ndarray, key: int) -> tuple[Tensor, Tensor]:
         v = model.vectors.of(model.vectors.prepare(columns(images)))

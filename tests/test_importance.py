@@ -1,16 +1,23 @@
 """Importance-weighted bounds and their gradients, against probabilistic PCA, whose marginal and posterior are known."""
 
 import math
+import resource
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from pofx.fields import Pixel
+from pofx.models import create
 from pofx.models.coded import turned, weighed
 from pofx.nn.latents import Ladder, Single
 from pofx.nn.posteriors import IAF, Diagonal
 from pofx.nn.priors import FlowPrior, Mixture, StandardNormal, Vamp
 from pofx.objectives import ESTIMATORS, importance, iwae, mmd, normal_kl, normal_log_prob, sparse_kl
+from pofx.spec import Block, Spec
+from pofx.training.loop import Trainer
 
 D, Q, SIGMA = 20, 5, 0.4
 LOG_2PI = math.log(2 * math.pi)
@@ -270,3 +277,22 @@ def test_sparse_divergence_is_nothing_at_its_share_alone() -> None:
 def test_the_standard_normal_prior_is_what_it_says() -> None:
     z = noise(2)
     torch.testing.assert_close(StandardNormal(Q).log_prob(z), normal_log_prob(z))
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory of the process from /proc")
+def test_steps_leave_no_memory_behind() -> None:
+    """A hook that holds what leads back to its tensor keeps the graph of every step alive."""
+    x = np.random.default_rng(0).integers(0, 256, (256, 28, 28)).astype(np.uint8)
+    spec = Spec((Block("image", (Pixel.learn("grey", x),), (28, 28)),))
+    model = create("iwae", spec, 0, network="mlp", width=64, depth=1, binarise=True, draws=5, prior="normal")
+    trainer = Trainer(model, model.prepare({"grey": x}), None, 0, "cpu")
+
+    def mib() -> float:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+    for _ in range(5):
+        trainer.advance(100)
+    before = mib()
+    for _ in range(20):
+        trainer.advance(100)
+    assert mib() - before < 40  # the graph of a step holds 5 MiB and more

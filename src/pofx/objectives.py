@@ -1,7 +1,7 @@
 """Objectives as functions of tensors; likelihoods in nats, one number per example unless said otherwise.
 
 The adversarial losses take the critic's scores of a real and of a fake example, (B,), and are what the critic
-minimises; the generator minimises the same function with the two exchanged.
+minimises; GAMES pairs each with what the generator does.
 """
 
 import math
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid, softplus
+from torch.nn.functional import logsigmoid, relu, softplus
 
 Critic = Callable[[Tensor], Tensor]
 
@@ -132,8 +132,18 @@ def logistic_mass(low: Tensor, high: Tensor, gap: Tensor, location: Tensor, log_
 
 
 def minimax(real: Tensor, fake: Tensor) -> Tensor:
-    """-log s(real) - log s(-fake); exchanged, the generator's non-saturating loss (Goodfellow et al. 2014)."""
+    """-log s(real) - log s(-fake), s the logistic function; log 4 at a tie of zeros (Goodfellow et al. 2014)."""
     return softplus(-real) + softplus(fake)
+
+
+def least_squares(real: Tensor, fake: Tensor) -> Tensor:
+    """(real - 1)^2 + fake^2 (Mao et al. 2017, Least Squares GAN)."""
+    return (real - 1).square() + fake.square()
+
+
+def hinge(real: Tensor, fake: Tensor) -> Tensor:
+    """max(0, 1 - real) + max(0, 1 + fake) (Lim & Ye 2017; Tran, Ranganath, Blei 2017)."""
+    return relu(1 - real) + relu(1 + fake)
 
 
 def relativistic(real: Tensor, fake: Tensor) -> Tensor:
@@ -146,11 +156,40 @@ def wasserstein(real: Tensor, fake: Tensor) -> Tensor:
     return fake - real
 
 
+class Game(NamedTuple):
+    """What the critic and what the generator minimise, each of the scores of real and of fake examples, (B,) to (B,).
+
+    Parts of the generator's that its examples do not move are left out, unless the pair has one loss.
+    """
+
+    critic: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor, Tensor], Tensor]
+
+
+GAMES = {
+    "relativistic": Game(relativistic, lambda real, fake: relativistic(fake, real)),
+    "minimax": Game(minimax, lambda real, fake: -softplus(fake)),
+    "non-saturating": Game(minimax, lambda real, fake: softplus(-fake)),
+    "least-squares": Game(least_squares, lambda real, fake: (fake - 1).square()),
+    "hinge": Game(hinge, lambda real, fake: -fake),
+    "wasserstein": Game(wasserstein, lambda real, fake: -fake),
+}
+
+
 def slope(critic: Critic, x: Tensor) -> Tensor:
-    """|grad_x critic(x)|^2 of each example, (B, D) to (B,), itself differentiable."""
+    """|grad_x critic(x)|^2 of each example, (B, ...) to (B,), itself differentiable."""
     x = x.detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
     return gradient.square().sum(tuple(range(1, gradient.dim())))
+
+
+def finite_slope(critic: Critic, x: Tensor, probe: Tensor, step: float = 0.01) -> Tensor:
+    """(critic(x + h e) - critic(x - h e))^2 / 4 h^2 of each example, (B,), e a standard normal `probe`, (B, ...).
+
+    Its mean over e is |grad critic(x)|^2 up to O(h^2), without a second derivative (Lin et al. 2025, Seaweed-APT).
+    """
+    up, down = critic(torch.cat([x + step * probe, x - step * probe]).detach()).chunk(2)
+    return ((up - down) / (2 * step)).square()
 
 
 def r1(critic: Critic, real: Tensor) -> Tensor:
@@ -163,10 +202,14 @@ def r2(critic: Critic, fake: Tensor) -> Tensor:
     return slope(critic, fake)
 
 
-def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
-    """(|grad D(m x + (1 - m) y)| - 1)^2 with one mixing number m per example, mix (B,) (Gulrajani et al. 2017)."""
+def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, mix: Tensor, sides: int = 2) -> Tensor:
+    """(|grad D(m x + (1 - m) y)| - 1)^2 with one mixing number m per example, mix (B,) (Gulrajani et al. 2017).
+
+    sides=1: slopes below one cost nothing (Petzka et al. 2018, On the Regularization of Wasserstein GANs).
+    """
     m = mix.reshape(-1, *[1] * (real.dim() - 1))
-    return (slope(critic, m * real + (1 - m) * fake).add(1e-12).sqrt() - 1).square()
+    excess = slope(critic, m * real + (1 - m) * fake).add(1e-12).sqrt() - 1
+    return (excess if sides == 2 else relu(excess)).square()
 
 
 def sliced_distance(x: Tensor, y: Tensor, directions: Tensor) -> Tensor:

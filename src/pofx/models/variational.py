@@ -165,7 +165,8 @@ class Variational(Coded):
         log_w = self.lens.log_mass(self.say(code.view(many, rows, -1), c), own) - weight * excess.view(many, rows)
         shares = importance(log_w.view(self.groups, self.draws, rows), self.estimator, doubly=self.doubly)
         if told.requires_grad:
-            told.register_hook(lambda gradient: gradient * shares.encoder.reshape(-1, 1))
+            share = shares.encoder.reshape(-1, 1)  # the hook must not hold what leads back to `told`: it would not die
+            told.register_hook(lambda gradient: gradient * share)
         surrogate = (shares.decoder.view(many, rows) * log_w).sum(0)
         return shares.bound.detach() + surrogate - surrogate.detach()
 

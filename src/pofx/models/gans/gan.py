@@ -1,194 +1,219 @@
 """gan: a generator, and a critic that compares what it makes with data."""
 
-from collections.abc import Callable, Iterator
+import math
+import warnings
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from ...errors import SpecError
-from ...nn.mlp import MLP
-from ...objectives import gradient_penalty, r1, r2, relativistic, sliced_distance, wasserstein
+from ...nn.mixed import mix
+from ...objectives import GAMES, finite_slope, gradient_penalty, r1, r2, sliced_distance
 from ...spec import Columns, Given, Spec
-from ..lifted import Context, Lifted, Reader, Sight, pick, to_normal
+from ..lifted import Conditioned
 from ..model import Batch, Clock, Recipe, Rows
+from ..rivals import rivals_of
 
-OBJECTIVES = {"relativistic": relativistic, "wasserstein": wasserstein}
-
-
-class Generator(nn.Module):
-    """Latent noise and condition to z of each number and logits of each category: (B, latent) to (B, F), (B, S)."""
-
-    def __init__(self, latent: int, sight: Sight, condition: Sight, width: int, depth: int) -> None:
-        super().__init__()
-        self.context = Context(condition)
-        self.sizes = [len(sight.numbers), sum(sight.sizes)]
-        self.net = MLP(latent + self.context.width, sum(self.sizes), width, depth)
-
-    def forward(self, latent: Tensor, condition: Batch) -> list[Tensor]:
-        return self.net(torch.cat([latent, self.context(*condition)], -1)).split(self.sizes, -1)
+WEIGHTS = {"none": 0.0, "clip": 0.01, "gradient": 10.0, "one-sided": 10.0, "r1": 1.0, "r2": 1.0, "r1+r2": 1.0,
+           "spectral": 0.0}  # fmt: skip
+SQUARES = ("r1", "r2", "r1+r2")  # penalties of squared slopes
+MODES = ("lazy", "exact", "finite-difference")
+COMPARED, APART = 500, 2.0  # steps between two looks at a finite difference, and the ratio that is too far from one
+DIRECTIONS = 128
 
 
-class Critic(nn.Module):
-    """The score of `pack` rows at once, (B / pack, pack (F + S)) to (B / pack,); no normalisation across rows."""
+class GAN(Conditioned):
+    """G: noise to examples, D: examples to scores; at the balance what G makes has the law of the data.
 
-    def __init__(self, pack: int, sight: Sight, condition: Sight, width: int, depth: int) -> None:
-        super().__init__()
-        self.sizes = [len(sight.numbers), sum(sight.sizes)]
-        self.context = Context(condition)
-        self.reader = Reader(sight, width)
-        self.net = MLP(pack * (width + self.context.width), 1, width, depth, norm=False)
+    objective: what D and G minimise (objectives.GAMES), x real, y = G(e): `relativistic`, E softplus(D(y) - D(x)) and
+    E softplus(D(x) - D(y)); `minimax`, `non-saturating`, `least-squares`, `hinge`, `wasserstein`. D takes `critics`
+    steps for one of G.
 
-    def forward(self, rows: Tensor, condition: Batch) -> Tensor:
-        z, levels = rows.reshape(-1, sum(self.sizes)).split(self.sizes, -1)
-        seen = torch.cat([self.reader(z, levels=levels), self.context(*condition)], -1)
-        return self.net(seen.reshape(len(rows), -1)).squeeze(-1)
+    penalty, times `weight`: `r1+r2`, E(|grad D(x)|^2 + |grad D(y)|^2) / 2, or one of the two; `gradient`,
+    E(|grad D| - 1)^2 between x and y, or `one-sided`, slopes above one alone; `clip`: weights of D within +-weight;
+    `spectral`: matrices of D over their largest singular value; `none`. penalty_mode: `exact` in each step, `lazy`,
+    every `lazy` steps and so many times as strong, or, for r1 and r2, `finite-difference`, without second derivatives
+    (the ratio to the exact one is looked at every 500 steps, and a warning given where it is 2).
 
+    Examples as D sees them: rivals.py. D scores `pack` of them at once, so that a lack of variety shows, and weighs
+    what it sees by the condition (projection). width, depth: as in `vae`. Noise: `latent` normal numbers, then uniform
+    ones for categories. Losses have no unit; `validate` is the sliced W1 distance of a batch and as many generated
+    examples, one figure for all of them.
 
-class GAN(Lifted):
-    """G: noise to rows, D: rows to scores; at the balance G's rows have the law of the data.
-
-    relativistic: D minimises E softplus(D(y) - D(x)) + gamma/2 E(|grad D(x)|^2 + |grad D(y)|^2), x real, y = G(e), and
-    G minimises E softplus(D(x) - D(y)). wasserstein: D minimises E[D(y) - D(x)] + `penalty` E(|grad D| - 1)^2 between
-    them, G minimises -E D(y).
-
-    A row is (z, levels): z = Phi^-1(u) of each number, u dequantised anew in every step, and one-hot levels of each
-    category, which G draws by Gumbel's rule and differentiates through the softmax (straight-through). D scores `pack`
-    rows at once, so that a lack of variety shows. The penalties of `relativistic` act every `lazy` steps, `lazy` times.
-    Noise: `latent` normal numbers, then one uniform for each category. Losses have no unit; `validate` is the sliced W1
-    distance of a batch and as many generated rows, one figure for all of them.
-
-    Paper: Huang, Gokaslan, Kuleshov, Tompkin 2024, The GAN is dead; long live the GAN (relativistic pairing, R1 + R2);
-    Gulrajani et al. 2017, Improved Training of Wasserstein GANs; Jang, Gu, Poole 2017, Categorical Reparameterization
-    with Gumbel-Softmax; Lin, Khetan, Fanti, Oh 2018, PacGAN.
+    Papers: Goodfellow et al. 2014, Generative Adversarial Nets; Huang, Gokaslan, Kuleshov, Tompkin 2024, The GAN is
+    dead; long live the GAN (relativistic pairs, R1 + R2); Mescheder, Geiger, Nowozin 2018 (R1, R2); Gulrajani et al.
+    2017, Improved Training of Wasserstein GANs; Miyato et al. 2018 (spectral norm); Miyato, Koyama 2018 (projection);
+    Karras et al. 2020 (lazy penalties); Jang, Gu, Poole 2017 (Gumbel-Softmax); Lin, Khetan, Fanti, Oh 2018, PacGAN.
 
         >>> pofx.fit("adult.csv", model="gan")  # doctest: +SKIP
     """
 
     family = "gans"
+    images = True
     abilities = frozenset({"sample", "condition"})
 
     def __init__(
         self,
         spec: Spec,
         objective: str = "relativistic",
+        penalty: str = "r1+r2",
+        weight: float | None = None,
+        penalty_mode: str = "lazy",
+        lazy: int = 4,
+        critics: int = 1,
+        pack: int = 2,
         latent: int = 64,
         width: int = 128,
         depth: int = 1,
-        pack: int = 2,
-        gamma: float = 1.0,
-        penalty: float = 10.0,
-        lazy: int = 4,
-        critics: int = 1,
-        temperature: float = 0.5,
     ) -> None:
         super().__init__(spec)
-        if objective not in OBJECTIVES:
-            raise SpecError(f"expected objective among {', '.join(OBJECTIVES)}, got {objective!r}")
-        self.objective, self.latent, self.pack = objective, latent, pack
-        self.gamma, self.penalty, self.lazy = gamma, penalty, lazy
-        self.critics, self.temperature = critics, temperature
-        self.generator = Generator(latent, self.sight, self.sight_of_condition, width, depth)
-        self.critic = Critic(pack, self.sight, self.sight_of_condition, width, depth)
+        for name, value, among in (
+            ("objective", objective, tuple(GAMES)), ("penalty", penalty, tuple(WEIGHTS)),
+            ("penalty_mode", penalty_mode, MODES),
+        ):  # fmt: skip
+            if value not in among:
+                raise SpecError(f"expected {name} among {', '.join(among)}, got {value!r}")
+        if penalty_mode == "finite-difference" and penalty not in SQUARES:
+            raise SpecError(f"expected penalty among {', '.join(SQUARES)} for finite differences, got {penalty!r}")
+        if min(lazy, critics, pack, latent) < 1:
+            raise SpecError(f"expected lazy, critics, pack and latent of at least 1, got {lazy, critics, pack, latent}")
+        self.objective, self.penalty, self.mode = objective, penalty, penalty_mode
+        self.weight = WEIGHTS[penalty] if weight is None else weight
+        self.lazy, self.critics, self.pack, self.latent = lazy, critics, pack, latent
+        self.ratios: list[float] = []  # of finite differences to exact penalties
+        self.rivals = rivals_of(spec, self.sight_of_condition, latent, width, depth, pack)
+        if penalty == "spectral":
+            for part in list(self.rivals.critic.modules()):
+                if isinstance(part, nn.Linear | nn.Conv2d):
+                    if not part.weight.any():
+                        part.reset_parameters()  # a block that started as the identity has no largest singular value
+                    nn.utils.parametrizations.spectral_norm(part)
 
     def recipe(self, rows: int) -> Recipe:
-        steps = min(3000, 500 + rows // 8)
-        return Recipe(steps, batch=min(256, max(rows, 1)), rate=1e-3, decay=0.0, average=0.15, betas=(0.0, 0.99))
+        if self.rivals.parts == 1:  # images
+            steps, batch, rate = min(10_000, 1000 + rows // 4), 64, 5e-4
+        else:
+            steps, batch, rate = min(3000, 500 + rows // 8), 256, 1e-3
+        return Recipe(steps, min(batch, max(rows, 1)), rate, decay=0.0, average=0.15, betas=(0.0, 0.99))
 
     def players(self) -> dict[str, list[nn.Parameter]]:
-        return {"critic": list(self.critic.parameters()), "generator": list(self.generator.parameters())}
+        return self.rivals.players()
 
+    @torch.no_grad()
     def start(self, batch: Batch) -> None:
-        marginal = [torch.from_numpy(self.sight.fields[j].mass).log() for j in self.sight.groups]
-        if marginal:
-            with torch.no_grad():
-                self.generator.net.bias[len(self.sight.numbers) :] = torch.cat(marginal).to(self.device)
+        self.rivals.start(batch[: self.rivals.parts])
 
-    # -- rows as the critic sees them --------------------------------------------------------------------------------
+    def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
+        own, extra = self.rivals.prepare(x)
+        return *own, *self.see_condition(c, len(extra))
+
+    # -- the game ----------------------------------------------------------------------------------------------------
 
     def real(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Data with fresh dequantisation, (B, F + S)."""
-        lo, width, codes = batch[:3]
-        u = torch.rand(lo.shape, generator=generator, device=lo.device, dtype=lo.dtype)
-        return torch.cat([to_normal(lo + width * u).to(self.dtype), self.one_hot(codes)], 1)
-
-    def one_hot(self, codes: Tensor) -> Tensor:
-        """Codes (B, groups) to ones among zeros, (B, S); none where a level was never seen."""
-        total = sum(self.sight.sizes)
-        place = torch.where(codes < 0, total, codes + self.critic.reader.first)
-        return torch.zeros(len(codes), total + 1, dtype=self.dtype, device=codes.device).scatter_(1, place, 1.0)[:, :-1]
+        return self.rivals.real(batch[: self.rivals.parts], generator)
 
     def fake(self, n: int, condition: Batch, generator: torch.Generator) -> Tensor:
-        """Generated rows, (n, F + S), differentiable."""
-        how = {"generator": generator, "device": self.device, "dtype": self.dtype}
-        z, levels = self.generator(torch.randn(n, self.latent, **how), condition)
-        uniform = torch.rand(levels.shape, **how).clamp(1e-6, 1 - 1e-6)
-        noisy = (levels - torch.log(-torch.log(uniform))) / self.temperature
-        if not self.sight.sizes:
-            return z
-        soft = [part.softmax(-1) for part in noisy.split(self.sight.sizes, -1)]
-        hard = self.one_hot(torch.stack([part.argmax(-1) for part in soft], 1))
-        soft = torch.cat(soft, 1)
-        return torch.cat([z, hard + soft - soft.detach()], 1)
+        """n generated examples, (n, *shape), differentiable."""
+        e = torch.randn(n, self.latent, generator=generator, device=self.device, dtype=self.dtype)
+        return self.rivals.fake(e, condition, generator)
 
-    def packed(self, batch: Batch) -> Batch:
-        """The batch, its first rows repeated until `pack` divides it."""
+    def whole(self, batch: Batch) -> Batch:
+        """The batch, its first examples repeated until `pack` divides it."""
         n = len(batch[0])
         if n % self.pack == 0:
             return batch
         index = torch.arange(-(-n // self.pack) * self.pack, device=batch[0].device) % n
         return tuple(part[index] for part in batch)
 
-    # -- what the contract asks --------------------------------------------------------------------------------------
-
     def turns(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Iterator[tuple[str, Tensor]]:
-        batch = self.packed(batch)
-        condition, n = batch[4:], len(batch[0])
-        loss = OBJECTIVES[self.objective]
+        batch = self.whole(batch)
+        condition, n, game = batch[self.rivals.parts :], len(batch[0]), GAMES[self.objective]
 
-        def score(rows: Tensor) -> Tensor:
-            return self.critic(rows, condition)
+        def score(packs: Tensor) -> Tensor:
+            return self.rivals.score(packs, condition)
+
+        def pair() -> tuple[Tensor, Tensor]:
+            real, fake = self.real(batch, generator), self.fake(n, condition, generator)
+            return self.rivals.packed(real), self.rivals.packed(fake)
 
         for _ in range(self.critics):
-            x = self.real(batch, generator).reshape(n // self.pack, -1)
             with torch.no_grad():
-                y = self.fake(n, condition, generator).reshape(x.shape)
-            yield "critic", loss(score(x), score(y)) + self.regular(score, x, y, clock, generator)
-        x = self.real(batch, generator).reshape(n // self.pack, -1)
-        y = self.fake(n, condition, generator).reshape(x.shape)
-        yield "generator", loss(score(y), score(x))
+                x, y = pair()
+            yield "critic", game.critic(score(x), score(y)) + self.cost(x, y, condition, clock, generator)
+            if self.penalty == "clip":
+                self.clip()
+        x, y = pair()
+        yield "generator", game.generator(score(x), score(y))
 
-    def regular(self, score: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, clock: Clock, generator: torch.Generator
-                ) -> Tensor | float:  # fmt: skip
-        """The penalty on the critic's slope, (B / pack,)."""
-        if self.objective == "wasserstein":
-            mix = torch.rand(len(x), generator=generator, device=x.device, dtype=x.dtype)
-            return self.penalty * gradient_penalty(score, x, y, mix)
-        if clock.step % self.lazy:
+    @torch.no_grad()
+    def clip(self) -> None:
+        """Keeps the critic's weights within +-weight."""
+        for p in self.rivals.players()["critic"]:
+            p.clamp_(-self.weight, self.weight)
+
+    def cost(self, x: Tensor, y: Tensor, condition: Batch, clock: Clock, generator: torch.Generator) -> Tensor | float:
+        """The penalty of a step, (B / pack,), of slopes in the precision of the weights."""
+        often = self.lazy if self.mode == "lazy" else 1
+        if self.penalty not in (*SQUARES, "gradient", "one-sided") or clock.step % often:
             return 0.0
-        return self.lazy * self.gamma / 2 * (r1(score, x) + r2(score, y))
+        held = [part for part in self.rivals.critic.modules() if getattr(part, "mixed", False)]
+        mix(self.rivals.critic, False)
+        try:
+            return often * self.weight * self._penalty(x, y, condition, clock, generator)
+        finally:
+            for part in held:
+                part.mixed = True
+
+    def _penalty(self, x: Tensor, y: Tensor, condition: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
+        def score(packs: Tensor) -> Tensor:
+            return self.rivals.score(packs, condition)
+
+        if self.penalty not in SQUARES:
+            mixing = torch.rand(len(x), generator=generator, device=x.device, dtype=x.dtype)
+            return gradient_penalty(score, x, y, mixing, sides=1 if self.penalty == "one-sided" else 2)
+        at = [part for name, part in (("r1", x), ("r2", y)) if name in self.penalty]
+        if self.mode != "finite-difference":
+            return 0.5 * torch.stack([slope(score, part) for slope, part in zip((r1, r2), at, strict=False)]).sum(0)
+        twice = tuple(torch.cat([part, part]) for part in condition)  # both ends of a difference
+        probes = [torch.randn(part.shape, generator=generator, device=x.device, dtype=x.dtype) for part in at]
+        found = 0.5 * torch.stack(
+            [finite_slope(lambda packs: self.rivals.score(packs, twice), part, probe)
+             for part, probe in zip(at, probes, strict=True)]
+        ).sum(0)  # fmt: skip
+        if clock.step % COMPARED == 0:
+            self._compare(found, 0.5 * torch.stack([r1(score, part) for part in at]).sum(0))
+        return found
+
+    def _compare(self, found: Tensor, exact: Tensor) -> None:
+        """Keeps the ratio of two penalties of a batch, and warns where they are far apart."""
+        self.ratios.append(float(found.detach().mean() / exact.detach().mean().clamp(min=1e-12)))
+        if len(self.ratios) > 1 and abs(math.log(max(self.ratios[-1], 1e-12))) > math.log(APART):
+            warnings.warn(
+                f"the penalty by finite differences is {self.ratios[-1]:.2g} times the exact one: take "
+                "penalty_mode='lazy'", stacklevel=2,
+            )  # fmt: skip
+
+    # -- what the contract asks --------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def validate(self, batch: Batch, generator: torch.Generator) -> Tensor:
         x = self.real(batch, generator)
-        y = self.fake(len(x), batch[4:], generator)
-        directions = torch.randn(x.shape[1], 128, generator=generator, device=x.device, dtype=x.dtype)
-        return sliced_distance(x, y, directions / directions.norm(dim=0)).expand(len(x))
+        y = self.fake(len(x), batch[self.rivals.parts :], generator)
+        directions = torch.randn(x[0].numel(), DIRECTIONS, generator=generator, device=x.device, dtype=x.dtype)
+        return sliced_distance(x.flatten(1), y.flatten(1), directions / directions.norm(dim=0)).expand(len(x))
 
     def noise(self, n: int, generator: torch.Generator) -> Tensor:
         how = {"generator": generator, "device": generator.device, "dtype": torch.float64}
-        return torch.cat([torch.randn(n, self.latent, **how), torch.rand(n, len(self.sight.groups), **how)], 1)
+        return torch.cat([torch.randn(n, self.latent, **how), torch.rand(n, self.rivals.draws, **how)], 1)
 
     @torch.no_grad()
     def decode(
         self, z: Tensor, c: Columns | None = None, given: Given | None = None, known: Rows | None = None
     ) -> Columns:
         self.refuse(given, known)
-        latent, level = z.to(self.device).split([self.latent, len(self.sight.groups)], 1)
-        numbers, levels = self.generator(latent.to(self.dtype), self.see_condition(c, len(z)))
-        logits = levels.split(self.sight.sizes, -1) if self.sight.sizes else ()
-        codes = [pick(part, level[:, j]) for j, part in enumerate(logits)]
-        blank = torch.zeros(len(z), 0, dtype=torch.int64)
-        return self.sight.lower(torch.special.ndtr(numbers.double()), torch.stack(codes, 1) if codes else blank)
+        e, uniform = z.to(self.device).split([self.latent, self.rivals.draws], 1)
+        return self.rivals.lower(e.to(self.dtype), self.see_condition(c, len(z)), uniform)
 
 
 MODEL = GAN

@@ -1,0 +1,274 @@
+"""Adversarial networks: objectives, penalties and their modes, rows and images, conditions."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from test_models_families import SMALL, mixed, noise, train
+from torch import Tensor, nn
+
+from pofx import objectives as o
+from pofx.errors import SpecError
+from pofx.fields import Category, Integer, Pixel
+from pofx.models import create
+from pofx.models.gans import gan
+from pofx.models.gans.gan import GAN
+from pofx.models.model import Batch, Clock
+from pofx.nn.mlp import MLP
+from pofx.spec import Block, Columns, Spec
+
+
+def game(x: Columns, spec: Spec, **words: object) -> GAN:
+    model = create("gan", spec, **SMALL["gan"] | words)
+    assert isinstance(model, GAN)
+    return model
+
+
+def pictures(n: int = 64, condition: bool = False) -> tuple[Columns, Spec]:
+    """A bright bar at one of three places on a dark ground, 9 x 13, and the place as a condition."""
+    random = np.random.default_rng(0)
+    place = random.integers(0, 3, n).astype(np.int32)
+    grey = random.integers(0, 30, (n, 9, 13)).astype(np.uint8)
+    for row, at in zip(grey, place, strict=True):
+        row[:, 4 * at : 4 * at + 3] += 200
+    block = Block("image", (Pixel.learn("grey", grey),), (9, 13))
+    label = Block("label", (Category.learn("label", place, ("a", "b", "c")),))
+    return {"grey": grey, "label": place}, Spec((block,), label if condition else None)
+
+
+def moved(model: GAN, batch: Batch, step: int = 0) -> list[str]:
+    """The players of a step, each of whose losses reaches its own parameters, and the critic's no other."""
+    players, turns = model.players(), []
+    for player, loss in model.turns(batch, Clock(step, 10), torch.Generator().manual_seed(0)):
+        model.zero_grad()
+        loss.mean().backward()
+        turns.append(player)
+        assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in players[player])
+        if player == "critic":
+            assert all(p.grad is None for p in players["generator"])
+    assert {id(p) for ps in players.values() for p in ps} == {id(p) for p in model.parameters()}
+    return turns
+
+
+# -- objectives and penalties ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(o.GAMES))
+def test_a_generator_minimises_what_its_critic_wants_more_of(name: str) -> None:
+    """Both losses fall as their side wins: slopes in the score of a fake example have opposite signs."""
+    pair = o.GAMES[name]
+    real, fake = (torch.tensor([0.3, 0.2], requires_grad=True) for _ in range(2))  # between the targets of all games
+    (up,) = torch.autograd.grad(pair.critic(real, fake).sum(), fake)
+    (down,) = torch.autograd.grad(pair.generator(real, fake).sum(), fake)
+    assert (up > 0).all() and (down < 0).all()
+    (lower,) = torch.autograd.grad(pair.critic(real, fake).sum(), real)
+    assert (lower < 0).all()
+
+
+def test_losses_of_the_games_in_closed_form() -> None:
+    real, fake = torch.tensor([0.5]), torch.tensor([-2.0])
+    sigmoid = torch.sigmoid
+    expected = {
+        "minimax": (-sigmoid(real).log() - (1 - sigmoid(fake)).log(), (1 - sigmoid(fake)).log()),
+        "non-saturating": (-sigmoid(real).log() - (1 - sigmoid(fake)).log(), -sigmoid(fake).log()),
+        "least-squares": ((real - 1) ** 2 + fake**2, (fake - 1) ** 2),
+        "hinge": (torch.tensor([0.5]), torch.tensor([2.0])),
+        "wasserstein": (torch.tensor([-2.5]), torch.tensor([2.0])),
+        "relativistic": (-sigmoid(real - fake).log(), -sigmoid(fake - real).log()),
+    }
+    assert expected.keys() == o.GAMES.keys()
+    for name, (critic, generator) in expected.items():
+        torch.testing.assert_close(o.GAMES[name].critic(real, fake), critic)
+        torch.testing.assert_close(o.GAMES[name].generator(real, fake), generator)
+
+
+def test_finite_differences_are_the_squared_slope_on_average() -> None:
+    g = torch.Generator().manual_seed(0)
+    x, a = torch.randn(5, 3, generator=g, dtype=torch.float64), torch.tensor([3.0, -4.0, 12.0], dtype=torch.float64)
+    for critic, exact in ((lambda v: v @ a, torch.full((5,), 169.0).double()),
+                          (lambda v: 0.5 * v.square().sum(1), x.square().sum(1))):  # fmt: skip
+        probes = torch.randn(4000, 5, 3, generator=g, dtype=torch.float64)
+        found = torch.stack([o.finite_slope(critic, x, probe) for probe in probes]).mean(0)
+        torch.testing.assert_close(found, exact, rtol=0.1, atol=0)
+
+
+def test_a_one_sided_penalty_lets_flat_critics_be() -> None:
+    x, y, mix = torch.randn(6, 2), torch.randn(6, 2), torch.rand(6)
+    flat, steep = (lambda v: 0.5 * v[:, 0]), (lambda v: 3.0 * v[:, 0])
+    torch.testing.assert_close(o.gradient_penalty(flat, x, y, mix), torch.full((6,), 0.25))
+    torch.testing.assert_close(o.gradient_penalty(flat, x, y, mix, sides=1), torch.zeros(6))
+    torch.testing.assert_close(o.gradient_penalty(steep, x, y, mix, sides=1), torch.full((6,), 4.0))
+
+
+def test_a_trained_critic_tells_how_far_two_gaussians_are_apart() -> None:
+    """W1 of N(0, I) and N(a, I) is |a|, 5: what a critic with the penalty of slopes ends at, within 5 %.
+
+    Of a linear one the slope s is where 5 s - w (s - 1)^2 is highest, 1 + 5 / 2 w: 1.025 for a weight w of 100.
+    """
+    torch.manual_seed(0)
+    shift = torch.tensor([3.0, -4.0])
+    critic = MLP(2, 1, 32, 1, norm=False)
+    optimiser = torch.optim.Adam(critic.parameters(), 3e-3, betas=(0.0, 0.9))
+    score = lambda v: critic(v)[:, 0]  # noqa: E731
+    for _ in range(600):
+        x, y = torch.randn(256, 2), torch.randn(256, 2) + shift
+        loss = o.wasserstein(score(x), score(y)) + 100 * o.gradient_penalty(score, x, y, torch.rand(256))
+        optimiser.zero_grad()
+        loss.mean().backward()
+        optimiser.step()
+    x, y = torch.randn(20_000, 2), torch.randn(20_000, 2) + shift
+    with torch.no_grad():
+        assert -o.wasserstein(score(x), score(y)).mean().item() == pytest.approx(5.0, rel=0.05)
+
+
+# -- turns -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("objective", sorted(o.GAMES))
+def test_turns_move_one_player_each(objective: str) -> None:
+    x, spec = mixed(51)
+    model = game(x, spec, objective=objective, critics=2)
+    assert moved(model, model.prepare(x)) == ["critic", "critic", "generator"]
+
+
+@pytest.mark.parametrize("penalty", sorted(gan.WEIGHTS))
+@pytest.mark.parametrize("images", [False, True])
+def test_every_penalty_lets_both_players_move(penalty: str, images: bool) -> None:
+    x, spec = pictures(12) if images else mixed(30)
+    model = game(x, spec, penalty=penalty, objective="hinge")
+    assert moved(model.train(), model.prepare(x)) == ["critic", "generator"]
+
+
+def weight_of(model: GAN, x: Columns, step: int, **told: Tensor) -> float:
+    """The mean penalty of a step."""
+    batch = model.whole(model.prepare(x))
+    g = torch.Generator().manual_seed(0)
+    condition = batch[model.rivals.parts :]
+    a = model.rivals.packed(model.real(batch, g))
+    b = model.rivals.packed(model.fake(len(batch[0]), condition, g)).detach()
+    cost = model.cost(a, b, condition, Clock(step, 10), g)
+    return float(cost.detach().mean()) if isinstance(cost, Tensor) else cost
+
+
+def test_a_lazy_penalty_is_as_strong_as_the_exact_one_over_time() -> None:
+    x, spec = mixed(60)
+    exact, lazy = (game(x, spec, penalty_mode=mode, lazy=4) for mode in ("exact", "lazy"))
+    lazy.load_state_dict(exact.state_dict())
+    assert weight_of(exact, x, 1) > 0
+    assert sum(weight_of(lazy, x, step) for step in range(4)) == pytest.approx(4 * weight_of(exact, x, 0), rel=1e-5)
+    assert [weight_of(lazy, x, step) > 0 for step in range(5)] == [True, False, False, False, True]
+
+
+def test_finite_differences_are_watched() -> None:
+    x, spec = mixed(600)
+    model = game(x, spec, penalty_mode="finite-difference")
+    exact = game(x, spec, penalty_mode="exact")
+    model.load_state_dict(exact.state_dict())
+    assert weight_of(model, x, 0) == pytest.approx(weight_of(exact, x, 0), rel=0.3)
+    assert model.ratios and abs(math.log(model.ratios[0])) < math.log(1.3)
+    with pytest.warns(UserWarning, match="by finite differences is 5 times the exact one"):
+        model._compare(torch.tensor([5.0]), torch.tensor([1.0]))
+
+
+def test_clipped_weights_stay_within_and_spectral_ones_stretch_nothing() -> None:
+    x, spec = pictures(16)
+    model = game(x, spec, penalty="clip", objective="wasserstein", weight=0.02)
+    list(model.turns(model.prepare(x), Clock(0, 10), torch.Generator().manual_seed(0)))
+    assert all(p.abs().max() <= 0.02 for p in model.players()["critic"])
+    model = game(x, spec, penalty="spectral").train()
+    for _ in range(20):
+        list(model.turns(model.prepare(x), Clock(0, 10), torch.Generator().manual_seed(0)))
+    for part in model.rivals.critic.modules():
+        if isinstance(part, nn.Linear | nn.Conv2d):
+            assert float(torch.linalg.matrix_norm(part.weight.detach().flatten(1), 2)) == pytest.approx(1.0, abs=0.1)
+
+
+# -- what is learned ---------------------------------------------------------------------------------------------------
+
+
+STRICT = {"objective": "wasserstein", "penalty": "gradient", "critics": 3, "weight": 1.0}
+
+
+@pytest.mark.parametrize("config", [{}, STRICT, {"penalty_mode": "finite-difference"}])
+def test_it_comes_closer_to_held_out_rows(config: dict) -> None:
+    x, spec = mixed(1500)
+    model = game(x, spec, **config)
+    held = model.prepare(mixed(1000, seed=1)[0])
+    before = model.validate(held, torch.Generator().manual_seed(0))
+    train(model, x, steps=200)
+    after = model.validate(held, torch.Generator().manual_seed(0))
+    assert after.shape == (1000,) and after[0] < 0.7 * before[0]
+    assert np.corrcoef(*(model.decode(noise(model, 2000))[k] for k in ("age", "group")))[0, 1] > 0.5
+
+
+def test_it_draws_categories_as_its_softmax_says() -> None:
+    x, spec = mixed()
+    model = game(x, spec)
+    model.start(model.prepare(x))
+    with torch.no_grad():
+        model.rivals.generator.last[-1].weight.zero_()
+        rows = model.fake(4000, model.see_condition(None, 4000), torch.Generator().manual_seed(0))
+    sight = model.rivals.sight
+    drawn = rows.split([len(sight.numbers), *sight.sizes], 1)[2].mean(0)
+    np.testing.assert_allclose(drawn.numpy(), spec.field("colour").mass, atol=0.03)
+    y = model.decode(noise(model, 4000))
+    assert (y["colour"] == -1).mean() == pytest.approx(spec.field("colour").mass[0], abs=0.03)
+
+
+def test_images_of_any_sides_are_learned_by_label() -> None:
+    """The bar that a label asks for is brighter than the two others."""
+    x, spec = pictures(300, condition=True)
+    model = game(x, spec, width=64, pack=1)
+    own, c = {"grey": x["grey"]}, {"label": x["label"]}
+    train(model, own, c, steps=150)
+    asked = {"label": np.repeat(np.arange(3, dtype=np.int32), 50)}
+    y = model.eval().decode(noise(model, 150), asked)["grey"]
+    assert y.shape == (150, 9, 13) and y.dtype == np.uint8
+    bars = np.stack([y[:, :, 4 * k : 4 * k + 3].mean((1, 2)) for k in range(3)], 1)
+    assert (bars.argmax(1) == asked["label"]).mean() > 0.9
+
+
+def test_pixels_go_to_the_critic_and_back() -> None:
+    x, spec = pictures(20)
+    model = game(x, spec)
+    v = model.real(model.prepare(x), torch.Generator().manual_seed(0))
+    assert v.shape == (20, 1, 9, 13) and v.min() >= -1 and v.max() <= 1
+    back = ((v + 1) / 2 * 256).floor().numpy()[:, 0]
+    np.testing.assert_array_equal(back, x["grey"])
+
+
+def test_wgan_is_gan_with_the_textbooks_arguments() -> None:
+    x, spec = mixed(40)
+    model = create("wgan", spec, **SMALL["gan"])
+    assert (model.objective, model.penalty, model.mode, model.critics) == ("wasserstein", "gradient", "exact", 5)
+    assert moved(model, model.prepare(x)) == ["critic"] * 5 + ["generator"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"objective": "least squares"}, "expected objective among relativistic, minimax, non-saturating, least"),
+        ({"penalty": "r3"}, "expected penalty among none, clip, gradient, one-sided, r1, r2, r1"),
+        ({"penalty_mode": "never"}, "expected penalty_mode among lazy, exact, finite-difference, got 'never'"),
+        ({"penalty": "clip", "penalty_mode": "finite-difference"}, "expected penalty among r1, r2, r1\\+r2 for finite"),
+        ({"critics": 0}, "expected lazy, critics, pack and latent of at least 1"),
+    ],
+)  # fmt: skip
+def test_words_it_does_not_know(words: dict, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        game(*mixed(20), **words)
+
+
+def test_pixels_beyond_their_range_are_named() -> None:
+    x, spec = pictures(4)
+    narrow = Spec((Block("image", (Pixel.learn("grey", x["grey"] // 255, top=1),), (9, 13)),))
+    with pytest.raises(SpecError, match="expected pixels from 0 to 1, got"):
+        create("gan", narrow, **SMALL["gan"]).prepare(x)
+
+
+def test_a_lone_number_and_a_lone_category() -> None:
+    some = np.arange(50, dtype=np.int32)
+    for field, v in ((Integer.learn("v", some), some), (Category.learn("v", some % 2, ("a", "b")), some % 2)):
+        model = game({}, Spec.table((field,)))
+        assert moved(model, model.prepare({"v": v})) == ["critic", "generator"]

@@ -9,7 +9,7 @@ from test_models_families import SMALL, mixed, noise, train
 from torch import Tensor, nn
 
 from pofx import objectives as o
-from pofx.errors import SpecError
+from pofx.errors import SpecError, Unsupported
 from pofx.fields import Category, Integer, Pixel
 from pofx.models import create
 from pofx.models.gans import gan
@@ -160,6 +160,20 @@ def test_a_lazy_penalty_is_as_strong_as_the_exact_one_over_time() -> None:
     assert [weight_of(lazy, x, step) > 0 for step in range(5)] == [True, False, False, False, True]
 
 
+@pytest.mark.parametrize("penalty", ["r1", "r2", "r1+r2"])
+def test_squared_slopes_at_real_at_fake_and_at_both(penalty: str) -> None:
+    x, spec = mixed(60)
+    model, g = game(x, spec, penalty=penalty, penalty_mode="exact", weight=3.0), torch.Generator().manual_seed(0)
+    batch = model.prepare(x)
+    condition = batch[3:]
+    a = model.rivals.packed(model.real(batch, g))
+    b = model.rivals.packed(model.fake(60, condition, g)).detach()
+    slopes = {"r1": o.r1(lambda v: model.rivals.score(v, condition), a),
+              "r2": o.r2(lambda v: model.rivals.score(v, condition), b)}  # fmt: skip
+    expected = 1.5 * torch.stack([slope for name, slope in slopes.items() if name in penalty]).sum(0)
+    torch.testing.assert_close(model.cost(a, b, condition, Clock(1, 10), g), expected)
+
+
 def test_finite_differences_are_watched() -> None:
     x, spec = mixed(600)
     model = game(x, spec, penalty_mode="finite-difference")
@@ -227,6 +241,33 @@ def test_images_of_any_sides_are_learned_by_label() -> None:
     assert y.shape == (150, 9, 13) and y.dtype == np.uint8
     bars = np.stack([y[:, :, 4 * k : 4 * k + 3].mean((1, 2)) for k in range(3)], 1)
     assert (bars.argmax(1) == asked["label"]).mean() > 0.9
+
+
+@pytest.mark.parametrize("images", [False, True])
+def test_an_encoder_inverts_the_generator(images: bool) -> None:
+    x, spec = pictures(300) if images else mixed(600)
+    x = {f.name: x[f.name] for f in spec.fields}
+    model = game(x, spec, encoder=True, width=64)
+    assert model.abilities >= {"encode", "express", "interpolate"} and "encode" not in GAN.abilities
+    assert moved(model, model.prepare(x)) == ["critic", "generator", "encoder"]
+    before = model.misfit(x)
+    train(model, x, steps=150, rate=1e-3 if images else 3e-3)
+    z = model.eval().encode(x)
+    assert z.shape == (len(before), 8) and model.encode({k: v[:0] for k, v in x.items()}).shape == (0, 8)
+    assert model.misfit(x).mean() < 0.7 * before.mean()
+    back = model.express(z)
+    for field in spec.fields:
+        assert back[field.name].dtype == field.dtype and back[field.name].shape == x[field.name].shape
+    if not images:
+        assert np.corrcoef(back["age"], x["age"])[0, 1] > 0.7 and (back["group"] == x["group"]).mean() > 0.7
+
+
+def test_without_an_encoder_there_are_no_codes() -> None:
+    x, spec = mixed(30)
+    model = game(x, spec)
+    for verb in (model.encode, model.misfit):
+        with pytest.raises(Unsupported, match="model 'gan' cannot"):
+            verb(x)
 
 
 def test_pixels_go_to_the_critic_and_back() -> None:

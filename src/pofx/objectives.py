@@ -157,17 +157,17 @@ def wasserstein(real: Tensor, fake: Tensor) -> Tensor:
 
 
 class Game(NamedTuple):
-    """What the critic and what the generator minimise, each of the scores of real and of fake examples, (B,) to (B,).
-
-    Parts of the generator's that its examples do not move are left out, unless the pair has one loss.
+    """What the critic and what the generator minimise, each of the scores of real and of fake examples, (B,) to (B,);
+    whether the generator's needs the real ones.
     """
 
     critic: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[[Tensor, Tensor], Tensor]
+    paired: bool = False
 
 
 GAMES = {
-    "relativistic": Game(relativistic, lambda real, fake: relativistic(fake, real)),
+    "relativistic": Game(relativistic, lambda real, fake: relativistic(fake, real), paired=True),
     "minimax": Game(minimax, lambda real, fake: -softplus(fake)),
     "non-saturating": Game(minimax, lambda real, fake: softplus(-fake)),
     "least-squares": Game(least_squares, lambda real, fake: (fake - 1).square()),

@@ -58,12 +58,24 @@ class Rivals(nn.Module):
         """Data with fresh dequantisation, (B, *shape)."""
         raise NotImplementedError
 
+    def middle(self, own: Batch) -> Tensor:
+        """Data at the middle of their cells, (B, *shape)."""
+        raise NotImplementedError
+
     def fake(self, e: Tensor, condition: Batch, generator: torch.Generator) -> Tensor:
         """Generated examples, (B, *shape), differentiable."""
         raise NotImplementedError
 
-    def lower(self, e: Tensor, condition: Batch, uniform: Tensor) -> Columns:
-        """Generated examples as stored columns, uniform (B, draws)."""
+    def mean(self, e: Tensor, condition: Batch) -> Tensor:
+        """Generated examples without chance: categories as their probabilities, (B, *shape)."""
+        raise NotImplementedError
+
+    def lower(self, e: Tensor, condition: Batch, uniform: Tensor | None) -> Columns:
+        """Generated examples as stored columns, uniform (B, draws); None: the likeliest."""
+        raise NotImplementedError
+
+    def inverter(self, latent: int, width: int, depth: int) -> nn.Module:
+        """A network from examples and the condition to noise, (B, *shape) and (B, context) to (B, latent)."""
         raise NotImplementedError
 
     def packed(self, x: Tensor) -> Tensor:
@@ -109,8 +121,14 @@ class RowRivals(Rivals):
             self.generator.bias[self.sizes[0] :] = torch.cat(marginal).to(self.generator.bias)
 
     def real(self, own: Batch, generator: torch.Generator) -> Tensor:
+        return self._at(own, torch.rand(own[0].shape, generator=generator, device=own[0].device, dtype=own[0].dtype))
+
+    def middle(self, own: Batch) -> Tensor:
+        return self._at(own, torch.full_like(own[0], 0.5))
+
+    def _at(self, own: Batch, u: Tensor) -> Tensor:
+        """Rows at levels u of their cells, (B, numbers)."""
         lo, width, codes = own
-        u = torch.rand(lo.shape, generator=generator, device=lo.device, dtype=lo.dtype)
         dtype = self.generator.bias.dtype
         return torch.cat([to_normal(lo + width * u).to(dtype), self.one_hot(codes, dtype)], 1)
 
@@ -137,10 +155,18 @@ class RowRivals(Rivals):
         soft = torch.cat(parts, 1)
         return torch.cat([z, hard + soft - soft.detach()], 1)
 
-    def lower(self, e: Tensor, condition: Batch, uniform: Tensor) -> Columns:
+    def mean(self, e: Tensor, condition: Batch) -> Tensor:
+        z, levels = self.made(e, condition)
+        parts = levels.split(self.sight.sizes, -1) if self.sight.sizes else ()
+        return torch.cat([z, *(part.softmax(-1) for part in parts)], 1)
+
+    def inverter(self, latent: int, width: int, depth: int) -> nn.Module:
+        return RowCritic(self.sight, 1, self.context.width, latent, width, depth)
+
+    def lower(self, e: Tensor, condition: Batch, uniform: Tensor | None) -> Columns:
         numbers, levels = self.made(e, condition)
         logits = levels.split(self.sight.sizes, -1) if self.sight.sizes else ()
-        codes = [pick(part, uniform[:, j]) for j, part in enumerate(logits)]
+        codes = [part.argmax(1) if uniform is None else pick(part, uniform[:, j]) for j, part in enumerate(logits)]
         blank = torch.zeros(len(e), 0, dtype=torch.int64)
         return self.sight.lower(torch.special.ndtr(numbers.double()), torch.stack(codes, 1) if codes else blank)
 
@@ -151,12 +177,12 @@ class RowCritic(nn.Module):
     def __init__(self, sight: Sight, pack: int, context: int, outputs: int, width: int, depth: int) -> None:
         super().__init__()
         self.sizes = [len(sight.numbers), sum(sight.sizes)]
-        self.reader = Reader(sight, width)
+        self.reader, self.wide = Reader(sight, width), pack * width
         self.net = MLP(pack * (width + context), outputs, width, depth, norm=False)
 
     def forward(self, packs: Tensor, c: Tensor) -> Tensor:
         z, levels = packs.reshape(-1, sum(self.sizes)).split(self.sizes, -1)
-        return self.net(torch.cat([self.reader(z, levels=levels).reshape(len(packs), -1), c], 1))
+        return self.net(torch.cat([self.reader(z, levels=levels).reshape(len(packs), self.wide), c], 1))
 
 
 class PixelRivals(Rivals):
@@ -189,11 +215,20 @@ class PixelRivals(Rivals):
         u = torch.rand(own[0].shape, generator=generator, device=own[0].device, dtype=dtype)
         return 2 * (own[0] + u) / self.levels - 1
 
+    def middle(self, own: Batch) -> Tensor:
+        return 2 * (own[0].to(next(self.generator.parameters()).dtype) + 0.5) / self.levels - 1
+
     def fake(self, e: Tensor, condition: Batch, generator: torch.Generator) -> Tensor:
+        return self.mean(e, condition)
+
+    def mean(self, e: Tensor, condition: Batch) -> Tensor:
         return self.generator(e, self.context(*condition)).tanh()
 
-    def lower(self, e: Tensor, condition: Batch, uniform: Tensor) -> Columns:
-        v = self.fake(e, condition, torch.Generator())
+    def inverter(self, latent: int, width: int, depth: int) -> nn.Module:
+        return encoder(self.shape, latent, self.context.width, "conv", width, depth)
+
+    def lower(self, e: Tensor, condition: Batch, uniform: Tensor | None) -> Columns:
+        v = self.mean(e, condition)
         shades = ((v + 1) / 2 * self.levels).floor().clamp(0, self.vectors.top).to(torch.uint8).cpu().numpy()
         return {f.name: np.ascontiguousarray(shades[:, i]) for i, f in enumerate(self.vectors.fields)}
 

@@ -4,12 +4,13 @@ import math
 import warnings
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ...errors import SpecError
 from ...nn.mixed import mix
-from ...objectives import GAMES, finite_slope, gradient_penalty, r1, r2, sliced_distance
+from ...objectives import GAMES, finite_slope, gradient_penalty, sliced_distance, slope
 from ...spec import Columns, Given, Spec
 from ..lifted import Conditioned
 from ..model import Batch, Clock, Recipe, Rows
@@ -21,6 +22,7 @@ SQUARES = ("r1", "r2", "r1+r2")  # penalties of squared slopes
 MODES = ("lazy", "exact", "finite-difference")
 COMPARED, APART = 500, 2.0  # steps between two looks at a finite difference, and the ratio that is too far from one
 DIRECTIONS = 128
+CHUNK = 1024
 
 
 class GAN(Conditioned):
@@ -37,9 +39,11 @@ class GAN(Conditioned):
     (the ratio to the exact one is looked at every 500 steps, and a warning given where it is 2).
 
     Examples as D sees them: rivals.py. D scores `pack` of them at once, so that a lack of variety shows, and weighs
-    what it sees by the condition (projection). width, depth: as in `vae`. Noise: `latent` normal numbers, then uniform
-    ones for categories. Losses have no unit; `validate` is the sliced W1 distance of a batch and as many generated
-    examples, one figure for all of them.
+    what it sees by the condition (projection). width, depth: as in `vae`. encoder: a network E that inverts G learns
+    beside them, by |E(G(e)) - e|^2 / latent + |G(E(x)) - x|^2 / D, which moves neither G nor D; codes are then noise
+    (`encode`, `reconstruct`, `interpolate`), and a row is strange where G cannot make it. Noise: `latent` normal
+    numbers, then uniform ones for categories. Losses have no unit; `validate` is the sliced W1 distance of a batch and
+    as many generated examples, one figure for all of them.
 
     Papers: Goodfellow et al. 2014, Generative Adversarial Nets; Huang, Gokaslan, Kuleshov, Tompkin 2024, The GAN is
     dead; long live the GAN (relativistic pairs, R1 + R2); Mescheder, Geiger, Nowozin 2018 (R1, R2); Gulrajani et al.
@@ -66,6 +70,7 @@ class GAN(Conditioned):
         latent: int = 64,
         width: int = 128,
         depth: int = 1,
+        encoder: bool = False,
     ) -> None:
         super().__init__(spec)
         for name, value, among in (
@@ -83,6 +88,9 @@ class GAN(Conditioned):
         self.lazy, self.critics, self.pack, self.latent = lazy, critics, pack, latent
         self.ratios: list[float] = []  # of finite differences to exact penalties
         self.rivals = rivals_of(spec, self.sight_of_condition, latent, width, depth, pack)
+        self.inverter = self.rivals.inverter(latent, width, depth) if encoder else None
+        if encoder:
+            self.abilities = self.abilities | {"encode", "express", "interpolate"}
         if penalty == "spectral":
             for part in list(self.rivals.critic.modules()):
                 if isinstance(part, nn.Linear | nn.Conv2d):
@@ -98,7 +106,8 @@ class GAN(Conditioned):
         return Recipe(steps, min(batch, max(rows, 1)), rate, decay=0.0, average=0.15, betas=(0.0, 0.99))
 
     def players(self) -> dict[str, list[nn.Parameter]]:
-        return self.rivals.players()
+        more = {"encoder": list(self.inverter.parameters())} if self.inverter is not None else {}
+        return self.rivals.players() | more
 
     @torch.no_grad()
     def start(self, batch: Batch) -> None:
@@ -129,9 +138,7 @@ class GAN(Conditioned):
     def turns(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Iterator[tuple[str, Tensor]]:
         batch = self.whole(batch)
         condition, n, game = batch[self.rivals.parts :], len(batch[0]), GAMES[self.objective]
-
-        def score(packs: Tensor) -> Tensor:
-            return self.rivals.score(packs, condition)
+        both = tuple(torch.cat([part, part]) for part in condition)
 
         def pair() -> tuple[Tensor, Tensor]:
             real, fake = self.real(batch, generator), self.fake(n, condition, generator)
@@ -140,11 +147,29 @@ class GAN(Conditioned):
         for _ in range(self.critics):
             with torch.no_grad():
                 x, y = pair()
-            yield "critic", game.critic(score(x), score(y)) + self.cost(x, y, condition, clock, generator)
+            real, fake = self.rivals.score(torch.cat([x, y]), both).chunk(2)
+            yield "critic", game.critic(real, fake) + self.cost(x, y, condition, clock, generator)
             if self.penalty == "clip":
                 self.clip()
         x, y = pair()
-        yield "generator", game.generator(score(x), score(y))
+        with torch.no_grad():
+            real = self.rivals.score(x, condition) if game.paired else x.new_zeros(len(x))
+        yield "generator", game.generator(real, self.rivals.score(y, condition))
+        if self.inverter is not None:
+            yield "encoder", self._inverse(self.real(batch, generator), condition, generator)
+
+    def invert(self, x: Tensor, condition: Batch) -> Tensor:
+        """E(x), (B, latent)."""
+        assert self.inverter is not None
+        return self.inverter(x, self.rivals.context(*condition).detach())
+
+    def _inverse(self, x: Tensor, condition: Batch, generator: torch.Generator) -> Tensor:
+        """What the encoder minimises, (B,)."""
+        e = torch.randn(len(x), self.latent, generator=generator, device=self.device, dtype=self.dtype)
+        with torch.no_grad():
+            y = self.rivals.mean(e, condition)
+        near = (self.invert(y, condition) - e).square().mean(1)
+        return near + (self.rivals.mean(self.invert(x, condition), condition) - x).flatten(1).square().mean(1)
 
     @torch.no_grad()
     def clip(self) -> None:
@@ -166,24 +191,22 @@ class GAN(Conditioned):
                 part.mixed = True
 
     def _penalty(self, x: Tensor, y: Tensor, condition: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
-        def score(packs: Tensor) -> Tensor:
-            return self.rivals.score(packs, condition)
-
         if self.penalty not in SQUARES:
             mixing = torch.rand(len(x), generator=generator, device=x.device, dtype=x.dtype)
-            return gradient_penalty(score, x, y, mixing, sides=1 if self.penalty == "one-sided" else 2)
-        at = [part for name, part in (("r1", x), ("r2", y)) if name in self.penalty]
+            sides = 1 if self.penalty == "one-sided" else 2
+            return gradient_penalty(lambda packs: self.rivals.score(packs, condition), x, y, mixing, sides)
+        at = torch.cat([part for name, part in (("r1", x), ("r2", y)) if name in self.penalty])
+
+        def score(packs: Tensor) -> Tensor:
+            many = tuple(part.repeat(len(packs) // len(x), *[1] * (part.dim() - 1)) for part in condition)
+            return self.rivals.score(packs, many)
+
         if self.mode != "finite-difference":
-            return 0.5 * torch.stack([slope(score, part) for slope, part in zip((r1, r2), at, strict=False)]).sum(0)
-        twice = tuple(torch.cat([part, part]) for part in condition)  # both ends of a difference
-        probes = [torch.randn(part.shape, generator=generator, device=x.device, dtype=x.dtype) for part in at]
-        found = 0.5 * torch.stack(
-            [finite_slope(lambda packs: self.rivals.score(packs, twice), part, probe)
-             for part, probe in zip(at, probes, strict=True)]
-        ).sum(0)  # fmt: skip
+            return 0.5 * slope(score, at).view(-1, len(x)).sum(0)
+        found = finite_slope(score, at, torch.randn(at.shape, generator=generator, device=x.device, dtype=x.dtype))
         if clock.step % COMPARED == 0:
-            self._compare(found, 0.5 * torch.stack([r1(score, part) for part in at]).sum(0))
-        return found
+            self._compare(found, slope(score, at))
+        return 0.5 * found.view(-1, len(x)).sum(0)
 
     def _compare(self, found: Tensor, exact: Tensor) -> None:
         """Keeps the ratio of two penalties of a batch, and warns where they are far apart."""
@@ -214,6 +237,39 @@ class GAN(Conditioned):
         self.refuse(given, known)
         e, uniform = z.to(self.device).split([self.latent, self.rivals.draws], 1)
         return self.rivals.lower(e.to(self.dtype), self.see_condition(c, len(z)), uniform)
+
+    # -- codes -------------------------------------------------------------------------------------------------------
+
+    def _opened(self, x: Columns, c: Columns | None) -> Iterator[tuple[Tensor, Batch]]:
+        """Examples at the middle of their cells, and their condition, in chunks."""
+        for part in zip(*(tensor.split(CHUNK) for tensor in self.prepare(x, c)), strict=True):
+            batch = tuple(tensor.to(self.device) for tensor in part)
+            yield self.rivals.middle(batch[: self.rivals.parts]), batch[self.rivals.parts :]
+
+    @torch.no_grad()
+    def encode(self, x: Columns, c: Columns | None = None) -> Tensor:
+        """E(x, c), (n, latent)."""
+        if self.inverter is None:
+            raise self._cannot("encode")
+        codes = [self.invert(v, condition).cpu() for v, condition in self._opened(x, c)]
+        return torch.cat([torch.zeros(0, self.latent), *codes])
+
+    @property
+    def code_size(self) -> int:
+        return self.latent
+
+    @torch.no_grad()
+    def express(self, z: Tensor, c: Columns | None = None) -> Columns:
+        """The likeliest examples of noise z, (n, latent)."""
+        return self.rivals.lower(z.to(self.device, self.dtype), self.see_condition(c, len(z)), None)
+
+    @torch.no_grad()
+    def misfit(self, x: Columns, c: Columns | None = None) -> np.ndarray:
+        """|G(E(x)) - x|^2, (n,)."""
+        if self.inverter is None:
+            raise self._cannot("log_prob")
+        off = [self.rivals.mean(self.invert(v, condition), condition) - v for v, condition in self._opened(x, c)]
+        return np.concatenate([np.zeros(0), *(part.flatten(1).square().sum(1).double().cpu().numpy() for part in off)])
 
 
 MODEL = GAN

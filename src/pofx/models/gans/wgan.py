@@ -27,10 +27,11 @@ class WGAN(GAN):
         latent: int = 64,
         width: int = 128,
         depth: int = 1,
+        encoder: bool = False,
     ) -> None:
         super().__init__(
-            spec, "wasserstein", penalty, weight, penalty_mode, lazy, critics, pack, latent, width, depth
-        )  # fmt: skip
+            spec, "wasserstein", penalty, weight, penalty_mode, lazy, critics, pack, latent, width, depth, encoder
+        )
 
 
 MODEL = WGAN

@@ -8,7 +8,7 @@ PEERS := .venv-peers/bin
 SPLITS := benchmarks/cache/splits
 SETUP := .venv/.stamp
 
-.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders bench-denoising bench-autoencoder-peers bench-autoencoder-tables clean
+.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders bench-denoising bench-autoencoder-peers bench-autoencoder-tables bench-gans clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -78,6 +78,9 @@ bench-autoencoder-peers: .venv-autoencoders/.stamp ## autoencoders beside pythae
 
 bench-autoencoder-tables: $(SPLITS)/.stamp ## held-out likelihood of tables under autoencoders and simpler laws (an hour)
 	$(BIN)/python benchmarks/autoencoder_tables.py $(ARGS)
+
+bench-gans: $(SETUP) ## modes that adversarial networks keep, ten games, beside what was published (hours)
+	$(BIN)/python benchmarks/gans.py $(ARGS)
 
 bench-density: .venv-flows/.stamp ## held-out likelihood of flows beside the released libraries (hours)
 	PYTHONPATH=src .venv-flows/bin/python benchmarks/density.py $(ARGS)

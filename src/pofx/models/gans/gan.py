@@ -159,8 +159,9 @@ class GAN(Conditioned):
             yield "encoder", self._inverse(self.real(batch, generator), condition, generator)
 
     def invert(self, x: Tensor, condition: Batch) -> Tensor:
-        """E(x), (B, latent)."""
-        assert self.inverter is not None
+        """E(x), (B, latent); Unsupported without an encoder."""
+        if self.inverter is None:
+            raise self._cannot("encode")
         return self.inverter(x, self.rivals.context(*condition).detach())
 
     def _inverse(self, x: Tensor, condition: Batch, generator: torch.Generator) -> Tensor:
@@ -249,8 +250,6 @@ class GAN(Conditioned):
     @torch.no_grad()
     def encode(self, x: Columns, c: Columns | None = None) -> Tensor:
         """E(x, c), (n, latent)."""
-        if self.inverter is None:
-            raise self._cannot("encode")
         codes = [self.invert(v, condition).cpu() for v, condition in self._opened(x, c)]
         return torch.cat([torch.zeros(0, self.latent), *codes])
 
@@ -266,8 +265,6 @@ class GAN(Conditioned):
     @torch.no_grad()
     def misfit(self, x: Columns, c: Columns | None = None) -> np.ndarray:
         """|G(E(x)) - x|^2, (n,)."""
-        if self.inverter is None:
-            raise self._cannot("log_prob")
         off = [self.rivals.mean(self.invert(v, condition), condition) - v for v, condition in self._opened(x, c)]
         return np.concatenate([np.zeros(0), *(part.flatten(1).square().sum(1).double().cpu().numpy() for part in off)])
 

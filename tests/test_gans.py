@@ -293,6 +293,7 @@ def test_wgan_is_gan_with_the_textbooks_arguments() -> None:
         ({"penalty": "r3"}, "expected penalty among none, clip, gradient, one-sided, r1, r2, r1"),
         ({"penalty_mode": "never"}, "expected penalty_mode among lazy, exact, finite-difference, got 'never'"),
         ({"penalty": "clip", "penalty_mode": "finite-difference"}, "expected penalty among r1, r2, r1\\+r2 for finite"),
+        ({"weight": 0.0}, "expected a weight above 0, got 0.0: penalty='none' takes the penalty away"),
         ({"critics": 0}, "expected lazy, critics, pack and latent of at least 1"),
     ],
 )  # fmt: skip

@@ -81,6 +81,8 @@ class GAN(Conditioned):
                 raise SpecError(f"expected {name} among {', '.join(among)}, got {value!r}")
         if penalty_mode == "finite-difference" and penalty not in SQUARES:
             raise SpecError(f"expected penalty among {', '.join(SQUARES)} for finite differences, got {penalty!r}")
+        if weight is not None and not weight > 0:
+            raise SpecError(f"expected a weight above 0, got {weight}: penalty='none' takes the penalty away")
         if min(lazy, critics, pack, latent) < 1:
             raise SpecError(f"expected lazy, critics, pack and latent of at least 1, got {lazy, critics, pack, latent}")
         self.objective, self.penalty, self.mode = objective, penalty, penalty_mode

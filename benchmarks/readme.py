@@ -103,8 +103,8 @@ published figures are their papers'.
 """
 DENOISING = """**Denoising**
 
-Measured by `make bench-denoising`: PSNR of 10,000 test images under Gaussian noise (a share of the range of a pixel), about
-a CPU-minute of training a strength, beside the blur that validation images like best. Medians over seeds.
+Measured by `make bench-denoising`: PSNR of 10,000 test images under Gaussian noise (a share of the range of a pixel),
+about a CPU-minute of training a strength, beside the blur that validation images like best. Medians over seeds.
 
 """
 BESIDE = """**Autoencoders beside pythae and pyod**

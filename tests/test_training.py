@@ -108,11 +108,35 @@ def test_steps_that_are_no_numbers_are_skipped() -> None:
 
 def test_a_run_of_bad_steps_goes_back_to_the_average_with_half_the_rate_and_says_so() -> None:
     t = Trainer(Hurdle(set(range(20, 30))), (torch.zeros(64, 1),), None, 0, "cpu")
-    with pytest.warns(UserWarning, match="step 30: 10 losses in a row were no numbers; .* half the rate .time 1."):
+    with pytest.warns(
+        UserWarning, match="step 30: 10 losses in a row were no numbers; .* half the rate .time 1.; last: the loss of"
+    ):
         history = t.run(60)
     assert t.players["model"].scale == 0.5
     assert torch.isfinite(t.model.weight).all()
     assert history.skipped == 10 and history.retreats == 1
+
+
+class Steep(Hurdle):
+    """A loss of finite value whose slope in one of two weights is infinite at step 3."""
+
+    def __init__(self) -> None:
+        super().__init__(set())
+        self.other = torch.nn.Parameter(torch.zeros(()))
+
+    def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> torch.Tensor:
+        return super().loss(batch, clock, generator) + (self.other.abs().sqrt() if clock.step == 3 else self.other)
+
+
+def test_what_is_no_number_is_named() -> None:
+    t = Trainer(Hurdle({3}), (torch.zeros(64, 1),), None, 0, "cpu")
+    assert t.run(6).culprit == "the loss of 'model'"
+    t = Trainer(Steep(), (torch.zeros(64, 1),), None, 0, "cpu")
+    with torch.no_grad():
+        t.model.other.zero_()
+    t.players["model"].optimiser.step = lambda rate, shrink: None
+    history = t.run(6)
+    assert history.skipped == 1 and history.culprit == "the gradient of 'other'"
 
 
 def test_a_fit_that_is_lost_ends_with_what_it_had_and_one_that_never_began_is_an_error() -> None:

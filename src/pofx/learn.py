@@ -296,8 +296,8 @@ def _train(
     model.to("cpu")
     return {
         "steps": history.steps, "planned": total, "best step": history.best_step, "stopped": history.stopped,
-        "validation": history.best, "skipped": history.skipped, "retreats": history.retreats,
-        "batch": trainer.recipe.batch,
+        "validation": history.best, "skipped": history.skipped, "culprit": history.culprit,
+        "retreats": history.retreats, "batch": trainer.recipe.batch,
         "seconds": history.seconds, "cpu seconds": history.cpu_seconds, "device": device,
         "precision": "bfloat16 in wide networks" if trainer.mixed else "float32",
         "threads": torch.get_num_threads(), "looks": history.looks,

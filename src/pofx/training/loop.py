@@ -44,6 +44,7 @@ class History:
     best: float | None = None
     stopped: str = "planned"
     skipped: int = 0
+    culprit: str = ""  # what was the last to be no number: the loss of a player, or of which weights the gradient
     retreats: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
@@ -156,7 +157,10 @@ class Trainer:
         for player, loss in self.model.turns(tuple(t.index_select(0, rows) for t in self.train), clock, self.generator):
             mean = loss.mean()
             shown = mean.detach() if shown is None else shown
-            good &= self.players[player].step(mean, clock)
+            sound = self.players[player].step(mean, clock)
+            if not sound:
+                self.history.culprit = self._culprit(player, mean)
+            good &= sound
         self.step += 1
         self.bad, self.lost = (0, 0) if good else (self.bad + 1, self.lost)
         self.history.skipped += not good
@@ -164,13 +168,22 @@ class Trainer:
             self._retreat()
         return float(shown) if shown is not None and self.step % 50 == 0 else None
 
+    def _culprit(self, player: str, loss: Tensor) -> str:
+        """What is no number: a player's loss, or the gradient nearest to it that is none."""
+        if not math.isfinite(float(loss.detach())):
+            return f"the loss of {player!r}"
+        own = {id(p) for p in self.players[player].parameters}
+        named = [(name, p.grad) for name, p in self.model.named_parameters() if id(p) in own and p.grad is not None]
+        lost = [name for name, gradient in named if not torch.isfinite(gradient).all()]
+        return f"the gradient of {lost[-1]!r}" if lost else f"the norm of the gradient of {player!r}"
+
     def _retreat(self) -> None:
         """Back to the average of the weights, with half the rate and forgotten momenta, and says so."""
         self.bad, self.lost = 0, self.lost + 1
         self.history.retreats += 1
         warnings.warn(
             f"step {self.step}: {LOST} losses in a row were no numbers; the fit goes back to its last good average "
-            f"with half the rate (time {self.history.retreats})", stacklevel=2,
+            f"with half the rate (time {self.history.retreats}); last: {self.history.culprit}", stacklevel=2,
         )  # fmt: skip
         with torch.no_grad():
             for key, held in self._buffers().items():
@@ -284,8 +297,8 @@ class Trainer:
                 checkpoint.write(*self.state(), total)
         if self.step and self.history.skipped == self.step:
             raise SpecError(
-                f"none of {self.step} steps had a loss that is a number: look for huge numbers in the data, or take "
-                "other arguments of the model"
+                f"none of {self.step} steps had a loss that is a number (last: {self.history.culprit}): look for huge "
+                "numbers in the data, or take other arguments of the model"
             )
         if not self.best:
             self.look()

@@ -29,6 +29,7 @@ FLOORS = {
         "fitted_table",
         "fitted_images",
         "learn",
+        "checkup",
     ),
     6: ("", "sklearn", "cli", "__main__"),
 }

@@ -15,16 +15,18 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .bundle import Fitted, load
+    from .checkup import doctor
     from .codecs.conditions import Between, between
     from .judging import judge
     from .learn import fit
 
 __all__ = [
     "BadFile", "Between", "CodecError", "Fitted", "PofxError", "SpecError", "Unsupported", "__version__",
-    "between", "fit", "flows", "judge", "load", "models",
+    "between", "doctor", "fit", "flows", "judge", "load", "models",
 ]  # fmt: skip
 
 _LAZY = {
+    "doctor": ("checkup", "doctor"),
     "fit": ("learn", "fit"),
     "load": ("bundle", "load"),
     "Fitted": ("bundle", "Fitted"),

@@ -26,6 +26,7 @@ EXAMPLES = """examples:
   pofx evaluate --synthetic any.csv --train train.csv --holdout test.csv -o report.html
   pofx check flow.pofx
   pofx plot flow.pofx -o flow.html --data adult.csv --columns age education
+  pofx doctor data.csv --model vae
   pofx profile data.csv
 """
 
@@ -40,7 +41,8 @@ def parser() -> argparse.ArgumentParser:
     )
     ask.add_argument("--version", action="version", version=f"pofx {__version__}")
     verbs = ask.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for add in (_fit, _sample, _score, _complete, *CODING, _prior, _evaluate, _check, _plot, _profile, _info, _models):
+    about_files = (_evaluate, _check, _plot, _doctor, _profile, _info, _models)
+    for add in (_fit, _sample, _score, _complete, *CODING, _prior, *about_files):
         add(verbs)
     return ask
 
@@ -188,6 +190,17 @@ def _plot(verbs: Any) -> None:
     verb.add_argument("--data", help="real rows to draw beside the samples")
     verb.add_argument("--rows", type=int, default=2000, help="how many to draw (default 2000)")
     verb.add_argument("--seed", type=int, default=0)
+
+
+def _doctor(verbs: Any) -> None:
+    verb = _verb(verbs, "doctor", "try every phase of a fit on a few steps, and tell how long it would take")
+    verb.add_argument("input")
+    verb.add_argument("--model", default="any_order", help="a name of `pofx models` (default any_order)")
+    verb.add_argument("--condition", help="as of fit")
+    verb.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    verb.add_argument("--threads", type=int, help="of the processor")
+    verb.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an argument of the model")
+    _reading(verb)
 
 
 def _profile(verbs: Any) -> None:
@@ -393,6 +406,17 @@ def run_plot(told: argparse.Namespace) -> str:
 
     load(told.model).plot(told.output, told.columns, data=told.data, rows=told.rows, seed=told.seed)
     return f"wrote {told.output}"
+
+
+def run_doctor(told: argparse.Namespace) -> str:
+    """pofx doctor"""
+    from .checkup import doctor
+
+    checkup = doctor(
+        told.input, model=told.model, condition=_words_of(told.condition), device=told.device, threads=told.threads,
+        fields=_json(told.fields), reading=_words_of_reading(told), **dict(_setting(text) for text in told.set),
+    )  # fmt: skip
+    return str(checkup)
 
 
 def run_profile(told: argparse.Namespace) -> str:

@@ -1,0 +1,134 @@
+"""`doctor`: before a long fit, what the data look like, whether every phase works, and how long it would take.
+
+Two short fits with the words of the long one tell what a step and what a validation cost:  t(a) = L + a s,
+t(b) = L + b s, since both look at validation rows LOOKS times; the fit of N steps takes L + N s, and what is around it.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .bundle import Fitted, load
+from .errors import SpecError
+from .learn import fit
+from .training.loop import LOOKS
+
+SHORT, LONG = LOOKS, 3 * LOOKS  # steps of the two fits
+FEW = 200  # training rows below which a network has little to learn from
+GONE, ALIKE = 0.9, 0.999  # shares of a column's cells that are missing, or alike, from which it is named
+TRIED = 20  # rows that are drawn
+T = TypeVar("T")
+
+
+@dataclass
+class Checkup:
+    """What `doctor` found: `remarks` on the data, (phase, seconds) of what was tried, and the long fit foretold."""
+
+    rows: int = 0
+    profile: str = ""  # how each column of a table is read, and why
+    remarks: list[str] = field(default_factory=list)
+    phases: list[tuple[str, float]] = field(default_factory=list)
+    steps: int = 0
+    step_seconds: float = 0.0
+    seconds: float = 0.0
+    peak_mib: float | None = None
+
+    def __str__(self) -> str:
+        lines = [self.profile + "\n"] if self.profile else []
+        lines += [f"data       {remark}" for remark in self.remarks or ["nothing to remark"]]
+        lines += [f"{name:<10} works, {seconds:.1f} s" for name, seconds in self.phases]
+        if self.steps:
+            each = f"{1e3 * self.step_seconds:,.0f} ms a step"
+            lines.append(f"the fit    {self.steps:,} steps by its recipe, {each}: about {_span(self.seconds)}")
+        else:
+            lines.append(f"the fit    in closed form: about {_span(self.seconds)}")
+        return "\n".join([*lines, *([f"memory     {self.peak_mib:,.0f} MiB at most"] if self.peak_mib else [])])
+
+
+def doctor(source: Any, **words: Any) -> Checkup:
+    """Tries a fit of `source` with the words of `pofx.fit`, and everything after it, on a few steps.
+
+    Raises what the fit itself would: CodecError, SpecError, Unsupported; and SpecError for minutes or steps, which the
+    recipe decides here.
+
+        >>> import pandas as pd
+        >>> checkup = doctor(pd.DataFrame({"age": range(100)}), model="independent")
+        >>> checkup.steps
+        0
+    """
+    if words.keys() & {"minutes", "steps"}:
+        raise SpecError("expected no minutes and no steps: a checkup tells how long the recipe takes")
+    found, words = Checkup(), {"quiet": True, **words}
+    model, first = _timed(found, "fit", lambda: fit(source, steps=SHORT, **words))
+    found.rows, found.remarks = int(model.provenance["rows"]), _remarks(model)
+    around = first - float(model.provenance["fit"].get("seconds", 0.0))
+    found.profile = model.codec.profile() if hasattr(model.codec, "profile") else ""
+    if model.model.trained:
+        again = fit(source, steps=LONG, **words)
+        short, long = (float(m.provenance["fit"]["seconds"]) for m in (model, again))
+        found.step_seconds = max(long - short, 0.0) / (LONG - SHORT)
+        found.steps = model.model.recipe(int(model.provenance["train_rows"])).steps
+        looks = max(short - SHORT * found.step_seconds, 0.0)
+        found.seconds = around + looks + found.steps * found.step_seconds
+    else:
+        found.seconds = first
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "model.pofx"
+        _timed(found, "save", lambda: model.save(place))
+        held, _ = _timed(found, "load", lambda: load(place))
+    if "sample" in model.model.abilities:
+        drawn, _ = _timed(found, "sample", lambda: model.sample(TRIED, seed=0, quiet=True))
+        if not _same(drawn, held.sample(TRIED, seed=0, quiet=True)):
+            found.remarks.append("a model that was saved and loaded draws other rows: report this as a defect")
+    found.peak_mib = _peak()
+    return found
+
+
+def _timed(found: Checkup, name: str, what: Callable[[], T]) -> tuple[T, float]:
+    """What came of a phase, and its seconds, which are noted."""
+    began = monotonic()
+    got = what()
+    found.phases.append((name, monotonic() - began))
+    return got, found.phases[-1][1]
+
+
+def _remarks(model: Fitted) -> list[str]:
+    """What the columns, or the shades, say before a fit."""
+    told, rows = [], int(model.provenance["train_rows"])
+    if rows < FEW:
+        told.append(f"{rows:,} training rows are few for a network: compare with `mixture` and `gaussian_copula`")
+    for one in model.model.spec.fields:
+        if one.has_missing and one.mass[0] > GONE:
+            told.append(f"{one.name!r} is missing in {one.mass[0]:.0%} of the rows")
+        elif len(one.mass) and one.mass.max() > ALIKE:
+            told.append(f"{one.name!r} has one value in {one.mass.max():.1%} of its cells: it says next to nothing")
+    return told
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two samples are alike: frames, or arrays and tuples of them."""
+    if isinstance(a, tuple):
+        return all(_same(x, y) for x, y in zip(a, b, strict=True))
+    return bool(a.equals(b)) if hasattr(a, "equals") else np.array_equal(a, b)
+
+
+def _peak() -> float | None:
+    """The most memory that this process has held, MiB, where the system says."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+
+
+def _span(seconds: float) -> str:
+    """Seconds in words."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -12,6 +12,7 @@ import argparse
 import json
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import torch
 
 import pofx
 from one import SPLIT
-from record import keep
+from record import measure
 
 HERE = Path(__file__).parent
 TABLES = ("adult", "bank_marketing", "california_housing", "default_credit")
@@ -72,19 +73,15 @@ def main() -> None:
     ask.add_argument("--out", type=Path, default=HERE / "results" / "autoencoder_tables.json")
     told = ask.parse_args()
     torch.set_num_threads(told.threads)
-    rows: list[dict[str, Any]] = json.loads(told.resume_from.read_text())["rows"] if told.resume_from else []
-    there = {(row["table"], row["model"], row["seed"]) for row in rows}
-    for seed in told.seeds:
-        for table in told.tables:
-            for model in told.models:
-                if (table, model, seed) in there or (seed != told.seeds[0] and model in LADDER):
-                    continue
-                rows.append(run(table, model, seed, told.splits, told.threads))
-                print(json.dumps(rows[-1]), flush=True)
-                keep(told.out, rows, PACKAGES, told.threads)
-    text = printed(rows)
-    told.out.with_suffix(".md").write_text(text + "\n")
-    print(text)
+    jobs = (
+        (table, model, seed)
+        for seed in told.seeds
+        for table in told.tables
+        for model in told.models
+        if seed == told.seeds[0] or model not in LADDER
+    )
+    one = partial(run, splits=told.splits, threads=told.threads)
+    measure(told, ("table", "model", "seed"), jobs, one, printed, PACKAGES)
 
 
 if __name__ == "__main__":

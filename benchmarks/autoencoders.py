@@ -11,7 +11,6 @@ twice its standard error over images, the bound of one draw, the divergence, and
 """
 
 import gzip
-import json
 import os
 import statistics
 import time
@@ -27,7 +26,7 @@ from pofx.models.model import Model
 from pofx.models.variational import Variational
 from pofx.spec import Block, Columns, Spec
 from pofx.training.loop import LOOKS, REPAID, Trainer
-from record import asking, keep
+from record import asking, measure
 
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("POFX_DATA", HERE.parents[1] / "shared" / "data"))
@@ -148,18 +147,17 @@ def main() -> None:
     ask.add_argument("--rows", type=int, default=10_000)
     told = ask.parse_args()
     torch.set_num_threads(told.threads)
-    rows: list[dict[str, Any]] = json.loads(told.resume_from.read_text())["rows"] if told.resume_from else []
-    for data in told.data:
-        for name in told.runs:
-            for seed in told.seeds if RUNS[name][2] < 5 else told.seeds[:1]:
-                if any((r["data"], r["run"], r["seed"]) == (data, name, seed) for r in rows):
-                    continue
-                rows.append(run(name, data, seed, told.draws, told.rows))
-                print(json.dumps(rows[-1]), flush=True)
-                keep(told.out, rows, PACKAGES, told.threads)
-    text = printed(rows)
-    told.out.with_suffix(".md").write_text(text + "\n")
-    print(text)
+    jobs = (
+        (data, name, seed)
+        for data in told.data
+        for name in told.runs
+        for seed in (told.seeds if RUNS[name][2] < 5 else told.seeds[:1])
+    )
+
+    def one(data: str, name: str, seed: int) -> dict[str, Any]:
+        return run(name, data, seed, told.draws, told.rows)
+
+    measure(told, ("data", "run", "seed"), jobs, one, printed, PACKAGES)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ the width of the blur is what validation images like best. Figures: decibels, me
 to the range of pixels, and twice the standard error of the gain over the input and over the blur, image by image.
 """
 
-import json
+import itertools
 import statistics
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from pofx.fields import Pixel
 from pofx.models import create
 from pofx.models.autoencoders.denoising import Denoising
 from pofx.spec import Block, Spec
-from record import asking, keep
+from record import asking, measure
 
 WIDTHS = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5]
 PACKAGES = ("torch",)
@@ -77,18 +78,9 @@ def main() -> None:
     ask.add_argument("--minutes", type=float, default=1.0)
     told = ask.parse_args()
     torch.set_num_threads(told.threads)
-    rows: list[dict[str, Any]] = json.loads(told.resume_from.read_text())["rows"] if told.resume_from else []
-    there = {(row["data"], row["strength"], row["seed"]) for row in rows}
-    for data in told.data:
-        for strength in told.strengths:
-            for seed in told.seeds:
-                if (data, strength, seed) not in there:
-                    rows.append(run(data, strength, seed, told.minutes))
-                    print(json.dumps(rows[-1]), flush=True)
-                    keep(told.out, rows, PACKAGES, told.threads)
-    text = printed(rows)
-    told.out.with_suffix(".md").write_text(text + "\n")
-    print(text)
+    jobs = itertools.product(told.data, told.strengths, told.seeds)
+    one = partial(run, minutes=told.minutes)
+    measure(told, ("data", "strength", "seed"), jobs, one, printed, PACKAGES)
 
 
 if __name__ == "__main__":

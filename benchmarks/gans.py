@@ -11,7 +11,6 @@ of the nearest mean; a mode is found where it has one of them; reverse KL is tha
 draws from the uniform law. The first line of a set is 2,500 true draws.
 """
 
-import json
 import math
 import statistics
 from typing import Any
@@ -24,7 +23,7 @@ from autoencoders import HERE, fit
 from pofx.fields import Real
 from pofx.models import create
 from pofx.spec import Columns, Spec
-from record import asking, keep
+from record import asking, measure
 
 ROWS, DRAWS, DECIMALS = 100_000, 2_500, 5
 WORDS = {"latent": 8, "width": 128, "depth": 2}
@@ -140,18 +139,8 @@ def main() -> None:
     ask.add_argument("--minutes", type=float, default=2.0)
     told = ask.parse_args()
     torch.set_num_threads(told.threads)
-    rows: list[dict[str, Any]] = json.loads(told.resume_from.read_text())["rows"] if told.resume_from else []
-    there = {(row["set"], row["run"], row["seed"], row["minutes"]) for row in rows}
-    for seed in told.seeds:
-        for name in told.data:
-            for words in told.runs:
-                if (name, words, seed, told.minutes) not in there:
-                    rows.append(run(name, words, seed, told.minutes))
-                    print(json.dumps(rows[-1]), flush=True)
-                    keep(told.out, rows, PACKAGES, told.threads)
-    text = printed(rows)
-    told.out.with_suffix(".md").write_text(text + "\n")
-    print(text)
+    jobs = ((name, words, seed, told.minutes) for seed in told.seeds for name in told.data for words in told.runs)
+    measure(told, ("set", "run", "seed", "minutes"), jobs, run, printed, PACKAGES)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import os
 import platform
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -60,3 +60,28 @@ def keep(path: Path, rows: list[dict[str, Any]], packages: Sequence[str], thread
     part = path.with_suffix(".part")
     part.write_text(json.dumps(record, indent=1))
     part.replace(path)
+
+
+def measure(
+    told: argparse.Namespace,
+    names: Sequence[str],
+    jobs: Iterable[tuple[Any, ...]],
+    run: Callable[..., dict[str, Any]],
+    printed: Callable[[list[dict[str, Any]]], str],
+    packages: Sequence[str],
+) -> None:
+    """A row for each job that told.resume_from has not, kept as they come; then the table, in told.out's place too.
+
+    A job is what run is called with, and what a row has under `names`.
+    """
+    rows: list[dict[str, Any]] = json.loads(told.resume_from.read_text())["rows"] if told.resume_from else []
+    there = {tuple(row[name] for name in names) for row in rows}
+    for job in jobs:
+        if job in there:
+            continue
+        rows.append(run(*job))
+        print(json.dumps(rows[-1]), flush=True)
+        keep(told.out, rows, packages, told.threads)
+    text = printed(rows)
+    told.out.with_suffix(".md").write_text(text + "\n")
+    print(text)

@@ -10,11 +10,12 @@ from ..errors import SpecError
 from ..nn.coders import decoder, encoder
 from ..nn.mlp import MLP
 from ..spec import Columns, Spec
-from .lifted import Context, Reader, Sight, house, pick, to_normal
+from .lifted import Context, Reader, Sight, pick, to_normal
 from .model import Batch
 from .vectors import PixelVectors
 
 TEMPERATURE = 0.5  # of the softmax that a drawn category is differentiated through
+STARTED = 4096  # images whose mean a generator starts at
 
 
 class Rivals(nn.Module):
@@ -46,8 +47,8 @@ class Rivals(nn.Module):
             "generator": [*self.generator.parameters(), *self.context.parameters()],
         }
 
-    def prepare(self, x: Columns) -> tuple[Batch, Tensor]:
-        """(own tensors, what is added to a row's log mass)."""
+    def prepare(self, x: Columns) -> Batch:
+        """The own tensors of stored columns."""
         raise NotImplementedError
 
     def start(self, own: Batch) -> None:
@@ -112,8 +113,8 @@ class RowRivals(Rivals):
         self.critic = RowCritic(self.sight, pack, self.context.width, 1 + features, width, depth)
         self.project(features)
 
-    def prepare(self, x: Columns) -> tuple[Batch, Tensor]:
-        return self.sight.see(x), torch.from_numpy(house(self.fields, x).sum(1))
+    def prepare(self, x: Columns) -> Batch:
+        return self.sight.see(x)
 
     def start(self, own: Batch) -> None:
         marginal = [torch.from_numpy(self.fields[j].mass).log() for j in self.sight.groups]
@@ -135,9 +136,8 @@ class RowRivals(Rivals):
     def one_hot(self, codes: Tensor, dtype: torch.dtype) -> Tensor:
         """Codes (B, groups) to ones among zeros, (B, S); none where a level was never seen."""
         place = torch.where(codes < 0, self.sizes[1], codes + self.critic.reader.first)
-        return torch.zeros(len(codes), self.sizes[1] + 1, dtype=dtype, device=codes.device).scatter_(1, place, 1.0)[
-            :, :-1
-        ]
+        blank = torch.zeros(len(codes), self.sizes[1] + 1, dtype=dtype, device=codes.device)
+        return blank.scatter_(1, place, 1.0)[:, :-1]
 
     def made(self, e: Tensor, condition: Batch) -> tuple[Tensor, Tensor]:
         """(z, logits of the levels)."""
@@ -200,11 +200,11 @@ class PixelRivals(Rivals):
         self.critic = encoder(packs, 1 + features, pack * self.context.width, "conv", width, depth)
         self.project(features)
 
-    def prepare(self, x: Columns) -> tuple[Batch, Tensor]:
+    def prepare(self, x: Columns) -> Batch:
         held = self.vectors.prepare(x)
         if len(held) and int(held.max()) > self.vectors.top:
             raise SpecError(f"expected pixels from 0 to {self.vectors.top:g}, got {int(held.max())}")
-        return (held,), torch.zeros(len(held), dtype=torch.float64)
+        return (held,)
 
     def start(self, own: Batch) -> None:
         middle = (2 * (own[0][:STARTED].double().mean(0) + 0.5) / self.levels - 1).clamp(-0.95, 0.95)
@@ -231,9 +231,6 @@ class PixelRivals(Rivals):
         v = self.mean(e, condition)
         shades = ((v + 1) / 2 * self.levels).floor().clamp(0, self.vectors.top).to(torch.uint8).cpu().numpy()
         return {f.name: np.ascontiguousarray(shades[:, i]) for i, f in enumerate(self.vectors.fields)}
-
-
-STARTED = 4096  # images whose mean a generator starts at
 
 
 def rivals_of(spec: Spec, condition: Sight, latent: int, width: int, depth: int, pack: int) -> Rivals:

@@ -116,8 +116,8 @@ class GAN(Conditioned):
         self.rivals.start(batch[: self.rivals.parts])
 
     def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
-        own, extra = self.rivals.prepare(x)
-        return *own, *self.see_condition(c, len(extra))
+        own = self.rivals.prepare(x)
+        return *own, *self.see_condition(c, len(own[0]))
 
     # -- the game ----------------------------------------------------------------------------------------------------
 

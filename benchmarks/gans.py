@@ -41,7 +41,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "wasserstein gradient x 5": {"objective": "wasserstein", "penalty": "gradient"} | STEPS,
 }
 TABLE = {"table, relativistic r1+r2": {}, "table, independent": None}  # None: no network at all
-PUBLISHED = {  # modes, high quality %, reverse KL, as Lin et al. 2018 print them for 400,000 steps
+PUBLISHED = {  # modes, high quality %, reverse KL: Lin et al. 2018; of Unrolled and VEEGAN, Srivastava et al. 2017
     "ring": {"GAN": (6.3, 98.2, 0.45), "ALI": (6.6, 97.6, 0.36), "Unrolled GAN": (7.6, 35.6, None),
              "VEEGAN": (8, 52.9, None), "PacGAN2": (7.9, 95.6, 0.07), "PacGAN4": (7.8, 95.9, 0.07)},
     "grid": {"GAN": (17.3, 94.8, 0.70), "ALI": (24.1, 95.7, 0.14), "Unrolled GAN": (23.6, 16, None),

@@ -48,7 +48,7 @@ class Checkup:
             lines.append(f"the fit    {self.steps:,} steps by its recipe, {each}: about {_span(self.seconds)}")
         else:
             lines.append(f"the fit    in closed form: about {_span(self.seconds)}")
-        return "\n".join([*lines, *([f"memory     {self.peak_mib:,.0f} MiB at most"] if self.peak_mib else [])])
+        return "\n".join([*lines, *([f"memory     {self.peak_mib:,.0f} MiB at the peak"] if self.peak_mib else [])])
 
 
 def doctor(source: Any, **words: Any) -> Checkup:

@@ -86,14 +86,10 @@ class Rivals(nn.Module):
     def score(self, packs: Tensor, condition: Batch) -> Tensor:
         """D of packs, (B / pack,): the first number that the critic tells, and by condition c, f . P c / |f|^(1/2)."""
         c = self.packed(self.context_of_critic(*condition))
-        told = self.told(packs, c)
+        told = self.critic(packs, c)
         if self.projection is None:
             return told[:, 0]
         return told[:, 0] + (told[:, 1:] * self.projection(c)).sum(1) / math.sqrt(told.shape[1] - 1)
-
-    def told(self, packs: Tensor, c: Tensor) -> Tensor:
-        """The critic's numbers, (B / pack, 1 + features)."""
-        return self.critic(packs, c)
 
 
 class RowRivals(Rivals):

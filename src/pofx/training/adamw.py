@@ -22,7 +22,7 @@ class AdamW:
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], betas: tuple[float, float], decay: float) -> None:
-        self.parameters, self.betas, self.decay = list(parameters), betas, decay
+        self.parameters, self.betas = list(parameters), betas
         decays = [p.ndim >= 2 and getattr(p, "decays", True) for p in self.parameters]
         self.parts = [part for part in ([i for i, d in enumerate(decays) if d is yes] for yes in (True, False)) if part]
         self.decays = [decay if decays[part[0]] else 0.0 for part in self.parts]

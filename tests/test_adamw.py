@@ -54,6 +54,17 @@ def test_what_was_saved_goes_on_to_the_bit() -> None:
     assert all(torch.equal(p, q) for p, q in zip(again, own, strict=True))
 
 
+def test_what_was_not_saved_starts_anew() -> None:
+    own = made()
+    optimiser = AdamW(list(own), (0.9, 0.99), 0.0)
+    for p in own:
+        p.grad = torch.ones_like(p)
+    optimiser.step(0.01)
+    held = {k: v for k, v in optimiser.arrays().items() if k.endswith(".0")}
+    optimiser.restore(held)
+    assert all((v != 0).any() == (k in held) for k, v in optimiser.arrays().items())
+
+
 def test_forgetting_starts_anew() -> None:
     own = made()
     optimiser = AdamW(list(own), (0.9, 0.99), 0.0)

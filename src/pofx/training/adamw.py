@@ -56,7 +56,9 @@ class AdamW:
         return {f"{key}.{i}": t.cpu().numpy().copy() for key, ts in held.items() for i, t in enumerate(ts)}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
-        """Sets what `arrays` gave."""
+        """Sets what `arrays` gave; what is not among them starts anew."""
+        self.forget()
         for key, held in (("step", self.steps), ("exp_avg", self.means), ("exp_avg_sq", self.squares)):
             for i, t in enumerate(held):
-                t.copy_(torch.from_numpy(arrays[f"{key}.{i}"]))
+                if f"{key}.{i}" in arrays:
+                    t.copy_(torch.from_numpy(arrays[f"{key}.{i}"]))

@@ -376,7 +376,8 @@ class Trainer:
                 self.sound[key] = torch.from_numpy(arrays[f"sound.{key}"].copy()).to(held)
             for name, player in self.players.items():
                 player.scale = plain["scale"][name]
-                player.optimiser.restore({k: arrays[f"{name}.{k}"] for k in player.optimiser.arrays()})
+                there = {k: f"{name}.{k}" for k in player.optimiser.arrays() if f"{name}.{k}" in arrays}
+                player.optimiser.restore({k: arrays[key] for k, key in there.items()})
                 for i, (p, mean) in enumerate(zip(player.parameters, player.mean, strict=True)):
                     p.copy_(torch.from_numpy(arrays[f"{name}.weight.{i}"]))
                     mean.copy_(torch.from_numpy(arrays[f"{name}.mean.{i}"]))

@@ -1,6 +1,7 @@
 """`Fitted`: a model, its codec and its provenance, and the verbs that tables and images share; `load`."""
 
 import math
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +15,7 @@ import torch
 from . import store
 from .coding import Coding
 from .compose import Joint, Latent
-from .errors import BadFile, PofxError, SpecError, Unsupported
+from .errors import BadFile, Failed, PofxError, SpecError, Unsupported
 from .models import create
 from .models.annealed import Sandwich, sandwich
 from .models.model import Model
@@ -164,18 +165,39 @@ class Fitted(Coding):
         seed: int | None = None,
         path: str | Path | None = None,
         quiet: bool = False,
+        allow_failed: bool = False,
     ) -> Any:
         """n new rows, in the kind of container that was learned from; with `path`, written there in a stream.
 
         given: conditions, "age in [20,30]" or {"age": pofx.between(20, 30)}; they hold exactly. A sample of 10 is the
         beginning of a sample of a million of the same seed; without a seed, one is drawn and kept in `last_seed`.
-        Raises SpecError for n < 1, CodecError for a condition that cannot hold, Unsupported where the model cannot.
+        Raises SpecError for n < 1, CodecError for a condition that cannot hold, Unsupported where the model cannot;
+        Failed, unless `allow_failed`, where the fit failed and samples are not finite or worse than trivial ones.
         """
+        self._trust(allow_failed)
         seed = self._seed(seed)
         if path is not None:
             store.check_folder(Path(path))
             return self._written(self.draws(n, given, seed, plain=self._plain(Path(path)), quiet=quiet), path)
         return self._out(self._joined(list(self.draws(n, given, seed, quiet=quiet))), self.provenance["container"])
+
+    @property
+    def verdict(self) -> str:
+        """PASS, WARN or FAIL, as the fit ended; empty where it was not judged."""
+        return str(self.provenance.get("verdict", {}).get("word", ""))
+
+    def reasons(self) -> list[str]:
+        """Why: the findings of the guard, the gravest first."""
+        return [f["words"] for f in self.provenance.get("verdict", {}).get("findings", [])]
+
+    def _trust(self, allow_failed: bool) -> None:
+        """Refuses to sample a model that failed, or warns."""
+        if self.verdict != "FAIL":
+            return
+        told = f"the fit of this model failed: {'; '.join(self.reasons()[:2])}"
+        if self.provenance["verdict"]["refused"] and not allow_failed:
+            raise Failed(f"{told}; allow_failed=True (--allow-failed) samples all the same")
+        warnings.warn(told, stacklevel=3)
 
     def _seed(self, seed: int | None) -> int:
         self.last_seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
@@ -292,11 +314,23 @@ class Fitted(Coding):
         if self.joint:
             lines.append(f"condition  {', '.join(f.name for f in self.joint.fields)}")
         lines += [f"{k:<10} {v}" for k, v in p.get("notes", {}).items()]
+        if self.verdict:
+            lines.append(f"verdict    {self.verdict}{_figures(p['verdict']['figures'])}")
+            lines += [f"           {reason}" for reason in self.reasons()]
         lines += [f"{k:<10} {_words(v)}" for k, v in p["fit"].items() if k != "looks"]
         lines += [f"prior      {_words({k: v for k, v in p['prior'].items() if k != 'looks'})}"] if "prior" in p else []
         meaning = m.words(p["fit"])
         lines += [f"means      {meaning}"] if meaning else []
         return "\n".join([*lines, f"versions   {_words(p['versions'])}"])
+
+
+def _figures(told: Mapping[str, Any]) -> str:
+    """The main figures behind a verdict."""
+    if not told.get("skill"):
+        return ""
+    skills = ", ".join(f"{s['value']:.2f} ({k})" for k, s in told["skill"].items())
+    rates = ", ".join(f"{r['coverage']:.2f} of {told['floors'][k]['coverage']:.2f}" for k, r in told["rates"].items())
+    return f": skill {skills}; coverage {rates}; fresh critic AUC {told['auc']:.3f}; on {told['n']:,} unseen examples"
 
 
 def _words(value: Any) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import PofxError
+from .errors import Failed, PofxError
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def _fit(verbs: Any) -> None:
     )
     verb.add_argument("--device", default="auto", help="auto, cpu or cuda")
     verb.add_argument("--threads", type=int, help="of the processor")
+    verb.add_argument("--no-guard", action="store_true", help="no verdict at the end, and none watched on the way")
     verb.add_argument("--split", default="0.8,0.1,0.1", help="shares for training, validation, test")
     verb.add_argument("--resume", action="store_true", help="go on where a killed fit with the same words stopped")
     verb.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an argument of the model")
@@ -101,6 +102,7 @@ def _sample(verbs: Any) -> None:
     verb.add_argument("-o", "--output", required=True)
     verb.add_argument("--given", action="append", default=[], help='a condition, "age in [20,30]"; repeated: all hold')
     verb.add_argument("--seed", type=int, help="drawn and printed if not given")
+    verb.add_argument("--allow-failed", action="store_true", help="of a model whose fit failed all the same")
 
 
 def _score(verbs: Any) -> None:
@@ -278,10 +280,19 @@ def run_fit(told: argparse.Namespace) -> str:
         precision=told.precision,
         reading=_words_of_reading(told) | _pixels(told.pixels),
         checkpoint=output.with_name(output.name + ".checkpoint"), resume=told.resume,
+        **({"guard": False} if told.no_guard else {}),
         **dict(_setting(text) for text in told.set),
     )  # fmt: skip
     model.save(output)
-    return f"{model.info()}\nwrote      {output} ({output.stat().st_size / 2**20:.1f} MiB)"
+    said = Said(f"{model.info()}\nwrote      {output} ({output.stat().st_size / 2**20:.1f} MiB)")
+    said.ok = model.verdict != "FAIL"
+    return said
+
+
+class Said(str):
+    """Words, and whether the work behind them succeeded."""
+
+    ok = True
 
 
 def run_sample(told: argparse.Namespace) -> str:
@@ -289,7 +300,9 @@ def run_sample(told: argparse.Namespace) -> str:
     from .bundle import load
 
     model = load(told.model)
-    rows = model.sample(told.rows, told.given, seed=told.seed, path=told.output, quiet=told.quiet)
+    rows = model.sample(
+        told.rows, told.given, seed=told.seed, path=told.output, quiet=told.quiet, allow_failed=told.allow_failed
+    )
     return f"wrote {rows:,} rows to {told.output} (seed {model.last_seed}){model.remarks()}"
 
 
@@ -455,6 +468,9 @@ def main(words: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = lambda said, *_: print(f"pofx {told.verb}: warning: {said}", file=sys.stderr)
             said = globals()[f"run_{told.verb}"](told)
+    except Failed as error:
+        print(f"pofx {told.verb}: {error}", file=sys.stderr)
+        return 1
     except PofxError as error:
         print(f"pofx {told.verb}: {error}", file=sys.stderr)
         return 2

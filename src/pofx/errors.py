@@ -19,3 +19,7 @@ class Unsupported(PofxError):
 
 class BadFile(PofxError):
     """A pofx file is truncated, damaged, foreign, or from a newer version."""
+
+
+class Failed(PofxError):
+    """Samples were asked of a model whose fit failed."""

@@ -24,6 +24,7 @@ from .progress import bar, say
 from .spec import Columns, Spec
 from .split import fingerprint, parts
 from .training.checkpoint import Checkpoint
+from .training.guard import Guard, final, watch
 from .training.loop import Trainer
 from .version import __version__
 
@@ -83,6 +84,7 @@ def fit(
     missing: str = "state",
     precision: str = "auto",
     labels: Any = None,
+    guard: bool = True,
     **config: Any,
 ) -> Fitted:
     """Learns p(x) of the rows of a file or frame, or of images.
@@ -143,9 +145,15 @@ def fit(
     until = None if minutes is None else began + 60 * minutes * (1 - SPARE[1]) - SPARE[0]
     with torch_threads(threads):
         place = Checkpoint(Path(checkpoint), own) if checkpoint is not None else None
+        with bar("guard", None, "row", quiet or not guard) as tick:
+            watched = watch(made, train, valid, seed) if guard else None
+            tick(1)
         done = _train(
-            made, codec.spec, train, valid, seed, pick_device(device), precision, steps, until, place, resume, quiet
-        )
+            made, codec.spec, train, valid, seed, pick_device(device), precision, steps, until, place, resume, quiet,
+            watched,
+        )  # fmt: skip
+        said = final(watched, train, done) if watched is not None else None
+        say("" if said is None else str(said), quiet)
         aside = valid if len(took[1]) >= 100 else train
         typical, remarks = _look_back(made, codec, aside)
         usual = _scores(made, aside, joint)
@@ -157,7 +165,7 @@ def fit(
         "container": container, "notes": notes,
         "reading": dict(reading or {}), "fit": done | remarks | {"fit seconds": time.monotonic() - began},
         "versions": {"pofx": __version__, "torch": torch.__version__, "python": platform.python_version()},
-    }  # fmt: skip
+    } | ({"verdict": said.to_json()} if said is not None else {})  # fmt: skip
     made_class = fitted_class("image" if pictures else "table")[0]
     return made_class(made, codec, provenance, joint, typical, usual)
 
@@ -274,6 +282,7 @@ def _train(
     checkpoint: Checkpoint | None,
     resume: bool,
     quiet: bool,
+    guard: Guard | None = None,
 ) -> dict[str, Any]:
     """Fits the model; what happened, in plain values."""
     c = spec.condition.fields if spec.condition else ()
@@ -282,7 +291,8 @@ def _train(
         return {"steps": 0, "stopped": "closed form"}
     batches = [model.prepare(_only(spec.fields, part), _only(c, part) if c else None) for part in (train, valid)]
     torch.manual_seed(seed)
-    trainer = Trainer(model, batches[0], batches[1], seed, device, precision)
+    enough = guard if guard is not None and guard.examiner.enough else None
+    trainer = Trainer(model, batches[0], batches[1], seed, device, precision, enough)
     held = checkpoint.read() if checkpoint is not None and resume else None
     if held is not None:
         trainer.restore(held[0], held[1])
@@ -297,7 +307,8 @@ def _train(
     return {
         "steps": history.steps, "planned": total, "best step": history.best_step, "stopped": history.stopped,
         "validation": history.best, "skipped": history.skipped, "culprit": history.culprit,
-        "retreats": history.retreats, "batch": trainer.recipe.batch,
+        "retreats": history.retreats, "returns": history.returns, "critic": history.heard,
+        "batch": trainer.recipe.batch,
         "seconds": history.seconds, "cpu seconds": history.cpu_seconds, "device": device,
         "precision": "bfloat16 in wide networks" if trainer.mixed else "float32",
         "threads": torch.get_num_threads(), "looks": history.looks,

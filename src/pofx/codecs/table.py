@@ -85,6 +85,11 @@ class TableCodec:
         plans = [plan for plan, _ in pairs]
         stored = {plan.name: x for plan, x in pairs if x is not None}
         for name in condition:
+            if name in names and name not in stored:
+                raise SpecError(
+                    f"expected a condition of two values or more, got {name!r}, whose cells are all alike or dropped: "
+                    "leave it out"
+                )
             if name not in stored:
                 raise SpecError(f"expected a condition among the columns {', '.join(map(repr, stored))}, got {name!r}")
         if all(plan.share == 1.0 for plan in plans):

@@ -115,6 +115,13 @@ class Model(nn.Module):
         """What the loop watches on validation rows, (B,), lower is better; None where a model has no such thing."""
         return self.loss(batch, Clock(1, 1), generator)
 
+    def attend(self, train: Batch, valid: Batch | None, generator: torch.Generator) -> dict[str, float]:
+        """What a game's critic says of examples it learned from, of others and of its own; it may adapt to that."""
+        return {}
+
+    def firmer(self, times: int) -> None:
+        """A penalty 4^times as strong as its argument says, in models that have one: what the guard may ask for."""
+
     def noise(self, n: int, generator: torch.Generator) -> Tensor:
         """n rows of the model's own noise."""
         raise NotImplementedError

@@ -23,6 +23,7 @@ from ..nn.mixed import mix, repays
 from ..progress import Tick, silent
 from .adamw import AdamW
 from .checkpoint import Checkpoint
+from .guard import CHANGES, Guard
 
 PROBES = 25  # steps that are timed to turn minutes into N; enough to be within a few percent
 LOOKS = 16  # validations in a fit: often enough to stop in time, about 3 % of the work
@@ -32,6 +33,8 @@ REPAID = 300.0  # seconds of training ahead that a compilation of some 20 s is w
 EVERY = 4  # steps between those whose weights enter the average, where that has many
 LOST = 10  # steps with a loss that is no number before the fit goes back to its average with half the rate
 HOPELESS = 5  # times that it goes back without one good step between before it ends
+MEASURED = 20  # steps between those whose way is measured, for the guard
+ATTENDED, ATTENDS = 512, 64  # examples that a model's critic is heard on, and how often in a fit
 
 
 @dataclass
@@ -46,6 +49,8 @@ class History:
     skipped: int = 0
     culprit: str = ""  # what was the last to be no number: the loss of a player, or of which weights the gradient
     retreats: int = 0
+    returns: list[str] = field(default_factory=list)  # what changed each time the guard went back
+    heard: dict[str, float] = field(default_factory=dict)  # what the critic said last (Model.attend)
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     looks: list[dict[str, float]] = field(default_factory=list)
@@ -73,7 +78,8 @@ class Player:
     """One player's parameters, their optimiser, and their average."""
 
     def __init__(self, parameters: list[torch.nn.Parameter], recipe: Recipe) -> None:
-        self.parameters, self.recipe, self.scale = parameters, recipe, 1.0
+        self.parameters, self.recipe, self.scale, self.longer = parameters, recipe, 1.0, 1.0
+        self.norm = 0.0  # of the last gradient
         self.optimiser = AdamW(parameters, recipe.betas, recipe.decay)
         self.mean = [p.detach().clone() for p in parameters]
 
@@ -83,11 +89,11 @@ class Player:
             p.grad = None
         loss.backward(inputs=self.parameters)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
+        norm = self.norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
         if not math.isfinite(norm + float(loss.detach())):
             return False
         self.optimiser.step(self.scale * rate(self.recipe, clock), shrink=max(norm / self.recipe.clip, 1.0))
-        half = max(self.recipe.average * clock.total, 1.0)
+        half = max(self.recipe.average * self.longer * clock.total, 1.0)
         every = max(1, min(EVERY, int(half / EVERY)))  # a pass over all weights that few steps need
         if clock.step % every == 0:
             keep = min(0.5 ** (every / half), (clock.step + every) / (clock.step + 10 * every))
@@ -102,6 +108,10 @@ class Player:
                 held = p.detach().clone()
                 p.copy_(mean)
                 mean.copy_(held)
+
+
+def _flat(parameters: list[torch.nn.Parameter]) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in parameters])
 
 
 def rate(recipe: Recipe, clock: Clock) -> float:
@@ -126,6 +136,7 @@ class Trainer:
         seed: int,
         device: str,
         precision: str = "auto",
+        guard: Guard | None = None,
         **recipe: Any,
     ) -> None:
         if len(train[0]) == 0:
@@ -145,6 +156,9 @@ class Trainer:
         self.step = self.bad = self.lost = 0
         self.sound = self._kept()
         self.quick = False  # whether the model is compiled
+        self.guard = guard if len(self.players) > 1 else None
+        self.firm = 0  # times that the guard made the penalty firmer
+        self.kept: tuple[dict[str, Any], dict[str, np.ndarray]] | None = None  # the state at the guard's best look
 
     # -- one step ----------------------------------------------------------------------------------------------------
 
@@ -153,14 +167,21 @@ class Trainer:
         clock = Clock(self.step, total)
         rows = self.feed.next().to(self.device)
         shown: float | Tensor | None = None
-        good = True
+        good, measured = True, self.guard is not None and self.step % MEASURED == 0
+        before = {k: _flat(player.parameters) for k, player in self.players.items()} if measured else {}
         for player, loss in self.model.turns(tuple(t.index_select(0, rows) for t in self.train), clock, self.generator):
             mean = loss.mean()
             shown = mean.detach() if shown is None else shown
             sound = self.players[player].step(mean, clock)
             if not sound:
                 self.history.culprit = self._culprit(player, mean)
+            elif self.guard is not None:
+                self.guard.hear(player, self.players[player].norm, self.step)
             good &= sound
+        if self.guard is not None:
+            for name, held in before.items():
+                share = float((_flat(self.players[name].parameters) - held).norm() / held.norm().clamp(min=1e-12))
+                self.guard.moved(name, share, self.step)
         self.step += 1
         self.bad, self.lost = (0, 0) if good else (self.bad + 1, self.lost)
         self.history.skipped += not good
@@ -214,7 +235,9 @@ class Trainer:
         """Averaged weights on the validation rows; the best ones are kept."""
         with self.averaged(), torch.inference_mode():
             value = None
-            if self.valid is not None:
+            if self.guard is not None:
+                value = self.guard.look()
+            elif self.valid is not None:
                 got = self.model.validate(self.valid, torch.Generator(self.device).manual_seed(0))
                 value = None if got is None else float(got.double().mean())
             better = value is None or self.history.best is None or value < self.history.best
@@ -223,7 +246,38 @@ class Trainer:
                 self._take()
             if all(torch.isfinite(held).all() for held in self._buffers().values()):
                 self.sound = self._kept()
+        if self.guard is not None and self.history.best_step == self.step:
+            self.kept = self.state(kept=False)
         return value
+
+    def _go_back(self) -> None:
+        """Everything as it was at the guard's best look, but the step, and one change."""
+        if self.guard is None or self.kept is None:
+            return
+        step, history, firm, scales = self.step, self.history, self.firm, self._scales()
+        change = self.guard.gone_back()
+        held = self.guard.plain()
+        self.restore(*self.kept)
+        self.step, self.history, self.firm = step, history, firm
+        self.guard.restore(held)
+        for name, scale in scales.items():
+            self.players[name].scale, self.players[name].longer = scale
+        self.history.returns.append(f"step {step} to {history.best_step}, {change}")
+        for player in self.players.values():
+            if change == CHANGES[0]:
+                player.scale /= 2
+            elif change == CHANGES[2]:
+                player.longer *= 4
+        self.firm += change == CHANGES[1]
+        self.model.firmer(self.firm)
+        warnings.warn(f"the guard: step {self.history.returns[-1]}", stacklevel=2)
+
+    def _attend(self) -> None:
+        """Lets the model hear its critic on examples that it learns from and on others."""
+        with torch.no_grad():
+            own = tuple(t[:ATTENDED] for t in self.train)
+            other = tuple(t[:ATTENDED] for t in self.valid) if self.valid is not None else None
+            self.history.heard = self.model.attend(own, other, self.generator) or self.history.heard
 
     def _take(self) -> None:
         self.best = [p.detach().cpu().numpy().copy() for p in self._held()]
@@ -286,10 +340,15 @@ class Trainer:
             loss = self.advance(total)
             tick(1, f"loss {loss:.3f}" + self._shown() if loss is not None else "")
             if self.step % every == 0 or self.step == total:
-                self.history.looks.append({"step": self.step, "valid": self.look() or math.nan})
+                value = self.look()
+                self.history.looks.append({"step": self.step, "valid": math.nan if value is None else value})
+                if self._guarded():
+                    break
                 if self._overfits():
                     self.history.stopped = "no better on validation rows"
                     break
+            if self.step % max(1, total // ATTENDS) == 0:
+                self._attend()
             if self.lost >= HOPELESS:
                 self.history.stopped = "losses were no numbers"
                 break
@@ -306,6 +365,9 @@ class Trainer:
             warnings.warn("the loss of the validation rows is no number: the last average is kept", stacklevel=2)
             with self.averaged():
                 self._take()
+        if self.guard is not None:
+            self.model.eval()
+            self.guard.raw()
         self.history.steps = self.step
         self.history.seconds += time.monotonic() - began
         self.history.cpu_seconds += time.process_time() - cpu
@@ -315,6 +377,16 @@ class Trainer:
         self.model.quicken(False)
         self.model.eval()
         return self.history
+
+    def _guarded(self) -> bool:
+        """Does what the guard's state asks for; whether the fit ends."""
+        if self.guard is None:
+            return False
+        if self.guard.state == "going back":
+            self._go_back()
+        if self.guard.state == "stopped":
+            self.history.stopped = "behind its best after three returns"
+        return self.guard.state == "stopped"
 
     def _shown(self) -> str:
         return f", valid {self.history.best:.3f}" if self.history.best is not None else ""
@@ -331,7 +403,10 @@ class Trainer:
         own = {name for name, _ in self.model.named_parameters(remove_duplicate=False)}
         return {k: v for k, v in self.model.state_dict().items() if k not in own}
 
-    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def _scales(self) -> dict[str, list[float]]:
+        return {name: [player.scale, player.longer] for name, player in self.players.items()}
+
+    def state(self, kept: bool = True) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Everything that the rest of the fit depends on, as plain values and arrays."""
         arrays: dict[str, np.ndarray] = {
             "feed.order": self.feed.order.numpy().copy(),
@@ -353,9 +428,15 @@ class Trainer:
             "lost": self.lost,
             "quick": self.quick,
             "at": self.feed.at,
-            "scale": {name: player.scale for name, player in self.players.items()},
+            "scale": self._scales(),
+            "firm": self.firm,
+            "guard": self.guard.plain() if self.guard is not None else {},
+            "kept": None,
             "history": {**self.history.__dict__, "looks": list(self.history.looks)},
         }
+        if kept and self.kept is not None:
+            plain["kept"] = self.kept[0]
+            arrays |= {f"kept.{k}": v for k, v in self.kept[1].items()}
         return plain, arrays
 
     def restore(self, plain: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
@@ -369,13 +450,19 @@ class Trainer:
         self.generator.set_state(torch.from_numpy(arrays["rng"].copy()))
         torch.set_rng_state(torch.from_numpy(arrays["global.rng"].copy()))
         self.history = History(**{**plain["history"], "looks": list(plain["history"]["looks"])})
+        self.firm = plain["firm"]
+        self.model.firmer(self.firm)
+        if plain["kept"] is not None:
+            self.kept = plain["kept"], {k[5:]: v for k, v in arrays.items() if k.startswith("kept.")}
+        if self.guard is not None and plain["guard"]:
+            self.guard.restore(plain["guard"])
         self.best = [arrays[f"best.{i}"] for i in range(sum(k.startswith("best.") for k in arrays))]
         with torch.no_grad():
             for key, held in self._buffers().items():
                 held.copy_(torch.from_numpy(arrays[f"buffer.{key}"].copy()))
                 self.sound[key] = torch.from_numpy(arrays[f"sound.{key}"].copy()).to(held)
             for name, player in self.players.items():
-                player.scale = plain["scale"][name]
+                player.scale, player.longer = plain["scale"][name]
                 there = {k: f"{name}.{k}" for k in player.optimiser.arrays() if f"{name}.{k}" in arrays}
                 player.optimiser.restore({k: arrays[key] for k, key in there.items()})
                 for i, (p, mean) in enumerate(zip(player.parameters, player.mean, strict=True)):

@@ -88,6 +88,7 @@ class GAN(Conditioned):
         self.objective, self.penalty, self.mode = objective, penalty, penalty_mode
         self.weight = WEIGHTS[penalty] if weight is None else weight
         self.lazy, self.critics, self.pack, self.latent = lazy, critics, pack, latent
+        self.firm = 1.0  # how many times as strong as `weight` the penalty is
         self.ratios: list[float] = []  # of finite differences to exact penalties
         self.rivals = rivals_of(spec, self.sight_of_condition, latent, width, depth, pack)
         self.inverter = self.rivals.inverter(latent, width, depth) if encoder else None
@@ -114,6 +115,9 @@ class GAN(Conditioned):
     @torch.no_grad()
     def start(self, batch: Batch) -> None:
         self.rivals.start(batch[: self.rivals.parts])
+
+    def firmer(self, times: int) -> None:
+        self.firm = 4.0**times
 
     def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
         own = self.rivals.prepare(x)
@@ -188,7 +192,7 @@ class GAN(Conditioned):
         held = [part for part in self.rivals.critic.modules() if getattr(part, "mixed", False)]
         mix(self.rivals.critic, False)
         try:
-            return often * self.weight * self._penalty(x, y, condition, clock, generator)
+            return often * self.weight * self.firm * self._penalty(x, y, condition, clock, generator)
         finally:
             for part in held:
                 part.mixed = True

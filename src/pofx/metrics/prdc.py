@@ -1,0 +1,54 @@
+"""How a set of examples covers another one, in a space of features: precision, recall, density, coverage, Fréchet.
+
+With B_k(y, Y) the ball around y that reaches its k-th nearest neighbour in Y, n examples x and m real ones y:
+
+    precision = share of x in some B_k(y, Y)        recall   = share of y in some B_k(x, X)
+    density   = mean over x of #{y: x in B_k(y, Y)} / k      coverage = share of y whose B_k(y, Y) holds an x
+
+Two sets of one law have precision, recall and coverage near .95 at k = 5 and density 1. The Fréchet distance of normal
+laws with the moments of the two sets is |m - m'|^2 + tr(S + S' - 2 (S S')^(1/2)).
+
+Papers: Kynkäänniemi et al. 2019, Improved Precision and Recall Metric; Naeem et al. 2020, Reliable Fidelity and
+Diversity Metrics; Dowson, Landau 1982; Heusel et al. 2017 (FID).
+"""
+
+import numpy as np
+
+NEIGHBOURS = 5
+BLOCK = 1 << 22
+
+
+def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Squared Euclidean distances, (n, d) and (m, d) to (n, m), never below zero."""
+    return np.maximum(np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * a @ b.T, 0)
+
+
+def nearest(a: np.ndarray, b: np.ndarray, neighbour: int = 1) -> np.ndarray:
+    """The distance from each of a to its k-th nearest of b, (n,); pass k + 1 where b is a itself."""
+    step = max(1, BLOCK // max(len(b), 1))
+    parts = [np.partition(distances(a[i : i + step], b), neighbour - 1, 1)[:, neighbour - 1]
+             for i in range(0, len(a), step)]  # fmt: skip
+    return np.sqrt(np.concatenate([np.zeros(0, a.dtype), *parts]))
+
+
+def prdc(x: np.ndarray, y: np.ndarray, k: int = NEIGHBOURS) -> dict[str, float]:
+    """Precision, recall, density and coverage of x, (n, d), against real y, (m, d); both of more than k examples."""
+    reach, own = nearest(y, y, k + 1), nearest(x, x, k + 1)
+    apart = np.sqrt(distances(x, y))
+    inside = apart <= reach
+    return {
+        "precision": float(inside.any(1).mean()),
+        "recall": float((apart <= own[:, None]).any(0).mean()),
+        "density": float(inside.sum(1).mean() / k),
+        "coverage": float(inside.any(0).mean()),
+    }
+
+
+def frechet(x: np.ndarray, y: np.ndarray) -> float:
+    """The Fréchet distance of two sets, (n, d) and (m, d), by eigenvalues, so that no root is imaginary."""
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    a, b = (np.cov(v, rowvar=False, bias=True).reshape(v.shape[1], -1) for v in (x, y))
+    values, vectors = np.linalg.eigh(a)
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    shared = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ b @ root), 0)).sum()
+    return float(max(np.square(x.mean(0) - y.mean(0)).sum() + np.trace(a) + np.trace(b) - 2 * shared, 0.0))

@@ -192,7 +192,7 @@ def test_images_are_judged_in_two_spaces_and_by_class() -> None:
     block = Block("image", (Pixel.learn("grey", train["grey"]),), (12, 12))
     spec = Spec((block,), Spec((Block("label", (Category.learn("label", train["label"], levels=("small", "big")),)),)))
     examiner = Examiner(spec, train, held)
-    assert [s.name for s in examiner.spaces] == ["random", "trained"]
+    assert [s.name for s in examiner.spaces] == ["random", "classifier"]
     assert names(examiner, squares) == {}
 
     def half(n: int, key: int) -> Columns:

@@ -22,7 +22,9 @@ from .models.model import Model
 from .models.pixel_laws import MOST, rungs
 from .models.variational import Variational
 from .nn.mirror import principal
-from .spec import Columns
+from .spec import Columns, Spec
+from .training.examination import Examiner
+from .training.guard import Verdict, judge
 
 RANK = 32  # of the linear laws beside a model without codes
 SHOWN = 40  # images of a sheet
@@ -56,13 +58,16 @@ class ImageEvidence:
     rebuilding: dict[str, dict[str, float]] = field(default_factory=dict)
     cleaning: dict[str, dict[str, float]] = field(default_factory=dict)
     annealing: dict[str, dict[str, float]] = field(default_factory=dict)
+    fidelity: dict[str, dict[str, float]] = field(default_factory=dict)
+    verdict: Verdict | None = None
     remarks: dict[str, Any] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     sheets: list[Sheet] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """The evidence as plain JSON, without the pictures."""
-        return plain({k: v for k, v in vars(self).items() if k != "sheets"})
+        told = {k: v for k, v in vars(self).items() if k not in ("sheets", "verdict")}
+        return plain(told | ({"verdict": self.verdict.to_json()} if self.verdict is not None else {}))
 
     def summary(self) -> str:
         """Sentences and tables, for a terminal."""
@@ -73,6 +78,10 @@ class ImageEvidence:
         for title, table in (("rebuilding", self.rebuilding), ("cleaning", self.cleaning)):
             lines += [f"{title:16}{'PSNR, dB':>22}{'squared error':>22}"] if table else []
             lines += [f"{name:16}{_pm(row, 'psnr'):>22}{_pm(row, 'mse'):>22}" for name, row in table.items()]
+        if self.fidelity:
+            names = list(next(iter(self.fidelity.values())))
+            lines.append(f"{'samples':32}" + "".join(f"{name:>12}" for name in names))
+            lines += [f"{k:32}" + "".join(f"{row[n]:>12.3g}" for n in names) for k, row in self.fidelity.items()]
         lines += [
             f"annealing: {name} {row['mean']:.2f} ± {row['error']:.2f} nats" for name, row in self.annealing.items()
         ]
@@ -149,8 +158,11 @@ def evaluate_images(
         _rebuilding(model, splits, codes, evidence)
     if isinstance(model, Denoising):
         _cleaning(model, splits, evidence, seed)
+    if "sample" in model.abilities:
+        hear(0.85, "samples")
+        _samples(model, splits, evidence, seed)
     hear(0.9, "pictures")
-    evidence.sheets += _sheets(model, splits, codes, seed)
+    evidence.sheets = _sheets(model, splits, codes, seed, evidence.sheets) + evidence.sheets
     evidence.words = evidence.words or [
         "No figure could be given: the model has neither likelihood, codes nor cleaning."
     ]
@@ -258,17 +270,53 @@ def _cleaning(model: Denoising, splits: Splits, evidence: ImageEvidence, seed: i
         evidence.sheets.append(Sheet(name, pixels, 8))
 
 
+# -- samples -----------------------------------------------------------------------------------------------------------
+
+
+def _samples(model: Model, splits: Splits, evidence: ImageEvidence, seed: int) -> None:
+    """Samples beside unseen images, with training images and a normal law of pixels in their place; the verdict."""
+    spec = Spec(model.spec.blocks)
+    train, unseen = (model.fair(x, seed) for x in (splits.train, splits.unseen))
+    examiner = Examiner(spec, train, unseen, seed, "test")
+    if not examiner.enough:
+        evidence.words.append(f"{examiner.n} unseen images are too few to judge samples by.")
+        return
+
+    def draw(n: int, key: int) -> Columns:
+        with torch.inference_mode():
+            return model.decode(model.noise(n, torch.Generator().manual_seed(key)), splits.draw(n))
+
+    drawn = draw(examiner.n, seed)
+    found = examiner.examine(drawn, draw(2 * examiner.n, seed + 1))
+    evidence.verdict = judge(found)
+    evidence.words.append(
+        "; ".join([f"Samples: {evidence.verdict.word}", *(f.words for f in evidence.verdict.sorted())])
+    )
+    for name, rates in found.rates.items():
+        s, floor = found.skill[name], found.floors[name]
+        evidence.fidelity[f"{name}: drawn"] = {"skill": s.value, "distance": s.distance} | rates
+        evidence.fidelity[f"{name}: training images"] = {"skill": 1.0, "distance": s.floor} | floor
+    near = examiner.nearest({k: v[:SHOWN] for k, v in drawn.items()})
+    pair: dict[str, tuple[Columns, Any]] = {"drawn": (drawn, slice(SHOWN)), "nearest": (train, near)}
+    for says, (x, index) in pair.items():
+        evidence.sheets.append(Sheet(says, splits.bright({f.name: x[f.name][index] for f in spec.fields}), 8))
+    if missed := found.missed[:8]:
+        shown = {f.name: train[f.name][[i for c in missed for i in c.examples]] for f in spec.fields}
+        lines = tuple(f"{c.real:.1%} / {c.fake:.1%}" for c in missed)
+        evidence.sheets.append(Sheet("missed", splits.bright(shown), len(missed[0].examples), lines))
+
+
 # -- pictures ----------------------------------------------------------------------------------------------------------
 
 
-def _sheets(model: Model, splits: Splits, codes: Tensor | None, seed: int) -> list[Sheet]:
+def _sheets(model: Model, splits: Splits, codes: Tensor | None, seed: int, shown: list[Sheet]) -> list[Sheet]:
     some, out = {k: v[:SHOWN] for k, v in splits.unseen.items()}, []
     if codes is not None:
         out += [
             Sheet("unseen", splits.bright(some), 8),
             Sheet("rebuilt", splits.bright(model.express(codes[:SHOWN], splits.under(slice(SHOWN)))), 8),
         ]
-    if "sample" in model.abilities:
+    if "sample" in model.abilities and not any(one.says == "drawn" for one in shown):
         drawn = model.decode(model.noise(SHOWN, torch.Generator().manual_seed(seed)), splits.draw(SHOWN))
         out += [] if out else [Sheet("unseen", splits.bright(some), 8)]
         out.append(Sheet("drawn", splits.bright(drawn), 8))

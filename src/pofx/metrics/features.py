@@ -2,8 +2,8 @@
 
 Rows: `levels`, z = Phi^-1(u) of each number's level and a one for each category's level; `random`, a fixed network of
 random weights on them. Images: `random`, means and deviations of a fixed random convolutional network's channels, whole
-and by quarters; `trained`, the last layer of a small classifier of the labels, or the code of a small autoencoder,
-trained on the training images. Each is turned to the principal axes of the training examples.
+and by quarters; `classifier`, the last layer of a small one of the labels, or without labels `autoencoder`, the code of
+a small one, trained on the training images. Each is turned to the principal axes of the training examples.
 
 Papers: Saxe et al. 2011, On Random Weights and Unsupervised Feature Learning; Naeem et al. 2020, Reliable Fidelity and
 Diversity Metrics for Generative Models (random embeddings).
@@ -56,7 +56,8 @@ class Space:
 def spaces(spec: Spec, train: Columns, seed: int = 0) -> tuple[Space, ...]:
     """The two spaces of a kind of data, learned from training examples; a condition is part of an example of rows."""
     if spec.blocks[0].sites:
-        makers = {"random": _random_images(spec, seed), "trained": _trained_images(spec, train, seed)}
+        learned = "autoencoder" if _labels(spec, train) is None else "classifier"
+        makers = {"random": _random_images(spec, seed), learned: _trained_images(spec, train, seed)}
     else:
         plain = plain_rows(spec, train, seed)
         makers = {"levels": plain, "random": _random_rows(plain, train, seed)}

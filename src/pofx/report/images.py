@@ -15,12 +15,14 @@ TITLES = {
     "unseen": "Unseen images",
     "rebuilt": "The same, rebuilt from their codes",
     "drawn": "Drawn by the model",
+    "nearest": "The training image nearest to each of those",
+    "missed": "Training images that samples miss",
     "walk": "A walk through the code",
     "between": "From one unseen image to another",
     "as it came": "As they came",
     "clean": "Clean",
 }
-WIDE = ("walk", "between")
+WIDE = ("walk", "between", "missed")
 
 
 def png(images: np.ndarray, columns: int) -> str:
@@ -54,7 +56,7 @@ def render_images(evidence: ImageEvidence, *, title: str, provenance: Mapping[st
         "rebuilding": max((row["psnr"] for row in evidence.rebuilding.values()), default=0.0),
         "cleaning": max((row["psnr"] for row in evidence.cleaning.values()), default=0.0),
     }
-    facts = [(k.replace("_", " "), v) for k, v in provenance.items() if v is not None and k != "fit"]
+    facts = [(k.replace("_", " "), v) for k, v in provenance.items() if v is not None and k not in ("fit", "verdict")]
     return home.get_template("images.html").render(
         title=title,
         evidence=evidence,

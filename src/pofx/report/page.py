@@ -93,7 +93,11 @@ def write_report(
 
 
 def _flat(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(str(k).replace("_", " "), str(v)) for k, v in provenance.items() if v is not None]
+    told = dict(provenance)
+    if "verdict" in told:
+        guard = told["verdict"]
+        told["verdict"] = "; ".join([guard["word"], *(f["words"] for f in guard["findings"])])
+    return [(str(k).replace("_", " "), str(v)) for k, v in told.items() if v is not None]
 
 
 def _details(evidence: Evidence) -> dict[str, Any]:

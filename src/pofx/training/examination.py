@@ -179,6 +179,11 @@ class Examiner:
             self._in_full(found, told, more)
         return found
 
+    def nearest(self, fake: Columns) -> np.ndarray:
+        """The numbers of the training examples nearest to samples, in the learned space, (n,)."""
+        last = self.spaces[-1]
+        return self.order[distances(last.of(fake), self.known[last.name]).argmin(1)]
+
     def _numbers(self, x: Columns) -> list[np.ndarray]:
         """The cells of numbers that are there."""
         kept = []

@@ -223,6 +223,7 @@ ABILITIES = {
     "restore": "remove noise",
     "condition": "learn p(x | c)",
     "check": "certify its layers",
+    "truncate": "draw nearer to the middle",
 }
 
 

@@ -1,14 +1,18 @@
 """Adversarial networks: objectives, penalties and their modes, rows and images, conditions."""
 
 import math
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from test_models_families import SMALL, mixed, noise, train
 from torch import Tensor, nn
 
+import pofx
 from pofx import objectives as o
+from pofx.cli import main
 from pofx.errors import SpecError, Unsupported
 from pofx.fields import Category, Integer, Pixel
 from pofx.models import create
@@ -314,3 +318,36 @@ def test_a_lone_number_and_a_lone_category() -> None:
     for field, v in ((Integer.learn("v", some), some), (Category.learn("v", some % 2, ("a", "b")), some % 2)):
         model = game({}, Spec.table((field,)))
         assert moved(model, model.prepare({"v": v})) == ["critic", "generator"]
+
+
+# -- truncation --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("images", [False, True])
+def test_truncated_noise_is_nearer_to_the_middle_and_its_uniform_numbers_stay(images: bool) -> None:
+    model = game(*(pictures(12) if images else mixed(60)))
+    z = noise(model, 50)
+    near = model.truncated(z, 0.7)
+    torch.testing.assert_close(near[:, :8], 0.7 * z[:, :8])
+    assert torch.equal(near[:, 8:], z[:, 8:]) and near.shape == z.shape
+
+
+def test_a_truncated_sample_varies_less_and_the_whole_one_keeps_its_bytes(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(300, 2))
+    frame = pd.DataFrame({"a": np.round(x[:, 0], 3), "b": np.round(x[:, 0] + 0.3 * x[:, 1], 3)})
+    model = pofx.fit(frame, model="gan", steps=60, quiet=True, latent=4, width=16)
+    whole, same, near = (model.sample(900, seed=3, quiet=True, **how) for how in
+                         ({}, {"truncation": 1.0}, {"truncation": 0.3}))  # fmt: skip
+    assert whole.equals(same) and near["a"].std() < 0.6 * whole["a"].std()
+    assert model.sample(40, seed=3, truncation=0.3, quiet=True).equals(near[:40])
+    model.save(tmp_path / "m.pofx")
+    told = [str(tmp_path / "m.pofx"), "-n", "40", "--seed", "3", "--truncation", "0.3", "--quiet"]
+    assert main(["sample", *told, "-o", str(tmp_path / "near.csv")]) == 0
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "near.csv"), near[:40])
+    for psi in (0, -1, 1.5, math.nan):
+        with pytest.raises(SpecError, match="expected a truncation above 0 and up to 1, got"):
+            model.sample(4, truncation=psi)
+    other = pofx.fit(frame, model="independent", quiet=True)
+    assert len(other.sample(4, truncation=1.0, quiet=True)) == 4
+    with pytest.raises(Unsupported, match="model 'independent' cannot draw nearer to the middle: these can: gan, wgan"):
+        other.sample(4, truncation=0.5)

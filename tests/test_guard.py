@@ -207,6 +207,20 @@ def test_images_are_judged_in_two_spaces_and_by_class() -> None:
     assert poor["little skill"] == 1
 
 
+def test_a_leaking_augmentation_is_named() -> None:
+    train, held = squares(1200, 0), squares(400, 1)
+    spec = Spec((Block("image", (Pixel.learn("grey", train["grey"]),), (12, 12)),))
+    model = pofx.models.create("gan", spec, 0, width=8, latent=4, depth=0)
+    generator = torch.Generator().manual_seed(1)
+    assert model.altered({"grey": train["grey"]}, generator) is None  # no augmentation, nothing to leak
+    model.chance.fill_(0.5)
+    examiner = Examiner(spec, train, held)
+    clean = Guard(examiner, lambda n, seed: squares(n, seed + 5))
+    assert clean.leaks(model.altered) == []
+    dirty = Guard(examiner, lambda n, seed: model.altered(squares(n, seed + 5), generator) or {})
+    assert [f.name for f in dirty.leaks(model.altered)] == ["augmentation leaks"]
+
+
 # -- signals and states ------------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -108,14 +108,16 @@ class Fitted(Coding):
 
     # -- sample ------------------------------------------------------------------------------------------------------
 
-    def _block(self, first: int, rows: int, sets: Given | None, seed: int, plain: bool) -> Rows:
+    def _block(self, first: int, rows: int, sets: Given | None, seed: int, plain: bool, truncation: float) -> Rows:
         """The rows from `first` on of one block, decided by (seed, block) alone."""
         rng = np.random.default_rng([seed & (2**63 - 1), first // BLOCK])
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         c = self.joint.sample(BLOCK, rng, sets) if self.joint else None
         own = {k: v for k, v in (sets or {}).items() if not c or k not in c}
         with torch.inference_mode():
-            x = self.model.decode(self.model.noise(BLOCK, generator), c, own or None) | (c or {})
+            z = self.model.noise(BLOCK, generator)
+            z = z if truncation == 1 else cast(Any, self.model).truncated(z, truncation)
+            x = self.model.decode(z, c, own or None) | (c or {})
         return self._made({k: v[:rows] for k, v in x.items()}, first, plain)
 
     def draws(
@@ -125,6 +127,7 @@ class Fitted(Coding):
         seed: int = 0,
         *,
         plain: bool = False,
+        truncation: float = 1.0,
         quiet: bool = False,
     ) -> Iterator[Rows]:
         """n new rows (Arrow tables, arrays of images), a stretch at a time; a worker draws blocks on one torch thread.
@@ -135,6 +138,10 @@ class Fitted(Coding):
             raise SpecError(f"expected a number of rows of at least 1, got {n}")
         if "sample" not in self.model.abilities:
             raise self.model._cannot("sample")
+        if not 0 < truncation <= 1:
+            raise SpecError(f"expected a truncation above 0 and up to 1, got {truncation}: 1 draws from the whole law")
+        if truncation != 1 and "truncate" not in self.model.abilities:
+            raise self.model._cannot("truncate")
         sets = self._given(given)
         self.model.effective = math.inf
         firsts = iter(range(0, n, BLOCK))
@@ -146,7 +153,7 @@ class Fitted(Coding):
 
             def more(count: int) -> Iterator[Future[Rows]]:
                 for first in islice(firsts, count):
-                    yield pool.submit(self._block, first, min(BLOCK, n - first), sets, seed, plain)
+                    yield pool.submit(self._block, first, min(BLOCK, n - first), sets, seed, plain, truncation)
 
             ahead, held = deque(more(2 * workers)), []
             while ahead:
@@ -162,6 +169,7 @@ class Fitted(Coding):
         n: int,
         given: Sequence[str] | str | Mapping[str, Any] | None = None,
         *,
+        truncation: float = 1.0,
         seed: int | None = None,
         path: str | Path | None = None,
         quiet: bool = False,
@@ -171,15 +179,18 @@ class Fitted(Coding):
 
         given: conditions, "age in [20,30]" or {"age": pofx.between(20, 30)}; they hold exactly. A sample of 10 is the
         beginning of a sample of a million of the same seed; without a seed, one is drawn and kept in `last_seed`.
+        truncation: from above 0 to 1, of adversarial networks; less draws nearer to the middle, better and less varied.
         Raises SpecError for n < 1, CodecError for a condition that cannot hold, Unsupported where the model cannot;
         Failed, unless `allow_failed`, where the fit failed and samples are not finite or worse than trivial ones.
         """
         self._trust(allow_failed)
-        seed = self._seed(seed)
+        seed, plain = self._seed(seed), path is not None and self._plain(Path(path))
         if path is not None:
             store.check_folder(Path(path))
-            return self._written(self.draws(n, given, seed, plain=self._plain(Path(path)), quiet=quiet), path)
-        return self._out(self._joined(list(self.draws(n, given, seed, quiet=quiet))), self.provenance["container"])
+        rows = self.draws(n, given, seed, plain=plain, truncation=truncation, quiet=quiet)
+        if path is not None:
+            return self._written(rows, path)
+        return self._out(self._joined(list(rows)), self.provenance["container"])
 
     @property
     def verdict(self) -> str:

@@ -101,6 +101,9 @@ def _sample(verbs: Any) -> None:
     verb.add_argument("-n", "--rows", type=int, required=True)
     verb.add_argument("-o", "--output", required=True)
     verb.add_argument("--given", action="append", default=[], help='a condition, "age in [20,30]"; repeated: all hold')
+    verb.add_argument(
+        "--truncation", type=float, default=1.0, help="below 1: nearer to the middle, less varied (gan, wgan)"
+    )
     verb.add_argument("--seed", type=int, help="drawn and printed if not given")
     verb.add_argument("--allow-failed", action="store_true", help="of a model whose fit failed all the same")
 
@@ -300,9 +303,8 @@ def run_sample(told: argparse.Namespace) -> str:
     from .bundle import load
 
     model = load(told.model)
-    rows = model.sample(
-        told.rows, told.given, seed=told.seed, path=told.output, quiet=told.quiet, allow_failed=told.allow_failed
-    )
+    words = {"truncation": told.truncation, "seed": told.seed, "path": told.output, "quiet": told.quiet}
+    rows = model.sample(told.rows, told.given, allow_failed=told.allow_failed, **words)
     return f"wrote {rows:,} rows to {told.output} (seed {model.last_seed}){model.remarks()}"
 
 

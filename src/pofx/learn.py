@@ -152,7 +152,7 @@ def fit(
             made, codec.spec, train, valid, seed, pick_device(device), precision, steps, until, place, resume, quiet,
             watched,
         )  # fmt: skip
-        said = final(watched, train, done) if watched is not None else None
+        said = final(watched, made, train, done) if watched is not None else None
         say("" if said is None else str(said), quiet)
         aside = valid if len(took[1]) >= 100 else train
         typical, remarks = _look_back(made, codec, aside)

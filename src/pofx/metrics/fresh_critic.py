@@ -3,6 +3,8 @@
 Paper: Lopez-Paz, Oquab 2017, Revisiting Classifier Two-Sample Tests.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .interval import auc
@@ -17,12 +19,24 @@ def fresh_critic(
 
     The error is Hanley and McNeil's (1982).
     """
+    score = np.concatenate(logits(fake, real, (fake_aside, real_aside), seed))
+    n, m = len(fake_aside), len(real_aside)
+    area = auc(score, np.arange(n + m) < n)
+    if not np.isfinite(area):
+        return 1.0, 0.0
+    q = max(area, 1 - area)
+    spread = q * (1 - q) + (n - 1) * (q / (2 - q) - q * q) + (m - 1) * (2 * q * q / (1 + q) - q * q)
+    return area, float(np.sqrt(max(spread, 0.0) / (n * m)))
+
+
+def logits(yes: np.ndarray, no: np.ndarray, asked: Sequence[np.ndarray], seed: int = 0) -> list[np.ndarray]:
+    """log odds, (n,), that each of `asked`, (n, d), is one of `yes`, by a network that learned `yes` from `no`."""
     import torch
     from torch import nn
 
-    both = np.concatenate([fake, real])
+    both = np.concatenate([yes, no])
     mean, scale = both.mean(0), both.std() + 1e-6
-    parts = [torch.from_numpy(((v - mean) / scale).astype(np.float32)) for v in (fake, real, fake_aside, real_aside)]
+    parts = [torch.from_numpy(((v - mean) / scale).astype(np.float32)) for v in (yes, no, *asked)]
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)
         net = nn.Sequential(
@@ -37,11 +51,4 @@ def fresh_critic(
             optimiser.param_groups[0]["lr"] = RATE * (1 - step / STEPS)
             optimiser.zero_grad(), loss.backward(), optimiser.step()
     with torch.inference_mode():
-        score = np.concatenate([net(v)[:, 0].numpy() for v in parts[2:]])
-    n, m = len(fake_aside), len(real_aside)
-    area = auc(score, np.arange(n + m) < n)
-    if not np.isfinite(area):
-        return 1.0, 0.0
-    q = max(area, 1 - area)
-    spread = q * (1 - q) + (n - 1) * (q / (2 - q) - q * q) + (m - 1) * (2 * q * q / (1 + q) - q * q)
-    return area, float(np.sqrt(max(spread, 0.0) / (n * m)))
+        return [net(v)[:, 0].numpy() for v in parts[2:]]

@@ -119,6 +119,10 @@ class Model(nn.Module):
         """What a game's critic says of examples it learned from, of others and of its own; it may adapt to that."""
         return {}
 
+    def altered(self, x: Columns, generator: torch.Generator) -> Columns | None:
+        """Examples changed as its critic may see them (augmentation), which must not show in samples; None without."""
+        return None
+
     def firmer(self, times: int) -> None:
         """A penalty 4^times as strong as its argument says, in models that have one: what the guard may ask for."""
 
@@ -230,6 +234,7 @@ ABILITIES = {
     "restore": "remove noise",
     "condition": "learn p(x | c)",
     "check": "certify its layers",
+    "truncate": "draw nearer to the middle",
 }
 
 

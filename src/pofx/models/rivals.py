@@ -75,6 +75,10 @@ class Rivals(nn.Module):
         """Generated examples as stored columns, uniform (B, draws); None: the likeliest."""
         raise NotImplementedError
 
+    def shades(self, v: Tensor) -> Columns:
+        """Examples (B, *shape) as stored columns, of images."""
+        raise NotImplementedError
+
     def inverter(self, latent: int, width: int, depth: int) -> nn.Module:
         """A network from examples and the condition to noise, (B, *shape) and (B, context) to (B, latent)."""
         raise NotImplementedError
@@ -224,7 +228,10 @@ class PixelRivals(Rivals):
         return encoder(self.shape, latent, self.context.width, "conv", width, depth)
 
     def lower(self, e: Tensor, condition: Batch, uniform: Tensor | None) -> Columns:
-        v = self.mean(e, condition)
+        return self.shades(self.mean(e, condition))
+
+    def shades(self, v: Tensor) -> Columns:
+        """Images (B, C, H, W) in [-1, 1] as stored channels."""
         shades = ((v + 1) / 2 * self.levels).floor().clamp(0, self.vectors.top).to(torch.uint8).cpu().numpy()
         return {f.name: np.ascontiguousarray(shades[:, i]) for i, f in enumerate(self.vectors.fields)}
 

@@ -17,7 +17,9 @@ from .mlp import MLP
 
 NETWORKS = ("auto", "mlp", "conv")
 THIN = 4  # the numbers of a perceptron's layer for each channel of a convolution, which is used at many sites
-SHRINK = 4  # a convolutional network halves each side twice
+HALVINGS = 2  # of the sides of small images in a convolutional network; larger ones have more, until
+SMALL = 8  # the longest side is this or less
+WIDEST = 4  # channels double with each halving, up to so many times those of the first
 
 
 def encoder(
@@ -92,17 +94,21 @@ class Block(nn.Module):
 
 
 class ConvEncoder(Mixed):
-    """Two convolutions of stride 2, of `width` channels and twice as many, and residual blocks; a linear map."""
+    """Convolutions of stride 2, one residual block after the last but one, `depth` after the last; a linear map.
+
+    `plan` says how many: two for sides up to 32, of `width` channels and twice as many; more, of four times as many,
+    for larger images. Blocks over more sites than the two smallest maps have would cost more than all the rest.
+    """
 
     def __init__(self, shape: tuple[int, ...], outputs: int, context: int, width: int, depth: int) -> None:
         super().__init__()
         self.pad = padding(shape)
-        small = [-(-side // SHRINK) for side in shape[1:]]
-        self.body = nn.Sequential(
-            nn.Conv2d(shape[0], width, 4, 2, 1), *[Block(width)] * (depth > 0), nn.SiLU(),
-            nn.Conv2d(width, 2 * width, 4, 2, 1), *[Block(2 * width) for _ in range(depth)], nn.SiLU(),
-        )  # fmt: skip
-        self.last = nn.Linear(2 * width * math.prod(small) + context, outputs)
+        small, wide = plan(shape, width)
+        layers: list[nn.Module] = []
+        for before, after, blocks in zip((shape[0], *wide), wide, residual(depth, len(wide)), strict=False):
+            layers += [nn.Conv2d(before, after, 4, 2, 1), *[Block(after) for _ in range(blocks)], nn.SiLU()]
+        self.body = nn.Sequential(*layers)
+        self.last = nn.Linear(wide[-1] * math.prod(small) + context, outputs)
         with torch.no_grad():
             self.last.weight.mul_(0.3), self.last.bias.zero_()
 
@@ -116,7 +122,7 @@ class ConvEncoder(Mixed):
 
 
 class ConvDecoder(Mixed):
-    """The way back: a linear map, residual blocks, and twice a convolution whose channels become four times the sites.
+    """The way back: a linear map, residual blocks, and convolutions whose channels become four times the sites.
 
     Paper: Shi et al. 2016, Real-Time Single Image and Video Super-Resolution (sub-pixel convolution).
     """
@@ -124,13 +130,14 @@ class ConvDecoder(Mixed):
     def __init__(self, inputs: int, shape: tuple[int, ...], context: int, width: int, depth: int) -> None:
         super().__init__()
         self.sides = shape[1:]
-        self.small = [-(-side // SHRINK) for side in shape[1:]]
-        self.first = nn.Linear(inputs + context, 2 * width * math.prod(self.small))
-        self.body = nn.Sequential(
-            *[Block(2 * width) for _ in range(depth)], nn.SiLU(),
-            nn.Conv2d(2 * width, 4 * width, 3, padding=1), nn.PixelShuffle(2), *[Block(width)] * (depth > 0), nn.SiLU(),
-            nn.Conv2d(width, 4 * shape[0], 3, padding=1), nn.PixelShuffle(2),
-        )  # fmt: skip
+        self.small, wide = plan(shape, width)
+        self.first = nn.Linear(inputs + context, wide[-1] * math.prod(self.small))
+        layers: list[nn.Module] = []
+        back, blocks = wide[::-1], residual(depth, len(wide))[::-1]
+        for here, after, count in zip(back, (*back[1:], shape[0]), blocks, strict=True):
+            layers += [*[Block(here) for _ in range(count)], nn.SiLU()]
+            layers += [nn.Conv2d(here, 4 * after, 3, padding=1), nn.PixelShuffle(2)]
+        self.body = nn.Sequential(*layers)
         self.bias = nn.Parameter(torch.zeros(shape))
 
     def exact(self, z: Tensor, c: Tensor) -> Tensor:
@@ -142,7 +149,27 @@ class ConvDecoder(Mixed):
         self.bias.copy_(values)
 
 
+def halvings(shape: tuple[int, ...]) -> int:
+    """How often both sides of an image (C, H, W) are halved: until the longest is at most 8, at least twice.
+
+    An image much longer than it is high is halved no more often than its short side can be.
+    """
+    most = max(HALVINGS, min(shape[1:]).bit_length() - 1)
+    return min(most, max(HALVINGS, math.ceil(math.log2(max(shape[1:]) / SMALL))))
+
+
+def plan(shape: tuple[int, ...], width: int) -> tuple[list[int], list[int]]:
+    """(the sides of the smallest map, the channels after each halving: width, 2 width, 4 width and no more)."""
+    count = halvings(shape)
+    return [-(-side // 2**count) for side in shape[1:]], [min(2**i, WIDEST) * width for i in range(count)]
+
+
+def residual(depth: int, count: int) -> list[int]:
+    """The residual blocks at each map, largest first."""
+    return [0] * (count - 2) + [min(depth, 1), depth]
+
+
 def padding(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """What F.pad needs so that both sides divide by SHRINK."""
-    height, width = ((-side) % SHRINK for side in shape[1:])
+    """What F.pad needs so that both sides can be halved so often."""
+    height, width = ((-side) % 2 ** halvings(shape) for side in shape[1:])
     return 0, width, 0, height

@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import SpecError
 from ..metrics import count, take
 from ..metrics.features import pixels, spaces
-from ..metrics.fresh_critic import fresh_critic
+from ..metrics.fresh_critic import fresh_critic, logits
 from ..metrics.prdc import NEIGHBOURS, distances, frechet, nearest, prdc
 from ..spec import Columns, Spec
 
@@ -179,6 +179,16 @@ class Examiner:
             self._in_full(found, told, more)
         return found
 
+    def leaked(self, altered: Columns, fake: Columns) -> tuple[float, float]:
+        """The shares of samples and of held-out examples that look altered to a classifier of altered training ones."""
+        known, asked = ({k: v[: count(altered)] for k, v in self.train.items()}, (fake, self.held))
+        both = [self._joined(x) for x in (altered | {k: v for k, v in known.items() if k not in altered}, known)]
+        told = logits(both[0], both[1], [self._joined(x) for x in asked], self.seed)
+        return float((told[0] > 0).mean()), float((told[1] > 0).mean())
+
+    def _joined(self, x: Columns) -> np.ndarray:
+        return np.concatenate([s.of(x) for s in self.spaces], 1)
+
     def nearest(self, fake: Columns) -> np.ndarray:
         """The numbers of the training examples nearest to samples, in the learned space, (n,)."""
         last = self.spaces[-1]
@@ -239,8 +249,7 @@ class Examiner:
 
     def _in_full(self, found: Examination, told: dict[str, np.ndarray], more: Columns) -> None:
         aside = [np.concatenate([part[s.name] for s in self.spaces], 1) for part in (told, self.real, self.known)]
-        fresh = np.concatenate([s.of(more) for s in self.spaces], 1)
-        found.auc, found.auc_error = fresh_critic(fresh, aside[2], aside[0], aside[1], self.seed)
+        found.auc, found.auc_error = fresh_critic(self._joined(more), aside[2], aside[0], aside[1], self.seed)
         first = self.spaces[0].name
         bar = float(np.quantile(self.gap, NEAR)) * (1 + 1e-6) + 1e-6
         found.near = float((nearest(told[first], self.known[first]) <= bar).mean())

@@ -34,6 +34,7 @@ COPIED = (0.05, 0.3)  # share of samples nearer to training examples than 99 % o
 MISSED = (0.01, 0.2)  # share of training examples in clusters that samples miss
 CLASS = 0.5  # coverage of a class as a share of the mean of all
 MEMORISED = 0.5  # (D train - D held-out) / (D train - D samples)
+ALTERED = 2000  # training examples that a classifier of augmentation learns from
 LEAKED = 0.05  # share of samples that look augmented, beyond that of real examples
 
 WARMING = 3  # looks before anything is held against a fit
@@ -250,6 +251,19 @@ class Guard:
         self.state = self._next()
         return -here.skill.value if here is not None else math.inf
 
+    def leaks(self, altered: Callable[[Columns, torch.Generator], Columns | None]) -> list[Finding]:
+        """Whether samples look like training examples that augmentation has changed."""
+        examiner = self.examiner
+        some = {k: v[:ALTERED] for k, v in examiner.train.items()}
+        changed = altered(some, torch.Generator().manual_seed(examiner.seed))
+        if changed is None:
+            return []
+        share, floor = examiner.leaked(changed, self.draws(examiner.n, examiner.seed))
+        if share - floor - 3 * math.sqrt(max(floor * (1 - floor), 0.01) / examiner.n) <= LEAKED:
+            return []
+        words = f"{share:.1%} of samples look augmented ({floor:.1%} of unseen examples do): take a lower augment"
+        return [Finding("augmentation leaks", 1, words)]
+
     def raw(self) -> None:
         """Notes where the weights themselves are better than their average, which they are set to."""
         found = self.examiner.examine(self.draws(self.examiner.n, self.examiner.seed))
@@ -337,10 +351,10 @@ def _constant(v: np.ndarray) -> bool:
     return len(v) > 0 and (v == v[:1]).all()
 
 
-def final(guard: Guard, train: Columns, told: dict[str, Any], more: list[Finding] | None = None) -> Verdict:
+def final(guard: Guard, model: Model, train: Columns, told: dict[str, Any]) -> Verdict:
     """The verdict at the end of a fit; `told` is what the loop says of it."""
     examiner = guard.examiner
-    findings = alike(examiner.spec, train) + list(more or [])
+    findings = alike(examiner.spec, train)
     if any(f.name == "all alike" for f in findings):
         return Verdict(findings)
     findings += [Finding(name, 1, words) for name, words in guard.notes.items()]
@@ -360,4 +374,5 @@ def final(guard: Guard, train: Columns, told: dict[str, Any], more: list[Finding
         words = f"{examiner.n} examples were held out: too few to judge by, {LEAST} at least"
         return Verdict([*findings, Finding("too few to judge", 1, words)])
     n, seed = examiner.n, examiner.seed
+    findings += guard.leaks(model.altered)
     return judge(examiner.examine(guard.draws(n, seed), guard.draws(2 * n, seed + 1)), findings)

@@ -277,7 +277,8 @@ class Trainer:
         with torch.no_grad():
             own = tuple(t[:ATTENDED] for t in self.train)
             other = tuple(t[:ATTENDED] for t in self.valid) if self.valid is not None else None
-            self.history.heard = self.model.attend(own, other, self.generator) or self.history.heard
+            heard = self.model.attend(own, other, self.generator)
+            self.history.heard = {k: v for k, v in heard.items() if math.isfinite(v)} or self.history.heard
 
     def _take(self) -> None:
         self.best = [p.detach().cpu().numpy().copy() for p in self._held()]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import SpecError
+from ...nn.augment import augment as augmented
 from ...nn.mixed import mix
 from ...objectives import GAMES, finite_slope, gradient_penalty, sliced_distance, slope
 from ...spec import Columns, Given, Spec
@@ -22,6 +23,8 @@ SQUARES = ("r1", "r2", "r1+r2")  # penalties of squared slopes
 MODES = ("lazy", "exact", "finite-difference")
 COMPARED, APART = 500, 2.0  # steps between two looks at a finite difference, and the ratio that is too far from one
 DIRECTIONS = 128
+TARGET, STRIDE, MOST = 0.3, 0.05, 0.8  # of the gap: where it is to be; of the chance: what it moves by, and its bound
+ALTERED = 0.9  # the chance of each change in what altered images are told by
 CHUNK = 1024
 
 
@@ -42,7 +45,9 @@ class GAN(Conditioned):
     what it sees by the condition (projection). width, depth: as in `vae`. encoder: a network E that inverts G learns
     beside them, by |E(G(e)) - e|^2 / latent + |G(E(x)) - x|^2 / D, which moves neither G nor D; codes are then noise
     (`encode`, `reconstruct`, `interpolate`), and a row is strange where G cannot make it. Noise: `latent` normal
-    numbers, then uniform ones for categories. Losses have no unit; `validate` is the sliced W1 distance of a batch and
+    numbers, then uniform ones for categories. augment: of images, the chance of each change (nn/augment.py) that D sees
+    them under, real and generated; `auto` begins at 0 and moves it by .05 towards a gap of .3 (`attend`), `none` has
+    none. Losses have no unit; `validate` is the sliced W1 distance of a batch and
     as many generated examples, one figure for all of them.
 
     Papers: Goodfellow et al. 2014, Generative Adversarial Nets; Huang, Gokaslan, Kuleshov, Tompkin 2024, The GAN is
@@ -55,7 +60,7 @@ class GAN(Conditioned):
 
     family = "gans"
     images = True
-    abilities = frozenset({"sample", "condition"})
+    abilities = frozenset({"sample", "condition", "truncate"})
 
     def __init__(
         self,
@@ -71,6 +76,7 @@ class GAN(Conditioned):
         width: int = 128,
         depth: int = 1,
         encoder: bool = False,
+        augment: str | float = "auto",
     ) -> None:
         super().__init__(spec)
         for name, value, among in (
@@ -94,12 +100,24 @@ class GAN(Conditioned):
         self.inverter = self.rivals.inverter(latent, width, depth) if encoder else None
         if encoder:
             self.abilities = self.abilities | {"encode", "express", "interpolate"}
+        self._begin(augment)
         if penalty == "spectral":
             for part in list(self.rivals.critic.modules()):
                 if isinstance(part, nn.Linear | nn.Conv2d):
                     if not part.weight.any():
                         part.reset_parameters()  # a block that started as the identity has no largest singular value
                     nn.utils.parametrizations.spectral_norm(part)
+
+    def _begin(self, augment: str | float) -> None:
+        """The chance of a change, a buffer of models of images, saved and resumed with the weights."""
+        begun = {"auto": 0.0, "none": 0.0}.get(augment, -1.0) if isinstance(augment, str) else augment
+        if not 0 <= begun < 1:
+            raise SpecError(f"expected augment as 'auto', 'none' or a number from 0 to below 1, got {augment!r}")
+        if self.rivals.parts > 1 and begun:
+            raise SpecError(f"expected images for augment={augment!r}, got rows: leave it at 'auto'")
+        self.adaptive = augment == "auto" and self.rivals.parts == 1
+        if self.rivals.parts == 1:
+            self.register_buffer("chance", torch.tensor(float(begun)))
 
     def recipe(self, rows: int) -> Recipe:
         if self.rivals.parts == 1:  # images
@@ -141,6 +159,12 @@ class GAN(Conditioned):
         index = torch.arange(-(-n // self.pack) * self.pack, device=batch[0].device) % n
         return tuple(part[index] for part in batch)
 
+    def seen(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Examples as D sees them in a step: changed by chance, and packed."""
+        if self.rivals.parts == 1:
+            x = augmented(x, self.chance, generator)
+        return self.rivals.packed(x)
+
     def turns(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Iterator[tuple[str, Tensor]]:
         batch = self.whole(batch)
         condition, n, game = batch[self.rivals.parts :], len(batch[0]), GAMES[self.objective]
@@ -148,7 +172,7 @@ class GAN(Conditioned):
 
         def pair() -> tuple[Tensor, Tensor]:
             real, fake = self.real(batch, generator), self.fake(n, condition, generator)
-            return self.rivals.packed(real), self.rivals.packed(fake)
+            return self.seen(real, generator), self.seen(fake, generator)
 
         for _ in range(self.critics):
             with torch.no_grad():
@@ -224,6 +248,39 @@ class GAN(Conditioned):
                 "penalty_mode='lazy'", stacklevel=2,
             )  # fmt: skip
 
+    @torch.no_grad()
+    def attend(self, train: Batch, valid: Batch | None, generator: torch.Generator) -> dict[str, float]:
+        """What D says of training rows, of held-out ones and of generated ones, and the gap between them,
+
+            r = (E D(training) - E D(held out)) / (E D(training) - E D(generated)),
+
+        near 0 where D judges by what all data have in common, near 1 where it knows the training rows by heart; no
+        number where D does not tell data from generated rows. An adaptive chance goes up by .05 where r is above .3,
+        down where it is below; without held-out rows it stays.
+
+        Paper: Karras et al. 2020, Training Generative Adversarial Networks with Limited Data.
+        """
+
+        def told(batch: Batch, made: bool = False) -> float:
+            batch = self.whole(batch)
+            condition = batch[self.rivals.parts :]
+            x = self.fake(len(batch[0]), condition, generator) if made else self.real(batch, generator)
+            return float(self.rivals.score(self.seen(x, generator), condition).mean())
+
+        own, made = told(train), told(train, made=True)
+        held = told(valid) if valid and len(valid[0]) else math.nan
+        gap = (own - held) / (own - made) if own > made else math.nan
+        if self.adaptive and math.isfinite(gap):
+            self.chance.add_(math.copysign(STRIDE, gap - TARGET)).clamp_(0, MOST)
+        return {"critic on training": own, "critic on held-out": held, "critic on generated": made, "gap": gap}
+
+    @torch.no_grad()
+    def altered(self, x: Columns, generator: torch.Generator) -> Columns | None:
+        if not float(getattr(self, "chance", 0.0)):
+            return None
+        own = self.rivals.prepare(x)
+        return self.rivals.shades(augmented(self.rivals.middle(own), ALTERED, generator))
+
     # -- what the contract asks --------------------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -236,6 +293,10 @@ class GAN(Conditioned):
     def noise(self, n: int, generator: torch.Generator) -> Tensor:
         how = {"generator": generator, "device": generator.device, "dtype": torch.float64}
         return torch.cat([torch.randn(n, self.latent, **how), torch.rand(n, self.rivals.draws, **how)], 1)
+
+    def truncated(self, z: Tensor, psi: float) -> Tensor:
+        """Noise z with its normal numbers times psi: draws nearer to the middle, likelier ones and less varied."""
+        return torch.cat([psi * z[:, : self.latent], z[:, self.latent :]], 1)
 
     @torch.no_grad()
     def decode(

@@ -28,10 +28,12 @@ class WGAN(GAN):
         width: int = 128,
         depth: int = 1,
         encoder: bool = False,
+        augment: str | float = "auto",
     ) -> None:
         super().__init__(
-            spec, "wasserstein", penalty, weight, penalty_mode, lazy, critics, pack, latent, width, depth, encoder
-        )
+            spec, "wasserstein", penalty, weight, penalty_mode, lazy, critics, pack, latent, width, depth, encoder,
+            augment,
+        )  # fmt: skip
 
 
 MODEL = WGAN

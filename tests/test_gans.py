@@ -164,6 +164,16 @@ def test_a_lazy_penalty_is_as_strong_as_the_exact_one_over_time() -> None:
     assert [weight_of(lazy, x, step) > 0 for step in range(5)] == [True, False, False, False, True]
 
 
+@pytest.mark.parametrize("penalty", ["r1+r2", "gradient"])
+def test_the_weight_of_slopes_falls_by_half_a_cosine(penalty: str) -> None:
+    x, spec = mixed(60)
+    steady, falls = (game(x, spec, penalty=penalty, penalty_mode="exact", anneal=a) for a in (1.0, 0.2))
+    falls.load_state_dict(steady.state_dict())
+    at = [weight_of(falls, x, step) / weight_of(steady, x, step) for step in (0, 5, 10, 12)]  # of 10
+    np.testing.assert_allclose(at, [1, 0.6, 0.2, 0.2], rtol=1e-5)
+    assert weight_of(steady, x, 7) == weight_of(steady, x, 0)
+
+
 @pytest.mark.parametrize("penalty", ["r1", "r2", "r1+r2"])
 def test_squared_slopes_at_real_at_fake_and_at_both(penalty: str) -> None:
     x, spec = mixed(60)
@@ -298,6 +308,7 @@ def test_wgan_is_gan_with_the_textbooks_arguments() -> None:
         ({"penalty_mode": "never"}, "expected penalty_mode among lazy, exact, finite-difference, got 'never'"),
         ({"penalty": "clip", "penalty_mode": "finite-difference"}, "expected penalty among r1, r2, r1\\+r2 for finite"),
         ({"weight": 0.0}, "expected a weight above 0, got 0.0: penalty='none' takes the penalty away"),
+        ({"anneal": 1.5}, "expected anneal from 0 to 1, got 1.5: 1 keeps the weight as it is"),
         ({"critics": 0}, "expected lazy, critics, pack and latent of at least 1"),
     ],
 )  # fmt: skip

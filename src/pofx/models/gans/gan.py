@@ -38,7 +38,8 @@ class GAN(Conditioned):
     E(|grad D| - 1)^2 between x and y, or `one-sided`, slopes above one alone; `clip`: weights of D within +-weight;
     `spectral`: matrices of D over their largest singular value; `none`. penalty_mode: `exact` in each step, `lazy`,
     every `lazy` steps and so many times as strong, or, for r1 and r2, `finite-difference`, without second derivatives
-    (the ratio to the exact one is looked at every 500 steps, and a warning given where it is 2).
+    (the ratio to the exact one is looked at every 500 steps, and a warning given where it is 2). The weight of
+    slopes falls by half a cosine to `anneal` of it over the fit; 1 keeps it.
 
     Examples as D sees them: rivals.py. D scores `pack` of them at once, so that a lack of variety shows, and weighs
     what it sees by the condition (projection). width, depth: as in `vae`. encoder: a network E that inverts G learns
@@ -76,6 +77,7 @@ class GAN(Conditioned):
         depth: int = 1,
         encoder: bool = False,
         augment: str | float = "auto",
+        anneal: float = 1.0,
     ) -> None:
         super().__init__(spec)
         for name, value, among in (
@@ -88,10 +90,13 @@ class GAN(Conditioned):
             raise SpecError(f"expected penalty among {', '.join(SQUARES)} for finite differences, got {penalty!r}")
         if weight is not None and not weight > 0:
             raise SpecError(f"expected a weight above 0, got {weight}: penalty='none' takes the penalty away")
+        if not 0 <= anneal <= 1:
+            raise SpecError(f"expected anneal from 0 to 1, got {anneal}: 1 keeps the weight as it is")
         if min(lazy, critics, pack, latent) < 1:
             raise SpecError(f"expected lazy, critics, pack and latent of at least 1, got {lazy, critics, pack, latent}")
         self.objective, self.penalty, self.mode = objective, penalty, penalty_mode
         self.weight = WEIGHTS[penalty] if weight is None else weight
+        self.anneal = anneal
         self.lazy, self.critics, self.pack, self.latent = lazy, critics, pack, latent
         self.ratios: list[float] = []  # of finite differences to exact penalties
         self.rivals = rivals_of(spec, self.sight_of_condition, latent, width, depth, pack)
@@ -203,6 +208,11 @@ class GAN(Conditioned):
         for p in self.rivals.players()["critic"]:
             p.clamp_(-self.weight, self.weight)
 
+    def weight_at(self, clock: Clock) -> float:
+        """The penalty's weight: half a cosine from `weight` down to `anneal` of it."""
+        fall = 0.5 * (1 + math.cos(math.pi * min(clock.progress, 1.0)))
+        return self.weight * (self.anneal + (1 - self.anneal) * fall)
+
     def cost(self, x: Tensor, y: Tensor, condition: Batch, clock: Clock, generator: torch.Generator) -> Tensor | float:
         """The penalty of a step, (B / pack,), of slopes in the precision of the weights."""
         often = self.lazy if self.mode == "lazy" else 1
@@ -211,7 +221,7 @@ class GAN(Conditioned):
         held = [part for part in self.rivals.critic.modules() if getattr(part, "mixed", False)]
         mix(self.rivals.critic, False)
         try:
-            return often * self.weight * self._penalty(x, y, condition, clock, generator)
+            return often * self.weight_at(clock) * self._penalty(x, y, condition, clock, generator)
         finally:
             for part in held:
                 part.mixed = True

@@ -29,10 +29,11 @@ class WGAN(GAN):
         depth: int = 1,
         encoder: bool = False,
         augment: str | float = "auto",
+        anneal: float = 1.0,
     ) -> None:
         super().__init__(
             spec, "wasserstein", penalty, weight, penalty_mode, lazy, critics, pack, latent, width, depth, encoder,
-            augment,
+            augment, anneal,
         )  # fmt: skip
 
 

@@ -164,6 +164,16 @@ def test_a_lazy_penalty_is_as_strong_as_the_exact_one_over_time() -> None:
     assert [weight_of(lazy, x, step) > 0 for step in range(5)] == [True, False, False, False, True]
 
 
+@pytest.mark.parametrize("penalty", ["r1+r2", "gradient"])
+def test_the_weight_of_slopes_falls_by_half_a_cosine(penalty: str) -> None:
+    x, spec = mixed(60)
+    steady, falls = (game(x, spec, penalty=penalty, penalty_mode="exact", anneal=a) for a in (1.0, 0.2))
+    falls.load_state_dict(steady.state_dict())
+    at = [weight_of(falls, x, step) / weight_of(steady, x, step) for step in (0, 5, 10, 12)]  # of 10
+    np.testing.assert_allclose(at, [1, 0.6, 0.2, 0.2], rtol=1e-5)
+    assert weight_of(steady, x, 7) == weight_of(steady, x, 0)
+
+
 @pytest.mark.parametrize("penalty", ["r1", "r2", "r1+r2"])
 def test_squared_slopes_at_real_at_fake_and_at_both(penalty: str) -> None:
     x, spec = mixed(60)
@@ -298,6 +308,7 @@ def test_wgan_is_gan_with_the_textbooks_arguments() -> None:
         ({"penalty_mode": "never"}, "expected penalty_mode among lazy, exact, finite-difference, got 'never'"),
         ({"penalty": "clip", "penalty_mode": "finite-difference"}, "expected penalty among r1, r2, r1\\+r2 for finite"),
         ({"weight": 0.0}, "expected a weight above 0, got 0.0: penalty='none' takes the penalty away"),
+        ({"anneal": 1.5}, "expected anneal from 0 to 1, got 1.5: 1 keeps the weight as it is"),
         ({"critics": 0}, "expected lazy, critics, pack and latent of at least 1"),
     ],
 )  # fmt: skip
@@ -351,3 +362,30 @@ def test_a_truncated_sample_varies_less_and_the_whole_one_keeps_its_bytes(tmp_pa
     assert len(other.sample(4, truncation=1.0, quiet=True)) == 4
     with pytest.raises(Unsupported, match="model 'independent' cannot draw nearer to the middle: these can: gan, wgan"):
         other.sample(4, truncation=0.5)
+
+
+# -- groups of noise ---------------------------------------------------------------------------------------------------
+
+
+def test_groups_of_noise_are_equally_likely_and_reach_what_is_made() -> None:
+    x, spec = mixed()
+    model = game(x, spec, groups=4)
+    z = model.noise(4000, torch.Generator().manual_seed(0))
+    group = (z[:, model.latent] * 4).long()
+    np.testing.assert_allclose(np.bincount(group) / 4000, 0.25, atol=0.03)
+    z[:, : model.latent] = 0.0  # the same noise but for its group and what picks categories
+    with torch.no_grad():
+        for p in model.rivals.generator.parameters():
+            p.copy_(torch.randn(p.shape, generator=torch.Generator().manual_seed(1)) * 0.5)
+    numbers = model.decode(z)[next(f.name for f in spec.fields if not isinstance(f, Category))]
+    inside = [np.ptp(numbers[group == k].astype(float)) for k in range(4)]
+    assert max(inside) == 0 < np.ptp(numbers.astype(float))
+    assert set(moved(model, model.prepare({k: v[:16] for k, v in x.items()}))) == {"critic", "generator"}
+
+
+def test_groups_that_cannot_be_are_refused() -> None:
+    x, spec = mixed()
+    with pytest.raises(SpecError, match="no groups, or two"):
+        game(x, spec, groups=1)
+    with pytest.raises(Unsupported, match="groups=0"):
+        game(x, spec, groups=3, encoder=True)

@@ -29,10 +29,12 @@ class WGAN(GAN):
         depth: int = 1,
         encoder: bool = False,
         augment: str | float = "auto",
+        anneal: float = 1.0,
+        groups: int = 0,
     ) -> None:
         super().__init__(
             spec, "wasserstein", penalty, weight, penalty_mode, lazy, critics, pack, latent, width, depth, encoder,
-            augment,
+            augment, anneal, groups,
         )  # fmt: skip
 
 

@@ -137,12 +137,11 @@ def evaluate(
 
 
 GROUPS = ("fidelity", "use", "likelihood", "privacy")
-STANDS = ("better than PCA", "no better than PCA", "worse than PCA")
 
 
 def of_codes(found: dict[str, Any], train: int, holdout: int) -> Evidence:
     """The evidence on a model that has codes and draws no rows: what `rebuilding` found."""
-    stands = STANDS[found["level"]]
+    stands = found["stands"]
     return Evidence(
         [], stands, found["words"], [Reason(found["level"], f"what codes of unseen rows rebuild is {stands}", "")],
         "No rows were drawn, so none can give training rows away. The model file itself holds the labels, ranges and "

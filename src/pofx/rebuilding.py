@@ -122,9 +122,9 @@ def _features(asked: list[Question], x: Columns) -> np.ndarray:
 
 
 def rebuilding(model: Model, train: Columns, unseen: Columns, condition: Columns | None = None) -> dict[str, Any]:
-    """What codes of unseen rows tell, as plain values: `words`, a sentence; `level`, 0 where the model is better than
-    PCA in something and worse in nothing, 2 where it is worse in something; `columns`, the figures of each question;
-    `walk` and `rows`, tables of rows to look at. condition: of the unseen rows, all of it known.
+    """What codes of unseen rows tell, as plain values: `words`, a sentence; `stands`, better or worse than PCA beyond
+    two standard errors, in `level` 0 (better), 1 or 2 (worse); `columns`, the figures of each question; `walk` and
+    `rows`, tables of rows to look at. condition: of the unseen rows, all of it known.
     """
     train, unseen = _at(train, slice(FITTED)), _at(unseen, slice(JUDGED))
     condition = _at(condition, slice(JUDGED)) if condition else None
@@ -134,13 +134,13 @@ def rebuilding(model: Model, train: Columns, unseen: Columns, condition: Columns
     found = [
         _figures(question, unseen, question.truth(made), guess) for question, guess in zip(asked, linear, strict=True)
     ]
-    words, level = _words(found, z, components)
+    words, stands, level = _words(found, z, components)
     out = {
-        "words": words, "level": level, "model": model.name, "pays": "bound" in model.abilities, "judged": len(z),
-        "codes": z.shape[1], "components": components, "columns": [row for row, _ in found],
-        "rows": _rows(model, unseen, made), "walk": {},
+        "words": words, "stands": stands, "level": level, "model": model.name, "pays": "bound" in model.abilities,
+        "judged": len(z), "codes": z.shape[1], "components": components,
+        "columns": [row for row, _ in found], "rows": _rows(model, unseen, made), "walk": {},
     }  # fmt: skip
-    return out | ({"walk": _walk(model, asked, z, condition)} if z.is_floating_point() else {})
+    return out | ({"walk": _walk(model, asked, z, condition)} if z.is_floating_point() and len(z) > 1 else {})
 
 
 def _linear(asked: list[Question], train: Columns, x: Columns, components: int) -> tuple[list[np.ndarray], int]:
@@ -167,7 +167,7 @@ def _figures(question: Question, x: Columns, own: np.ndarray, linear: np.ndarray
         shares = {name: {"right": float(v[there].mean()) if there.any() else None} for name, v in right.items()}
         return row | shares, right["own"] - right["linear"]
     off = {name: np.where(np.isnan(guess), question.trivial, guess) - truth for name, guess in guesses.items()}
-    variance = float(truth[there].var()) if there.any() else 0.0
+    variance = float(truth[there].var()) if len(np.unique(truth[there])) > 1 else 0.0
     for name, v in off.items():
         squared = float(np.square(v[there]).mean()) if there.any() else 0.0
         row[name] = {
@@ -178,8 +178,8 @@ def _figures(question: Question, x: Columns, own: np.ndarray, linear: np.ndarray
     return row, gain / variance if variance else np.full(len(truth), np.nan)
 
 
-def _words(found: list[tuple[dict[str, Any], np.ndarray]], z: Tensor, components: int) -> tuple[str, int]:
-    """The sentence of the summary, and its level."""
+def _words(found: list[tuple[dict[str, Any], np.ndarray]], z: Tensor, components: int) -> tuple[str, str, int]:
+    """(the sentence of the summary, how it stands beside PCA, its level)."""
     told, lost, won = [], [], []
     for kind, key, form in (
         ("number", "r2", "R² {:.2f} of numbers (PCA {:.2f})"),
@@ -195,9 +195,10 @@ def _words(found: list[tuple[dict[str, Any], np.ndarray]], z: Tensor, components
     size = f"{z.shape[1]} {'numbers' if z.is_floating_point() else 'symbols'}"
     linear = f", beside PCA of {components}" if components != z.shape[1] else ""
     ends = f": the model loses on {' and '.join(lost)}" if lost else ""
-    return f"{size} rebuild unseen rows{linear}: {', '.join(told) or 'nothing to rebuild'}{ends}.", (
-        2 if lost else int(not won)
-    )
+    words = f"{size} rebuild unseen rows{linear}: {', '.join(told) or 'nothing to rebuild'}{ends}."
+    if won and lost:
+        return words, f"better than PCA on {won[0]}, worse on {lost[0]}", 1
+    return words, f"{'better than' if won else 'worse than' if lost else 'level with'} PCA", 1 + bool(lost) - bool(won)
 
 
 # -- rows to look at ---------------------------------------------------------------------------------------------------

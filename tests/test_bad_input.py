@@ -12,8 +12,10 @@ from torch import Tensor
 
 import pofx
 from pofx.errors import CodecError, SpecError
-from pofx.models import create, names
+from pofx.fields import Pixel
+from pofx.models import create, load_class, names
 from pofx.models.model import Batch, Clock
+from pofx.spec import Block, Spec
 from pofx.training.loop import Trainer
 
 CODERS = names("autoencoders")
@@ -111,6 +113,21 @@ def test_constant_pixels(name: str, top: int) -> None:
         assert np.isfinite(model.anomaly(images)["anomaly"]).all()
     if "restore" in model.model.abilities:
         assert model.denoise(images).shape == images.shape
+
+
+@pytest.mark.parametrize(("top", "advice"), [(1, r"draw grey ones black \(0\) or white \(1\)"), (9, "scale them")])
+@pytest.mark.parametrize("name", [n for n in names() if load_class(n).images])
+def test_pixels_beyond_their_range(name: str, top: int, advice: str) -> None:
+    x = RNG.integers(0, top + 1, (6, 4, 4)).astype(np.uint8)
+    spec = Spec((Block("image", (Pixel.learn("grey", x, top=top),), (4, 4)),))
+    model = create(name, spec, **NETWORK.get(name, {"latent": 2, "width": 16, "depth": 1}))
+    assert len(model.prepare({"grey": x})[0]) == 6
+    for wrong, shown in ((x + np.uint8(1), top + 1), (x.astype(np.int16) - 1, -1)):
+        wrong[0, 0, :2] = shown
+        with pytest.raises(SpecError, match=f"from 0 to {top}, got {shown}: {advice}, or fit a model to these"):
+            model.prepare({"grey": wrong})
+    with pytest.raises(SpecError, match=r"expected images of \(4, 4\), got \(3, 4\): resize them"):
+        model.prepare({"grey": x[:, 1:]})
 
 
 @pytest.mark.parametrize("name", [n for n in CODERS if n not in ("denoising", "vq")])

@@ -317,13 +317,6 @@ def test_words_it_does_not_know(words: dict, said: str) -> None:
         game(*mixed(20), **words)
 
 
-def test_pixels_beyond_their_range_are_named() -> None:
-    x, spec = pictures(4)
-    narrow = Spec((Block("image", (Pixel.learn("grey", x["grey"] // 255, top=1),), (9, 13)),))
-    with pytest.raises(SpecError, match="expected pixels from 0 to 1, got"):
-        create("gan", narrow, **SMALL["gan"]).prepare(x)
-
-
 def test_a_lone_number_and_a_lone_category() -> None:
     some = np.arange(50, dtype=np.int32)
     for field, v in ((Integer.learn("v", some), some), (Category.learn("v", some % 2, ("a", "b")), some % 2)):

@@ -17,7 +17,7 @@ FLOORS = {
     1: ("spec", "objectives", "transforms", "corrupt", "ans"),
     2: ("nn",),
     3: ("codecs", "models", "metrics"),
-    4: ("training", "compose", "restore", "evaluate", "evaluate_images"),
+    4: ("training", "compose", "restore", "evaluate", "evaluate_images", "rebuilding"),
     5: (
         "split",
         "report",

@@ -53,10 +53,12 @@ class Evidence:
     def summary(self) -> str:
         """The verdict, the main figures and the privacy statement, for a terminal."""
         head = f"{'':19}{'value':>9}{'95 % interval':>20}{'ceiling':>9}{'trivial':>9}"
-        lines = [self.headline, "", head] + [_line(f) for f in self.figures if f.name in HEADLINES]
+        lines = [self.headline, "", head] if self.figures else [self.headline]
+        lines += [_line(f) for f in self.figures if f.name in HEADLINES]
         stands = self["log_prob"].detail["words"] if "log_prob" in self else ""
-        sides = self.tables.get("annealing", {})
+        sides, rebuilt = self.tables.get("annealing", {}), self.tables.get("rebuilding", {}).get("words", "")
         lines += ["", stands] if stands else []
+        lines += ["", rebuilt] if rebuilt and rebuilt not in self.headline else []
         lines += [f"annealing: {name} {row['mean']:.2f} ± {row['error']:.2f} nats" for name, row in sides.items()]
         return "\n".join([*lines, "", self.privacy])
 
@@ -135,6 +137,18 @@ def evaluate(
 
 
 GROUPS = ("fidelity", "use", "likelihood", "privacy")
+
+
+def of_codes(found: dict[str, Any], train: int, holdout: int) -> Evidence:
+    """The evidence on a model that has codes and draws no rows: what `rebuilding` found."""
+    stands = found["stands"]
+    return Evidence(
+        [], stands, found["words"], [Reason(found["level"], f"what codes of unseen rows rebuild is {stands}", "")],
+        "No rows were drawn, so none can give training rows away. The model file itself holds the labels, ranges and "
+        "frequent values of the training rows; share it as you would share those.",
+        {name: "the model draws no rows; `pofx prior` gives it a law of its codes" for name in GROUPS},
+        {"synthetic": 0, "train": train, "holdout": holdout}, {"marginals": [], "rebuilding": found},
+    )  # fmt: skip
 
 
 # -- a figure and what stands beside it ------------------------------------------------------------------------------

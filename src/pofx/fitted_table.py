@@ -14,11 +14,12 @@ from .codecs.tabular_io import TEXT, container, read_table, to_frame, with_colum
 from .codecs.writing import write_table
 from .completion import centre, filled
 from .errors import CodecError, SpecError, Unsupported
-from .evaluate import Evidence
+from .evaluate import Evidence, of_codes
 from .judging import judged, publish
 from .models import create
 from .models.model import who_can
 from .progress import bar
+from .rebuilding import rebuilding
 from .spec import Columns, Given
 from .split import fingerprint, parts
 
@@ -218,7 +219,8 @@ class FittedTable(Fitted):
 
         holdout: rows never trained on (by default the test rows of the stored split of the stored path); train: the
         file or frame that was fitted, if it is no longer where it was. sandwich: of how many drawn rows log p is found
-        from both sides (`sandwich`). Raises CodecError where they cannot be found.
+        from both sides (`sandwich`). A model with codes is judged by what it rebuilds too, and one that draws no rows
+        by that alone. Raises CodecError where rows cannot be found, Unsupported for a model with neither.
         """
         for path in (report, json):
             if path is not None:
@@ -226,8 +228,12 @@ class FittedTable(Fitted):
         learned, _, unseen = self.learned_from(train)
         unseen = unseen if holdout is None else read_table(holdout)[0]
         unseen = unseen if unseen.num_rows else None
-        drawn = self._joined(list(self.draws(learned.num_rows, None, seed, quiet=quiet)))
-        evidence = judged(self.codec, drawn, learned, unseen, target, self._ladder(learned, unseen), seed, quiet)
+        if {"sample", "express"} & self.model.abilities == {"express"}:
+            evidence = self._of_codes(learned, unseen, target)
+        else:
+            drawn = self._joined(list(self.draws(learned.num_rows, None, seed, quiet=quiet)))
+            evidence = judged(self.codec, drawn, learned, unseen, target, self._ladder(learned, unseen), seed, quiet)
+            evidence.tables |= {"rebuilding": found} if (found := self._rebuilding(learned, unseen)) else {}
         evidence.tables |= {"annealing": self.sandwich(sandwich, seed=seed).figures()} if sandwich else {}
         publish(
             evidence,
@@ -237,6 +243,24 @@ class FittedTable(Fitted):
             provenance=self.provenance,
         )
         return evidence
+
+    def _rebuilding(self, learned: "pa.Table", unseen: "pa.Table | None") -> dict[str, Any]:
+        """What codes of unseen rows tell; nothing where there are no codes or no such rows."""
+        if unseen is None or not self.model.abilities >= {"encode", "express"}:
+            return {}
+        _, _, x, c = self._read(unseen)
+        own = self._own(x)
+        return rebuilding(self.model, self._own(self.codec.encode(learned)), own, self.model.settled(own, c))
+
+    def _of_codes(self, learned: "pa.Table", unseen: "pa.Table | None", target: str | None) -> Evidence:
+        if target is not None:
+            raise Unsupported(
+                f"model {self.model.name!r} draws no rows, which a target is predicted from: leave target out, or give "
+                "the model a law of its codes (with_prior, pofx prior)"
+            )
+        if unseen is None:
+            raise CodecError("expected rows that were never learned from, the split left none: give some (holdout)")
+        return of_codes(self._rebuilding(learned, unseen), learned.num_rows, unseen.num_rows)
 
     def learned_from(self, data: Any = None) -> tuple["pa.Table", "pa.Table", "pa.Table"]:
         source = data if data is not None else self.provenance["path"]

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SpecError
-from ..fields import Pixel
 from ..nn.heads import CELLS, Bernoulli, CellHead, LogisticMixture
 from ..spec import Columns, Spec
 from .laws import FAR, laws_of
 from .lifted import Reader, Sight, house, to_normal
 from .model import Batch
+from .vectors import PixelVectors
 
 
 class Lens(nn.Module):
@@ -189,27 +189,17 @@ class PixelLens(Lens):
 
     def __init__(self, spec: Spec, head: CellHead, binarise: bool) -> None:
         super().__init__()
-        if len(spec.blocks) != 1 or len(spec.blocks[0].sites) != 2 or None in spec.blocks[0].sites:
-            raise SpecError("expected one block of images of one size: resize them")
-        self.fields = spec.fields
-        tops = {f.top for f in spec.fields if isinstance(f, Pixel)}
-        if len(tops) != 1 or not all(isinstance(f, Pixel) for f in spec.fields):
-            raise SpecError("expected channels of pixels with one range")
-        self.top = tops.pop()
+        self.vectors = PixelVectors(spec)
+        self.fields, self.top, self.shape = spec.fields, self.vectors.top, self.vectors.shape
         self.binarise = binarise
         self.head: CellHead | Bernoulli = Bernoulli() if binarise or self.top == 1 else head
-        self.shape = (len(spec.fields), *(side or 0 for side in spec.blocks[0].sites))
         self.told = (self.head.size * self.shape[0], *self.shape[1:])
         self.draws, self.room = self.head.draws * math.prod(self.shape), math.prod(self.told)
         self.register_buffer("like", torch.zeros(0), persistent=False)
 
     def prepare(self, x: Columns) -> tuple[Batch, Tensor]:
-        pixels = np.stack([x[f.name] for f in self.fields], 1)
-        if pixels.shape[1:] != self.shape:
-            raise SpecError(f"expected images of {self.shape[1:]}, got {pixels.shape[2:]}: resize them")
-        if pixels.size and pixels.max() > self.top:
-            raise SpecError(f"expected pixels from 0 to {self.top}, got {pixels.max()}: the model learned those")
-        return (torch.from_numpy(np.ascontiguousarray(pixels)),), torch.zeros(len(pixels), dtype=torch.float64)
+        pixels = self.vectors.prepare(x)
+        return (pixels,), torch.zeros(len(pixels), dtype=torch.float64)
 
     def fresh(self, own: Batch, generator: torch.Generator) -> Batch:
         if not self.binarise:

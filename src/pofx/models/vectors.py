@@ -63,13 +63,16 @@ class RowVectors(Vectors):
 
 
 class PixelVectors(Vectors):
-    """Of images: (C, H, W) in [0, 1]."""
+    """Of images: (C, H, W) in [0, 1]. Every model of images reads its pixels here: of one size, and from 0 to `top`."""
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
-        if len(spec.blocks) != 1 or not all(isinstance(f, Pixel) for f in spec.fields):
+        if len(spec.blocks) != 1 or len(spec.blocks[0].sites) != 2 or None in spec.blocks[0].sites:
             raise SpecError("expected one block of images of one size: resize them")
-        self.fields, self.top = spec.fields, float(getattr(spec.fields[0], "top", 255))
+        tops = {f.top for f in spec.fields if isinstance(f, Pixel)}
+        if len(tops) != 1 or not all(isinstance(f, Pixel) for f in spec.fields):
+            raise SpecError("expected channels of pixels with one range")
+        self.fields, self.top = spec.fields, tops.pop()
         self.shape = (len(spec.fields), *(side or 0 for side in spec.blocks[0].sites))
         self.widths = [1] * math.prod(self.shape)
 
@@ -77,6 +80,10 @@ class PixelVectors(Vectors):
         pixels = np.stack([x[f.name] for f in self.fields], 1)
         if pixels.shape[1:] != self.shape:
             raise SpecError(f"expected images of {self.shape[1:]}, got {pixels.shape[2:]}: resize them")
+        if pixels.size and not (pixels.min() >= 0 and pixels.max() <= self.top):
+            wrong = pixels.max() if pixels.max() > self.top else pixels.min()
+            advice = "draw grey ones black (0) or white (1)" if self.top == 1 else "scale them"
+            raise SpecError(f"expected pixels from 0 to {self.top}, got {wrong}: {advice}, or fit a model to these")
         return torch.from_numpy(np.ascontiguousarray(pixels))
 
     def of(self, held: Tensor) -> Tensor:

@@ -108,6 +108,7 @@ def _details(evidence: Evidence) -> dict[str, Any]:
     return {
         "stands": of("log_prob", "words") or "",
         "annealing": evidence.tables.get("annealing", {}),
+        "rebuilt": evidence.tables.get("rebuilding", {}),
         "rules": of("auc_train", "rules"),
         "learner": of("auc_train", "learner"),
         "broken": of("broken_dependencies", "rules"),

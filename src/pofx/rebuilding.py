@@ -26,7 +26,7 @@ FITTED, JUDGED = 5_000, 5_000  # training rows that components are found from; u
 STATES = 100  # commonest levels of a column that PCA knows
 WALKED, STOPS, REACH = 8, 5, 2.0  # numbers that a walk shows, rows of each, deviations to either side
 MOVED = 100  # rows that say how far each number of a code moves a row
-WIDE, SHOWN = 12, 5  # columns of a table of rows; unseen rows beside what they were rebuilt as
+WIDE = 12  # columns of a table of rows
 
 
 # -- what is asked of a column -----------------------------------------------------------------------------------------
@@ -123,8 +123,8 @@ def _features(asked: list[Question], x: Columns) -> np.ndarray:
 
 def rebuilding(model: Model, train: Columns, unseen: Columns, condition: Columns | None = None) -> dict[str, Any]:
     """What codes of unseen rows tell, as plain values: `words`, a sentence; `stands`, better or worse than PCA beyond
-    two standard errors, in `level` 0 (better), 1 or 2 (worse); `columns`, the figures of each question; `walk` and
-    `rows`, tables of rows to look at. condition: of the unseen rows, all of it known.
+    two standard errors, in `level` 0 (better), 1 or 2 (worse); `columns`, the figures of each question; `walk`, rows to
+    look at, none of them anybody's. condition: of the unseen rows, all of it known.
     """
     train, unseen = _at(train, slice(FITTED)), _at(unseen, slice(JUDGED))
     condition = _at(condition, slice(JUDGED)) if condition else None
@@ -138,7 +138,7 @@ def rebuilding(model: Model, train: Columns, unseen: Columns, condition: Columns
     out = {
         "words": words, "stands": stands, "level": level, "model": model.name, "pays": "bound" in model.abilities,
         "judged": len(z), "codes": z.shape[1], "components": components,
-        "columns": [row for row, _ in found], "rows": _rows(model, unseen, made), "walk": {},
+        "columns": [row for row, _ in found], "walk": {},
     }  # fmt: skip
     return out | ({"walk": _walk(model, asked, z, condition)} if z.is_floating_point() and len(z) > 1 else {})
 
@@ -214,15 +214,8 @@ def _cells(fields: list[Field], x: Columns, at: int) -> list[str]:
     return [_word(field, x[field.name][at]) for field in fields]
 
 
-def _rows(model: Model, x: Columns, made: Columns) -> dict[str, Any]:
-    """The first unseen rows beside what they were rebuilt as."""
-    fields = list(model.spec.fields[:WIDE])
-    pairs = [[_cells(fields, x, i), _cells(fields, made, i)] for i in range(min(SHOWN, count(x)))]
-    return {"columns": [field.name for field in fields], "pairs": pairs, "of": len(model.spec.fields)}
-
-
 def _walk(model: Model, asked: list[Question], z: Tensor, condition: Columns | None) -> dict[str, Any]:
-    """From the code of the first row, each of the numbers that move rows most from -REACH to REACH deviations; the
+    """From the mean of the codes, each of the numbers that move rows most from -REACH to REACH deviations; the
     columns that these change most.
     """
     mean, deviation = z.mean(0), z.std(0, correction=0)
@@ -238,7 +231,7 @@ def _walk(model: Model, asked: list[Question], z: Tensor, condition: Columns | N
         moved.append(np.square(ends[1] - ends[0]).mean(0))
     order = np.argsort([-part.sum() for part in moved], kind="stable")[:WALKED]
     stops = torch.linspace(-REACH, REACH, STOPS, dtype=z.dtype)
-    line = z[:1].repeat(len(order) * STOPS, 1)
+    line = mean.repeat(len(order) * STOPS, 1)
     for i, j in enumerate(order):
         line[i * STOPS : (i + 1) * STOPS, j] = mean[j] + stops * deviation[j]
     made = model.express(line, _at(condition, [0] * len(line)) if condition else None)

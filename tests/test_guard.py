@@ -355,7 +355,7 @@ def test_a_fit_that_went_back_resumes_with_the_same_bytes(tmp_path: Path) -> Non
         if half.step == 21:
             states.append(half.state())
             raise Stop
-        return {}
+        return GAN.attend(half.model, *args)
 
     half.model.attend = attend
     with pytest.raises(Stop):

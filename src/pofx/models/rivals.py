@@ -185,7 +185,11 @@ class RowCritic(nn.Module):
 
 
 class PixelRivals(Rivals):
-    """Images, (C, H, W) in [-1, 1], their shades dequantised anew in every step; convolutions without normalisation."""
+    """Images, (C, H, W) in [-1, 1], their shades dequantised anew in every step; convolutions without normalisation.
+
+    G is not bounded: with a tanh at its end a first push by D saturated it, and no gradient came back. What lies beyond
+    the shades takes the last one.
+    """
 
     parts = 1
 
@@ -204,7 +208,7 @@ class PixelRivals(Rivals):
 
     def start(self, own: Batch) -> None:
         middle = (2 * (own[0][:STARTED].double().mean(0) + 0.5) / self.levels - 1).clamp(-0.95, 0.95)
-        self.generator.bias_(middle.atanh().to(next(self.generator.parameters())))
+        self.generator.bias_(middle.to(next(self.generator.parameters())))
 
     def real(self, own: Batch, generator: torch.Generator) -> Tensor:
         dtype = next(self.generator.parameters()).dtype
@@ -218,7 +222,7 @@ class PixelRivals(Rivals):
         return self.mean(e, condition)
 
     def mean(self, e: Tensor, condition: Batch) -> Tensor:
-        return self.generator(e, self.context(*condition)).tanh()
+        return self.generator(e, self.context(*condition))
 
     def inverter(self, latent: int, width: int, depth: int) -> nn.Module:
         return encoder(self.shape, latent, self.context.width, "conv", width, depth)

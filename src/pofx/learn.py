@@ -1,5 +1,6 @@
 """`fit`: a table in, a fitted model out."""
 
+import math
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ SPLIT = (0.8, 0.1, 0.1)
 KINDS = ("auto", "table", "image")
 TELLING = 0.01  # a cell is called unlikely below this quantile of its column on held-out rows
 TELLING_CELLS = 10_000  # held-out cells that set the quantiles, in at least 100 rows: seconds even for 1,000 columns
+LOOKED, SCORED = 2_000_000, 4_000_000  # numbers of images that are looked back on, at most 1,000 images, and scored
 SPARE = (2.0, 0.04)  # of --minutes, kept for what follows the steps: so many seconds, and this share
 
 
@@ -315,10 +317,16 @@ def _train(
     }  # fmt: skip
 
 
+def _pixels(spec: Spec) -> int:
+    """The numbers of an image; none of a row."""
+    block = spec.blocks[0]
+    return len(block.fields) * math.prod(side or 1 for side in block.sites) if block.sites else 0
+
+
 def _look_back(model: Model, codec: Any, x: Columns) -> tuple[dict[str, float], dict[str, Any]]:
     """For each column, the log-probability under which only one held-out cell in a hundred falls; and the remarks."""
     spec = codec.spec
-    rows = max(100, TELLING_CELLS // len(spec.fields))
+    rows = max(100, min(1000, LOOKED // size) if (size := _pixels(spec)) else TELLING_CELLS // len(spec.fields))
     some = {k: v[:rows] for k, v in x.items()}
     own, c = _only(spec.fields, some), _only(spec.condition.fields, some) if spec.condition else None
     if "cells" not in model.abilities:
@@ -331,7 +339,8 @@ def _scores(model: Model, x: Columns, joint: Joint | None) -> np.ndarray:
     """How strange rows that were not trained on are, rising, at most CALIBRATION of them; none where nothing says."""
     if not model.abilities & {"log_prob", "express"}:
         return np.zeros(0)
-    some = {k: v[:CALIBRATION] for k, v in x.items()}
+    rows = max(100, SCORED // size) if (size := _pixels(model.spec)) else CALIBRATION
+    some = {k: v[: min(rows, CALIBRATION)] for k, v in x.items()}
     c = _only(joint.fields, some) if joint else None
     score = strangeness(model, model.fair(_only(model.spec.fields, some), 0), c)
     if joint and c and "log_prob" in model.abilities:

@@ -2,10 +2,12 @@
 
 import pytest
 
+from pofx.bundle import Fitted
 from pofx.learn import fit
 
 
 @pytest.fixture(autouse=True)
 def unguarded(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.node.get_closest_marker("guarded") is None:
-        monkeypatch.setitem(fit.__kwdefaults__, "guard", False)
+        for verb in (fit, Fitted.with_prior):
+            monkeypatch.setitem(verb.__kwdefaults__, "guard", False)

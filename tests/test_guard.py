@@ -499,6 +499,19 @@ def test_every_family_gets_the_same_verdict(name: str) -> None:
 
 
 @pytest.mark.guarded
+def test_a_law_of_codes_is_judged_with_its_autoencoder() -> None:
+    model = pofx.fit(FRAME, model="autoencoder", steps=60, latent=3, quiet=True)
+    told = model.with_prior("mixture", data=FRAME, quiet=True).provenance["verdict"]
+    assert set(told["figures"]["skill"]) == {"levels", "random"}
+
+
+@pytest.mark.guarded
+def test_a_checkup_draws_of_a_fit_that_must_fail() -> None:
+    found = pofx.doctor(FRAME[:600], model="gan", width=8)
+    assert [name for name, _ in found.phases] == ["fit", "save", "load", "sample"]
+
+
+@pytest.mark.guarded
 def test_few_held_out_rows_are_not_judged_by() -> None:
     model = pofx.fit(FRAME[:100], model="independent", quiet=True)
     assert model.verdict == "WARN" and "too few to judge" in model.reasons()[0]

@@ -269,6 +269,7 @@ class Fitted(Coding):
         threads: int | None = None,
         precision: str = "auto",
         quiet: bool = False,
+        guard: bool = True,
         **config: Any,
     ) -> "Fitted":
         """This model with another law of its codes: any model that can be sampled, fitted to the codes of the rows that
@@ -276,12 +277,12 @@ class Fitted(Coding):
         has two stages.
 
         data: the file, frame or images that was fitted, if it is no longer where it was; minutes, steps, seed, device,
-        threads, precision and further arguments are those of the prior's fit, as in `fit`. Raises Unsupported for a
-        model without codes or a prior without samples, CodecError where the rows cannot be found.
+        threads, precision, guard and further arguments are those of the fit of the prior, as in `fit`. Raises
+        Unsupported for a model without codes or a prior without samples, CodecError where the rows cannot be found.
         """
         from .learn import fit_prior
 
-        return fit_prior(self, prior, data, minutes, steps, seed, device, threads, precision, quiet, config)
+        return fit_prior(self, prior, data, minutes, steps, seed, device, threads, precision, quiet, guard, config)
 
     def learned_from(self, data: Any = None) -> tuple[Rows, Rows, Rows]:
         """The rows of training, validation and test, from where they were or from `data`, which must be the same."""

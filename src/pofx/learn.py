@@ -183,6 +183,7 @@ def fit_prior(
     threads: int | None,
     precision: str,
     quiet: bool,
+    guard: bool,
     config: Mapping[str, Any],
 ) -> Fitted:
     """`Fitted.with_prior`."""
@@ -201,8 +202,13 @@ def fit_prior(
             made.prior, made.prior.spec, codes, aside, seed, where, precision, steps, until, None, False, quiet
         )
         usual = _scores(made.eval(), valid if len(valid[made.spec.fields[0].name]) >= 100 else train, None)
+        watched = watch(made, train, valid, seed) if guard else None
+        said = final(watched, made, train, done) if watched is not None else None
+        say("" if said is None else str(said), quiet)
     told = {"model": prior, "seed": seed, **done, "fit seconds": time.monotonic() - began}
-    return type(fitted)(made, fitted.codec, fitted.provenance | {"prior": told}, None, None, usual)
+    judged = {"verdict": said.to_json()} if said is not None else {}
+    provenance = {k: v for k, v in fitted.provenance.items() if k != "verdict"} | {"prior": told} | judged
+    return type(fitted)(made, fitted.codec, provenance, None, None, usual)
 
 
 Opened = tuple[Any, Any, str, tuple[np.ndarray, np.ndarray, np.ndarray], dict[str, str]]

@@ -8,7 +8,7 @@ PEERS := .venv-peers/bin
 SPLITS := benchmarks/cache/splits
 SETUP := .venv/.stamp
 
-.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders bench-denoising bench-autoencoder-peers bench-autoencoder-tables bench-gans bench-guard clean
+.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders bench-denoising bench-autoencoder-peers bench-autoencoder-tables bench-gans bench-gan-images bench-stacked-mnist bench-guard clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -81,6 +81,12 @@ bench-autoencoder-tables: $(SPLITS)/.stamp ## held-out likelihood of tables unde
 
 bench-gans: $(SETUP) ## modes that adversarial networks keep, ten games, beside what was published (hours)
 	$(BIN)/python benchmarks/gans.py $(ARGS)
+
+bench-gan-images: $(SETUP) ## images from adversarial networks after equal minutes: skill, coverage, images a second (hours)
+	$(BIN)/python benchmarks/gan_images.py --throughput $(ARGS)
+
+bench-stacked-mnist: $(SETUP) ## how many of 1,000 modes adversarial networks keep, beside what was published (hours)
+	$(BIN)/python benchmarks/stacked_mnist.py $(ARGS)
 
 bench-guard: $(SETUP) ## how often the guard accuses real examples, and how often it names a failure (minutes)
 	$(BIN)/python benchmarks/guard.py $(ARGS)

@@ -355,30 +355,3 @@ def test_a_truncated_sample_varies_less_and_the_whole_one_keeps_its_bytes(tmp_pa
     assert len(other.sample(4, truncation=1.0, quiet=True)) == 4
     with pytest.raises(Unsupported, match="model 'independent' cannot draw nearer to the middle: these can: gan, wgan"):
         other.sample(4, truncation=0.5)
-
-
-# -- groups of noise ---------------------------------------------------------------------------------------------------
-
-
-def test_groups_of_noise_are_equally_likely_and_reach_what_is_made() -> None:
-    x, spec = mixed()
-    model = game(x, spec, groups=4)
-    z = model.noise(4000, torch.Generator().manual_seed(0))
-    group = (z[:, model.latent] * 4).long()
-    np.testing.assert_allclose(np.bincount(group) / 4000, 0.25, atol=0.03)
-    z[:, : model.latent] = 0.0  # the same noise but for its group and what picks categories
-    with torch.no_grad():
-        for p in model.rivals.generator.parameters():
-            p.copy_(torch.randn(p.shape, generator=torch.Generator().manual_seed(1)) * 0.5)
-    numbers = model.decode(z)[next(f.name for f in spec.fields if not isinstance(f, Category))]
-    inside = [np.ptp(numbers[group == k].astype(float)) for k in range(4)]
-    assert max(inside) == 0 < np.ptp(numbers.astype(float))
-    assert set(moved(model, model.prepare({k: v[:16] for k, v in x.items()}))) == {"critic", "generator"}
-
-
-def test_groups_that_cannot_be_are_refused() -> None:
-    x, spec = mixed()
-    with pytest.raises(SpecError, match="no groups, or two"):
-        game(x, spec, groups=1)
-    with pytest.raises(Unsupported, match="groups=0"):
-        game(x, spec, groups=3, encoder=True)

@@ -46,6 +46,7 @@ def test_a_fit_resumed_ends_as_one_unbroken(name: str, tmp_path: Path) -> None:
         first.advance(24)
         if first.step % (24 // 16 or 1) == 0:
             first.history.looks.append({"step": first.step, "valid": first.look() or float("nan")})
+        first._attend()
     place.write(*first.state(), 24)
     torch.manual_seed(99)
     second = trainer(name)

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
-from ...errors import SpecError, Unsupported
+from ...errors import SpecError
 from ...nn.augment import augment as augmented
 from ...nn.mixed import mix
 from ...objectives import GAMES, finite_slope, gradient_penalty, sliced_distance, slope
@@ -47,8 +46,7 @@ class GAN(Conditioned):
     what it sees by the condition (projection). width, depth: as in `vae`. encoder: a network E that inverts G learns
     beside them, by |E(G(e)) - e|^2 / latent + |G(E(x)) - x|^2 / D, which moves neither G nor D; codes are then noise
     (`encode`, `reconstruct`, `interpolate`), and a row is strange where G cannot make it. Noise: `latent` normal
-    numbers, one of `groups` equally likely ones (for data of separate parts, which no continuous map of normal numbers
-    makes without bridges), then uniform ones for categories. augment: of images, the chance of each change
+    numbers, then uniform ones for categories. augment: of images, the chance of each change
     (nn/augment.py) that D sees them under, real and generated; `auto` begins at 0 and moves it by .05 towards a gap of
     .3 (`attend`), `none` has none. Losses have no unit; `validate` is the sliced W1 distance of a batch and as many
     generated examples, one figure for all of them.
@@ -56,8 +54,7 @@ class GAN(Conditioned):
     Papers: Goodfellow et al. 2014, Generative Adversarial Nets; Huang, Gokaslan, Kuleshov, Tompkin 2024, The GAN is
     dead; long live the GAN (relativistic pairs, R1 + R2); Mescheder, Geiger, Nowozin 2018 (R1, R2); Gulrajani et al.
     2017, Improved Training of Wasserstein GANs; Miyato et al. 2018 (spectral norm); Miyato, Koyama 2018 (projection);
-    Karras et al. 2020 (lazy penalties); Jang, Gu, Poole 2017 (Gumbel-Softmax); Lin, Khetan, Fanti, Oh 2018, PacGAN;
-    Khayatkhoei, Elgammal, Singh 2018, Disconnected Manifold Learning for Generative Adversarial Networks (groups).
+    Karras et al. 2020 (lazy penalties); Jang, Gu, Poole 2017 (Gumbel-Softmax); Lin, Khetan, Fanti, Oh 2018, PacGAN.
 
         >>> pofx.fit("adult.csv", model="gan")  # doctest: +SKIP
     """
@@ -82,7 +79,6 @@ class GAN(Conditioned):
         encoder: bool = False,
         augment: str | float = "auto",
         anneal: float = 1.0,
-        groups: int = 0,
     ) -> None:
         super().__init__(spec)
         for name, value, among in (
@@ -99,17 +95,13 @@ class GAN(Conditioned):
             raise SpecError(f"expected anneal from 0 to 1, got {anneal}: 1 keeps the weight as it is")
         if min(lazy, critics, pack, latent) < 1:
             raise SpecError(f"expected lazy, critics, pack and latent of at least 1, got {lazy, critics, pack, latent}")
-        if groups < 0 or groups == 1:
-            raise SpecError(f"expected no groups, or two and more, got {groups}")
-        if groups and encoder:
-            raise Unsupported("an encoder has no code for groups of noise: take groups=0, or encoder=False")
         self.objective, self.penalty, self.mode = objective, penalty, penalty_mode
         self.weight = WEIGHTS[penalty] if weight is None else weight
         self.anneal = anneal
-        self.lazy, self.critics, self.pack, self.latent, self.groups = lazy, critics, pack, latent, groups
+        self.lazy, self.critics, self.pack, self.latent = lazy, critics, pack, latent
         self.firm = 1.0  # how many times as strong as `weight` the penalty is
         self.ratios: list[float] = []  # of finite differences to exact penalties
-        self.rivals = rivals_of(spec, self.sight_of_condition, latent + groups, width, depth, pack)
+        self.rivals = rivals_of(spec, self.sight_of_condition, latent, width, depth, pack)
         self.inverter = self.rivals.inverter(latent, width, depth) if encoder else None
         if encoder:
             self.abilities = self.abilities | {"encode", "express", "interpolate"}
@@ -134,7 +126,7 @@ class GAN(Conditioned):
 
     def recipe(self, rows: int) -> Recipe:
         if self.rivals.parts == 1:  # images
-            steps, batch, rate = min(10_000, 1000 + rows // 4), 64, 5e-4
+            steps, batch, rate = min(5000, 1000 + rows // 12), 64, 2e-3
         else:
             steps, batch, rate = min(3000, 500 + rows // 8), 256, 1e-3
         return Recipe(steps, min(batch, max(rows, 1)), rate, decay=0.0, average=0.15, betas=(0.0, 0.99))
@@ -162,9 +154,6 @@ class GAN(Conditioned):
     def fake(self, n: int, condition: Batch, generator: torch.Generator) -> Tensor:
         """n generated examples, (n, *shape), differentiable."""
         e = torch.randn(n, self.latent, generator=generator, device=self.device, dtype=self.dtype)
-        if self.groups:
-            at = torch.randint(self.groups, (n,), generator=generator, device=self.device)
-            e = torch.cat([e, one_hot(at, self.groups).to(e)], 1)
         return self.rivals.fake(e, condition, generator)
 
     def whole(self, batch: Batch) -> Batch:
@@ -313,8 +302,7 @@ class GAN(Conditioned):
 
     def noise(self, n: int, generator: torch.Generator) -> Tensor:
         how = {"generator": generator, "device": generator.device, "dtype": torch.float64}
-        uniform = torch.rand(n, int(self.groups > 0) + self.rivals.draws, **how)
-        return torch.cat([torch.randn(n, self.latent, **how), uniform], 1)
+        return torch.cat([torch.randn(n, self.latent, **how), torch.rand(n, self.rivals.draws, **how)], 1)
 
     def truncated(self, z: Tensor, psi: float) -> Tensor:
         """Noise z with its normal numbers times psi: draws nearer to the middle, likelier ones and less varied."""
@@ -325,9 +313,7 @@ class GAN(Conditioned):
         self, z: Tensor, c: Columns | None = None, given: Given | None = None, known: Rows | None = None
     ) -> Columns:
         self.refuse(given, known)
-        e, group, uniform = z.to(self.device).split([self.latent, int(self.groups > 0), self.rivals.draws], 1)
-        if self.groups:
-            e = torch.cat([e, one_hot((group[:, 0] * self.groups).long(), self.groups).to(e)], 1)
+        e, uniform = z.to(self.device).split([self.latent, self.rivals.draws], 1)
         return self.rivals.lower(e.to(self.dtype), self.see_condition(c, len(z)), uniform)
 
     # -- codes -------------------------------------------------------------------------------------------------------

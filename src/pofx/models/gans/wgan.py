@@ -30,11 +30,10 @@ class WGAN(GAN):
         encoder: bool = False,
         augment: str | float = "auto",
         anneal: float = 1.0,
-        groups: int = 0,
     ) -> None:
         super().__init__(
             spec, "wasserstein", penalty, weight, penalty_mode, lazy, critics, pack, latent, width, depth, encoder,
-            augment, anneal, groups,
+            augment, anneal,
         )  # fmt: skip
 
 

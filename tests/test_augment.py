@@ -191,7 +191,8 @@ def attended(t: Trainer, steps: int) -> Trainer:
 
 
 def test_a_fit_is_reproducible_and_a_resumed_one_keeps_its_chance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gan, "TARGET", -9.0)  # every gap is above it
+    monkeypatch.setattr(gan, "TARGET", -math.inf)  # every gap is above it,
+    monkeypatch.setattr(gan, "SURE", -math.inf)  # and says something
     x, spec = pictures(24)
     whole, again, rest = (trainer(game(x, spec, width=8, augment="auto"), x["grey"]) for _ in range(3))
     attended(whole, 8)

@@ -137,7 +137,7 @@ def test_what_is_no_image_says_so(tmp_path: Path) -> None:
     with pytest.raises(CodecError, match="expected one array of images, or one named 'images', found a, b"):
         read_images(tmp_path / "two.npz")
     for array, words in (
-        (np.zeros((3, 4, 4, 2), np.uint8), r"got an array of \(3, 4, 4, 2\)"),
+        (np.zeros((3, 4, 4, 17), np.uint8), r"got an array of \(3, 4, 4, 17\)"),
         (np.full((3, 4, 4), 2.5), "expected shades from 0 to 1 .*, got 2.5 to 2.5"),
         (np.full((3, 4, 4), np.nan), "expected shades from 0 to 1"),
         (np.full((3, 4, 4), 300), "expected shades from 0 to 255"),
@@ -229,3 +229,23 @@ def _frame() -> object:
     import pandas as pd
 
     return pd.DataFrame({"a": [1, 2, 3] * 20, "b": ["u", "v"] * 30})
+
+
+@pytest.mark.parametrize("channels", [2, 5])
+def test_arrays_of_any_number_of_channels(channels: int, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (40, 6, 7, channels)).astype(np.uint8)
+    np.save(tmp_path / "x.npy", x)
+    for name in ("vae", "gan"):
+        model = pofx.fit(tmp_path / "x.npy", model=name, steps=2, width=8, latent=2, quiet=True)
+        model.save(tmp_path / "m.pofx")
+        again = pofx.load(tmp_path / "m.pofx")
+        drawn = again.sample(3, seed=0, quiet=True)
+        assert drawn.shape == (3, 6, 7, channels) and drawn.dtype == np.uint8
+        again.sample(3, seed=0, path=tmp_path / "y.npz", quiet=True)
+        assert np.array_equal(np.load(tmp_path / "y.npz")["images"], drawn)
+        with pytest.raises(CodecError, match="1 or 3 channels for pictures"):
+            again.sample(3, path=tmp_path / "y.png", quiet=True)
+    again.evaluate(report=tmp_path / "r.html", quiet=True)
+    assert "data:image/png" in (tmp_path / "r.html").read_text()
+    with pytest.raises(CodecError, match="C from 1 to 16"):
+        pofx.fit(np.zeros((5, 4, 4, 17), np.uint8), model="vae")

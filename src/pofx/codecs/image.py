@@ -1,6 +1,6 @@
 """The codec of images: pictures to channels of pixels and the code of a label, and back.
 
-Images are one uint8 array (n, H, W, C), C of NAMES. Pictures of several sizes need `size`; grey and coloured ones
+Images are one uint8 array (n, H, W, C). Pictures of several sizes need `size`; grey and coloured ones
 together become coloured, transparent ones lie on white (picture_io.py).
 """
 
@@ -19,6 +19,10 @@ from .picture_io import Pictures
 
 NAMES = {1: ("grey",), 3: ("red", "green", "blue")}
 LABEL = "label"
+
+
+def _names(channels: int) -> tuple[str, ...]:
+    return NAMES.get(channels) or tuple(f"channel {i + 1}" for i in range(channels))
 
 
 class ImageCodec:
@@ -44,7 +48,7 @@ class ImageCodec:
             raise CodecError(f"expected two images or more to learn from, got {len(images)}")
         top = 1 if images.max() <= 1 else 255
         channels = (np.ascontiguousarray(images[..., i]) for i in range(images.shape[3]))
-        fields = tuple(Pixel.learn(name, v, top=top) for name, v in zip(NAMES[images.shape[3]], channels, strict=True))
+        fields = tuple(Pixel.learn(name, v, top=top) for name, v in zip(_names(images.shape[3]), channels, strict=True))
         block = Block("image", fields, images.shape[1:3])
         if pictures.labels is None:
             return cls(Spec((block,)), like)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import CodecError
 
-CHANNELS = (1, 3)  # grey; red, green, blue
+MOST = 16  # channels of an array of images; pictures have one (grey) or three (red, green, blue)
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 COLUMNS = 16  # pictures side by side in a sheet
 Size = tuple[int, int] | None
@@ -138,8 +138,10 @@ def shades(array: np.ndarray) -> np.ndarray:
     """An array of images as uint8 (n, H, W, C): booleans, whole numbers from 0 to 255, or reals from 0 to 1."""
     if array.ndim == 3:
         array = array[..., None]
-    if array.ndim != 4 or array.shape[3] not in CHANNELS or 0 in array.shape[1:3]:
-        raise CodecError(f"expected images (n, H, W), (n, H, W, 1) or (n, H, W, 3), got an array of {array.shape}")
+    if array.ndim != 4 or not 1 <= array.shape[3] <= MOST or 0 in array.shape[1:3]:
+        raise CodecError(
+            f"expected images (n, H, W) or (n, H, W, C), C from 1 to {MOST}, got an array of {array.shape}"
+        )
     if array.dtype in (np.uint8, np.bool_):
         return array.astype(np.uint8, copy=False)
     low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
@@ -248,6 +250,10 @@ def write_images(pictures: Pictures, path: Path, top: int = 255) -> int:
             f"expected a name that ends in .npz, .npy, .png (a sheet) or nothing (a folder), got {path.name!r}"
         )
     labels = pictures.labels
+    if ending in (".png", "") and pictures.images.shape[3] not in (1, 3):
+        raise CodecError(
+            f"expected images of 1 or 3 channels for pictures, got {pictures.images.shape[3]}: write .npy or .npz"
+        )
     bright = pictures.images if top == 255 else pictures.images * np.uint8(255)
     if not ending:
         return _write_folder(bright, labels, path)

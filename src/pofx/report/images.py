@@ -30,6 +30,8 @@ def png(images: np.ndarray, columns: int) -> str:
     from PIL import Image
 
     made = sheet(images, columns)
+    if made.shape[-1] not in (1, 3):  # the first three of other channels, black where there are two
+        made = np.pad(made[..., :3], ((0, 0), (0, 0), (0, 3 - min(made.shape[-1], 3))))
     file = io.BytesIO()
     Image.fromarray(made[..., 0] if made.shape[-1] == 1 else made).save(file, "PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -363,16 +363,16 @@ def final(guard: Guard, model: Model, train: Columns, told: dict[str, Any]) -> V
         findings.append(Finding("no number", 1, words))
     if told.get("stopped") == "losses were no numbers":
         findings.append(Finding("not finite", 2, f"losses were no numbers to the end: {told.get('culprit')}"))
-    gap = told.get("critic", {}).get("gap", math.nan)
-    if gap > MEMORISED:
-        words = f"the critic holds training examples for real {gap:.0%} more than held-out ones, of the way to samples"
-        findings.append(Finding("critic memorises", 1, words + ": take more data, augmentation or a stronger penalty"))
     if told.get("returns"):
         words = f"the fit went back {len(told['returns'])} times: {', '.join(told['returns'])}"
         findings.append(Finding("went back", 1, words))
     if not examiner.enough:
         words = f"{examiner.n} examples were held out: too few to judge by, {LEAST} at least"
         return Verdict([*findings, Finding("too few to judge", 1, words)])
+    gap = told.get("critic", {}).get("gap", math.nan)
+    if gap > MEMORISED:
+        words = f"the critic holds training examples for real {gap:.0%} more than held-out ones, of the way to samples"
+        findings.append(Finding("critic memorises", 1, words + ": take more data, augmentation or a stronger penalty"))
     n, seed = examiner.n, examiner.seed
     findings += guard.leaks(model.altered)
     return judge(examiner.examine(guard.draws(n, seed), guard.draws(2 * n, seed + 1)), findings)

@@ -24,6 +24,7 @@ MODES = ("lazy", "exact", "finite-difference")
 COMPARED, APART = 500, 2.0  # steps between two looks at a finite difference, and the ratio that is too far from one
 DIRECTIONS = 128
 TARGET, STRIDE, MOST = 0.3, 0.05, 0.8  # of the gap: where it is to be; of the chance: what it moves by, and its bound
+SURE = 2.0  # standard errors by which D has to tell data from generated examples before its gap says something
 ALTERED = 0.9  # the chance of each change in what altered images are told by
 CHUNK = 1024
 
@@ -265,21 +266,23 @@ class GAN(Conditioned):
             r = (E D(training) - E D(held out)) / (E D(training) - E D(generated)),
 
         near 0 where D judges by what all data have in common, near 1 where it knows the training rows by heart; no
-        number where D does not tell data from generated rows. An adaptive chance goes up by .05 where r is above .3,
-        down where it is below; without held-out rows it stays.
+        number where D does not tell data from generated rows by two standard errors. An adaptive chance goes up by .05
+        where r is above .3, down where it is below; without held-out rows it stays.
 
         Paper: Karras et al. 2020, Training Generative Adversarial Networks with Limited Data.
         """
 
-        def told(batch: Batch, made: bool = False) -> float:
+        def told(batch: Batch, made: bool = False) -> Tensor:
             batch = self.whole(batch)
             condition = batch[self.rivals.parts :]
             x = self.fake(len(batch[0]), condition, generator) if made else self.real(batch, generator)
-            return float(self.rivals.score(self.seen(x, generator), condition).mean())
+            return self.rivals.score(self.seen(x, generator), condition).double()
 
-        own, made = told(train), told(train, made=True)
-        held = told(valid) if valid and len(valid[0]) else math.nan
-        gap = (own - held) / (own - made) if own > made else math.nan
+        scores = told(train), told(train, made=True)
+        own, made = (float(score.mean()) for score in scores)
+        held = float(told(valid).mean()) if valid and len(valid[0]) else math.nan
+        error = math.sqrt(sum(float(score.var(correction=0)) / len(score) for score in scores))
+        gap = (own - held) / (own - made) if own - made > SURE * error else math.nan
         if self.adaptive and math.isfinite(gap):
             self.chance.add_(math.copysign(STRIDE, gap - TARGET)).clamp_(0, MOST)
         return {"critic on training": own, "critic on held-out": held, "critic on generated": made, "gap": gap}

@@ -12,6 +12,8 @@ import autoencoder_peers
 import autoencoder_tables
 import autoencoders
 import denoising
+import gan_images
+import guard
 from density import SETS, budget
 from tables import COLUMNS, HERE, Row, cell
 
@@ -43,7 +45,8 @@ that tells synthetic from training rows (1: it cannot); *AUC, unseen*: the same 
 on synthetic ones; *closer*: share of rows nearer to a training row than to an unseen one (.5 is chance);
 *nats*: held-out log-likelihood of a row. The line *real unseen rows* is the ceiling. Shape and Trend equal the
 SDMetrics package's (`make bench-sdmetrics`). The lines of `realnvp` are of its network with SiLU; it has ReLU now.
-Those of `vae` are of a standard normal prior; its default is a learned one now.
+Those of `vae` are of a standard normal prior; its default is a learned one now. Those of `gan` are of a third of its
+rate now, without a guard.
 
 """
 
@@ -112,6 +115,20 @@ BESIDE = """**Autoencoders beside pythae and pyod**
 Measured by `make bench-autoencoder-peers`, medians of rounds that alternate. *mlp*, *conv*: pythae's networks, batch
 and rate, trained by both; *own*: pofx's convolutions against pythae's; *nll*: likelihood by 1,000 draws;
 *outliers*: defaults of both, one class of pendigits or letter left out of training, medians over classes.
+
+"""
+GAN_IMAGES = """**Adversarial networks: images**
+
+Measured by `make bench-gan-images` after so many CPU-minutes on one thread: 1,000 draws beside 1,000 test images in two
+spaces of features (docs/guard.md). *Skill*: 1 where draws are as near to test images as training images are, 0 where
+they are as far as draws of a normal law of all pixels. *Coverage* and *distance* (Fréchet's) stand beside those of
+training images. Every run has the same networks.
+
+"""
+GUARD = """**The verdict of a fit: false alarms, and failures that were named**
+
+Measured by `make bench-guard`, ten seeds, 1,000 examples a side: real unseen examples in the place of samples, then
+failures made on purpose (docs/guard.md). Ranges over seeds.
 
 """
 ROWS = """**Autoencoders: likelihood of tables**
@@ -195,6 +212,8 @@ OTHERS: list[tuple[str, str, Callable[[list[Row]], str]]] = [
     ("autoencoder_tables", ROWS, autoencoder_tables.printed),
     ("denoising", DENOISING, denoising.printed),
     ("autoencoder_peers", BESIDE, autoencoder_peers.printed),
+    ("gan_images", GAN_IMAGES, gan_images.printed),
+    ("guard", GUARD, guard.printed),
 ]
 
 

@@ -129,7 +129,7 @@ class GAN(Conditioned):
         if self.rivals.parts == 1:  # images
             steps, batch, rate = min(5000, 1000 + rows // 12), 64, 2e-3
         else:
-            steps, batch, rate = min(3000, 500 + rows // 8), 256, 1e-3
+            steps, batch, rate = min(3000, 500 + rows // 8), 256, 3e-3
         return Recipe(steps, min(batch, max(rows, 1)), rate, decay=0.0, average=0.15, betas=(0.0, 0.99))
 
     def players(self) -> dict[str, list[nn.Parameter]]:

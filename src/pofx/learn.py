@@ -149,7 +149,7 @@ def fit(
         place = Checkpoint(Path(checkpoint), own) if checkpoint is not None else None
         with bar("guard", None, "row", quiet or not guard) as tick:
             watched = watch(made, train, valid, seed) if guard else None
-            tick(1)
+            tick(len(rows))
         done = _train(
             made, codec.spec, train, valid, seed, pick_device(device), precision, steps, until, place, resume, quiet,
             watched,

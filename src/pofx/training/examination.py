@@ -10,6 +10,7 @@ coverage; a fresh critic's AUC; exact repetitions; how near samples lie to train
 training examples that samples miss.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,13 +18,15 @@ import numpy as np
 
 from ..errors import SpecError
 from ..metrics import count, take
-from ..metrics.features import pixels, spaces
+from ..metrics.features import LEARNED, pixels, spaces
 from ..metrics.fresh_critic import fresh_critic, logits
 from ..metrics.prdc import NEIGHBOURS, distances, frechet, nearest, prdc
 from ..spec import Columns, Spec
 
 ROWS = 1000  # examples a side
 TRAINED = 20_000  # training examples that copies are looked for among
+DRAWN, HELD, LAW = 8_000_000, 200_000_000, 40_000_000  # numbers of large images: drawn, looked among, and of their law
+FEW = 200  # of them at least
 CLUSTERS, A_CLUSTER = 20, 50  # clusters at most, and training examples for each at least
 DRAWS = 20  # bootstrap draws behind an error
 A_NUMBER = 8  # examples for each axis of a space at least: fewer would make Fréchet distances noise
@@ -135,14 +138,15 @@ class Examiner:
     def __init__(self, spec: Spec, train: Columns, held: Columns, seed: int = 0, split: str = "validation") -> None:
         self.spec, self.seed, self.split = spec, seed, split
         rng = np.random.default_rng([seed, 7])
-        self.n = min(ROWS, count(held), count(train))
+        size = math.prod(train[spec.fields[0].name].shape[1:]) * len(spec.fields) if spec.blocks[0].sites else 1
+        self.n = min(ROWS, max(FEW, DRAWN // size), count(held), count(train))
         self.enough = self.n >= LEAST
         if not self.enough:
             return
         self.held = take(held, rng.permutation(count(held))[: self.n])
         order = rng.permutation(count(train))
-        self.train = take(train, order[:TRAINED])
-        self.order = order[:TRAINED]
+        self.order = order[: min(TRAINED, max(ROWS, HELD // size))]
+        self.train = take(train, self.order)
         same = take(train, order[-self.n :])
         self.spaces = spaces(spec, self.train, seed)
         self.axes = max(2, min(32, self.n // A_NUMBER))
@@ -270,9 +274,11 @@ def trivial(spec: Spec, train: Columns, n: int, rng: np.random.Generator) -> Col
     if not spec.blocks[0].sites:
         alone = {f.name: train[f.name][rng.integers(0, count(train), n)] for f in spec.fields}
         return alone | {f.name: train[f.name][rows] for f in c}
-    v = pixels(spec, train)[:4000]
+    size = math.prod(train[spec.fields[0].name].shape[1:]) * len(spec.fields)
+    v = pixels(spec, {k: part[: min(LEARNED, max(FEW, LAW // size))] for k, part in train.items()})
     flat = v.reshape(len(v), -1)
-    made = flat.mean(0) + (rng.normal(size=(n, len(flat))) @ (flat - flat.mean(0))) / np.sqrt(len(flat))
+    draws = rng.normal(size=(n, len(flat))).astype(np.float32)
+    made = flat.mean(0) + draws @ (flat - flat.mean(0)) / np.float32(np.sqrt(len(flat)))
     top = float(getattr(spec.fields[0], "top", 255))
     shades = np.rint((made.reshape(n, *v.shape[1:]) + 1) / 2 * top).clip(0, top).astype(np.uint8)
     return {f.name: shades[:, i] for i, f in enumerate(spec.fields)} | {f.name: train[f.name][rows] for f in c}

@@ -76,7 +76,7 @@ def run(name: str, data: str, seed: int, minutes: float) -> dict[str, Any]:
     judged = Spec(spec.blocks, spec_of(x["grey"], True).condition)  # the classifier's space has labels in every run
     known, unseen = train | {"label": labels(data, "train")[order[VALID:]]}, test | {"label": labels(data, "t10k")}
     examiner = Examiner(judged, known, unseen, seed, "test")
-    draws = sampler(model.eval(), train, examiner)
+    draws = sampler(model.eval(), train)
     given = {} if by_class else {"label": np.full(2 * examiner.n, -1, np.int32)}
     fake = draws(examiner.n, seed) | {k: v[: examiner.n] for k, v in given.items()}
     found = examiner.examine(fake, draws(2 * examiner.n, seed + 1) | given)

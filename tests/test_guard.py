@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -325,6 +326,12 @@ def test_a_fit_goes_back_to_all_that_was_good_and_changes_one_thing() -> None:
     assert [p.scale for p in trainer.players.values()] == [0.5, 0.5]
     steps = [look["step"] for look in history.looks]
     assert steps == sorted(steps) and history.steps == 32
+
+
+def test_minutes_leave_no_trace_in_the_guard() -> None:
+    trainer, guard = game(32, UP)
+    trainer.plan(None, time.monotonic() + 2.0)
+    assert guard.plain() == scripted(UP).plain() and trainer.kept is None and trainer.step == 0
 
 
 def test_each_return_changes_the_next_thing_and_the_fourth_stops() -> None:

@@ -293,9 +293,10 @@ class Guard:
         return held | {"best": asdict(self.best) if self.best is not None else None}
 
     def restore(self, held: dict[str, Any]) -> None:
-        """Sets what `plain` gave."""
+        """Sets what `plain` gave; norms of gradients are heard anew."""
         self.looks, self.suspect, self.returns = (held[k] for k in ("looks", "suspect", "returns"))
         self.notes, best = dict(held["notes"]), held["best"]
+        self.best, self.pulses, self.still = None, {}, {}
         if best is not None:
             protocol = Protocol(**best["skill"]["protocol"])
             self.best = Standing(Skill(**(best["skill"] | {"protocol": protocol})), best["coverage"])
@@ -304,7 +305,7 @@ class Guard:
 # -- the end of a fit --------------------------------------------------------------------------------------------------
 
 
-def sampler(model: Model, train: Columns, examiner: Examiner) -> Callable[[int, int], Columns]:
+def sampler(model: Model, train: Columns) -> Callable[[int, int], Columns]:
     """draws(n, seed) of a model, under conditions of training examples."""
     c = model.spec.condition.fields if model.spec.condition else ()
 
@@ -332,7 +333,7 @@ def watch(model: Model, train: Columns, held: Columns, seed: int) -> Guard | Non
         return None
     both = [model.fair(known_rows(model.spec, part), seed) for part in (train, held)]
     examiner = Examiner(model.spec, both[0], both[1], seed)
-    return Guard(examiner, sampler(model, both[0], examiner))
+    return Guard(examiner, sampler(model, both[0]))
 
 
 def alike(spec: Spec, train: Columns) -> list[Finding]:

@@ -254,11 +254,11 @@ class Trainer:
         """Everything as it was at the guard's best look, but the step, and one change."""
         if self.guard is None or self.kept is None:
             return
-        step, history, firm, scales = self.step, self.history, self.firm, self._scales()
+        step, history, firm, scales, kept = self.step, self.history, self.firm, self._scales(), self.kept
         change = self.guard.gone_back()
         held = self.guard.plain()
-        self.restore(*self.kept)
-        self.step, self.history, self.firm = step, history, firm
+        self.restore(*kept)
+        self.step, self.history, self.firm, self.kept = step, history, firm, kept
         self.guard.restore(held)
         for name, scale in scales.items():
             self.players[name].scale, self.players[name].longer = scale
@@ -453,8 +453,8 @@ class Trainer:
         self.history = History(**{**plain["history"], "looks": list(plain["history"]["looks"])})
         self.firm = plain["firm"]
         self.model.firmer(self.firm)
-        if plain["kept"] is not None:
-            self.kept = plain["kept"], {k[5:]: v for k, v in arrays.items() if k.startswith("kept.")}
+        kept = {k[5:]: v for k, v in arrays.items() if k.startswith("kept.")}
+        self.kept = None if plain["kept"] is None else (plain["kept"], kept)
         if self.guard is not None and plain["guard"]:
             self.guard.restore(plain["guard"])
         self.best = [arrays[f"best.{i}"] for i in range(sum(k.startswith("best.") for k in arrays))]

@@ -320,7 +320,7 @@ def test_a_fit_goes_back_to_all_that_was_good_and_changes_one_thing() -> None:
             np.testing.assert_array_equal(now[key], value, err_msg=key)
 
     trainer.look, trainer._go_back = looked, went  # type: ignore[method-assign]
-    with pytest.warns(UserWarning, match="step 16 to 12, half the rates"):
+    with pytest.warns(UserWarning, match="goes back: step 16 to 12, half the rates"):
         history = trainer.run(32)
     assert history.returns == [f"step 16 to 12, {CHANGES[0]}"]
     assert [p.scale for p in trainer.players.values()] == [0.5, 0.5]
@@ -345,7 +345,7 @@ def test_each_return_changes_the_next_thing_and_the_fourth_stops() -> None:
     assert history.best_step == 24
 
 
-@pytest.mark.filterwarnings("ignore:the guard")
+@pytest.mark.filterwarnings("ignore:the guard goes back")
 def test_a_fit_that_went_back_resumes_with_the_same_bytes(tmp_path: Path) -> None:
     looks = UP + [(0.0, 0.9)] * 2 + [(0.6, 0.9)] * 8
     whole, _ = game(32, looks)
@@ -476,7 +476,8 @@ def test_a_failed_model_is_not_sampled_unless_asked(failed: Any, tmp_path: Path,
     failed.save(tmp_path / "m.pofx")
     again = pofx.load(tmp_path / "m.pofx")
     assert again.verdict == "FAIL" and again.reasons() == failed.reasons()
-    assert "verdict    FAIL" in again.info()
+    again.provenance["fit"]["returns"] = ["step 16 to 12, half the rates"]
+    assert "verdict    FAIL" in again.info() and "step 16 to 12, half the rates" in again.info()
     words = ["sample", str(tmp_path / "m.pofx"), "-n", "3", "-o", str(tmp_path / "x.csv"), "--quiet"]
     assert main(words) == 1
     assert "--allow-failed" in capsys.readouterr().err
@@ -535,3 +536,15 @@ def test_unknown_cells_are_left_out_of_what_is_judged_by() -> None:
     field = Real.learn("a", np.array([1.0, 2.0, math.nan, 4.0] * 10), 0).seen_alone()
     x = {"a": np.array([1.0, math.nan, 2.0])}
     assert known_rows(Spec.table((field,)), x)["a"].tolist() == [1.0, 2.0]
+
+
+def test_a_report_of_images_shows_samples_beside_unseen_and_nearest_ones(tmp_path: Path) -> None:
+    images, label = squares(400, 0).values()
+    model = pofx.fit(images, model="gan", labels=label.tolist(), steps=4, width=8, latent=4, quiet=True)
+    page = tmp_path / "r.html"
+    found = model.evaluate(train=(images, label.tolist()), report=page, json=tmp_path / "r.json", quiet=True)
+    assert [sheet.says for sheet in found.sheets][:3] == ["unseen", "drawn", "nearest"]
+    assert found.verdict is not None and found.verdict.word == "FAIL" and "FAIL" in found.words[0]
+    assert set(found.fidelity) == {f"{s}: {w}" for s in ("random", "autoencoder") for w in ("drawn", "training images")}
+    assert "The training image nearest to each of those" in page.read_text()
+    assert '"verdict"' in (tmp_path / "r.json").read_text()

@@ -349,7 +349,9 @@ def _words(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{k} {_words(v)}" for k, v in value.items())
     if isinstance(value, list):
-        return " ".join(f"{v:.3g}" for v in value[:LISTED]) + (f" ... ({len(value)})" if len(value) > LISTED else "")
+        return " ".join(v if isinstance(v, str) else f"{v:.3g}" for v in value[:LISTED]) + (
+            f" ... ({len(value)})" if len(value) > LISTED else ""
+        )
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

@@ -316,9 +316,10 @@ def _sheets(model: Model, splits: Splits, codes: Tensor | None, seed: int, shown
             Sheet("unseen", splits.bright(some), 8),
             Sheet("rebuilt", splits.bright(model.express(codes[:SHOWN], splits.under(slice(SHOWN)))), 8),
         ]
+    elif "sample" in model.abilities:
+        out.append(Sheet("unseen", splits.bright(some), 8))
     if "sample" in model.abilities and not any(one.says == "drawn" for one in shown):
         drawn = model.decode(model.noise(SHOWN, torch.Generator().manual_seed(seed)), splits.draw(SHOWN))
-        out += [] if out else [Sheet("unseen", splits.bright(some), 8)]
         out.append(Sheet("drawn", splits.bright(drawn), 8))
     if codes is not None and codes.is_floating_point() and len(codes) > 1:
         out += [_walk(model, splits, codes), _between(model, splits, codes)]

@@ -270,7 +270,7 @@ class Trainer:
                 player.longer *= 4
         self.firm += change == CHANGES[1]
         self.model.firmer(self.firm)
-        warnings.warn(f"the guard: step {self.history.returns[-1]}", stacklevel=2)
+        warnings.warn(f"the guard goes back: {self.history.returns[-1]}", stacklevel=2)
 
     def _attend(self) -> None:
         """Lets the model hear its critic on examples that it learns from and on others."""

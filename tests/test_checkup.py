@@ -49,7 +49,7 @@ def test_remarks_name_columns() -> None:
 def test_images_and_labels() -> None:
     images = np.random.default_rng(0).integers(0, 256, (60, 8, 8)).astype(np.uint8)
     found = pofx.doctor(images, model="gan", labels=np.arange(60) % 2, width=16)
-    assert found.steps == 1000 + 48 // 4 and len(found.phases) == 4
+    assert found.steps == 1000 + 48 // 12 and len(found.phases) == 4
 
 
 def test_words_that_it_does_not_take() -> None:

@@ -339,10 +339,10 @@ def test_truncated_noise_is_nearer_to_the_middle_and_its_uniform_numbers_stay(im
 def test_a_truncated_sample_varies_less_and_the_whole_one_keeps_its_bytes(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(300, 2))
     frame = pd.DataFrame({"a": np.round(x[:, 0], 3), "b": np.round(x[:, 0] + 0.3 * x[:, 1], 3)})
-    model = pofx.fit(frame, model="gan", steps=60, quiet=True, latent=4, width=16)
+    model = pofx.fit(frame, model="gan", steps=10, quiet=True, latent=4, width=16)
     whole, same, near = (model.sample(900, seed=3, quiet=True, **how) for how in
                          ({}, {"truncation": 1.0}, {"truncation": 0.3}))  # fmt: skip
-    assert whole.equals(same) and near["a"].std() < 0.6 * whole["a"].std()
+    assert whole.equals(same) and near["a"].std() < 0.8 * whole["a"].std()
     assert model.sample(40, seed=3, truncation=0.3, quiet=True).equals(near[:40])
     model.save(tmp_path / "m.pofx")
     told = [str(tmp_path / "m.pofx"), "-n", "40", "--seed", "3", "--truncation", "0.3", "--quiet"]

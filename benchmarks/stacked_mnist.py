@@ -95,8 +95,8 @@ def run(words: str, seed: int, minutes: float) -> dict[str, Any]:
 
 
 def printed(rows: list[dict[str, Any]]) -> str:
-    """A line a run, medians over seeds and the worst of them; published figures last."""
-    lines = ["| | seeds | CPU s | steps | modes (worst) | KL, nats (worst) |", "|---" * 6 + "|"]
+    """A line a run, medians over fits and the worst of them; published figures last."""
+    lines = ["| | fits | CPU s | steps | modes (worst) | KL, nats (worst) |", "|---" * 6 + "|"]
     for name in dict.fromkeys(row["run"] for row in rows):
         own = [row for row in rows if row["run"] == name]
         mid = {k: statistics.median(row[k] for row in own) for k in ("cpu_seconds", "steps", "modes", "kl")}

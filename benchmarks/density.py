@@ -54,6 +54,7 @@ DOCUMENTED = {
     "zuko nsf documented": Recipe(scheduled=False),  # its README
     "nflows nsf documented": Recipe(64, 3e-4),  # experiments of its authors, defaults
     "normflows nsf documented": Recipe(decay=1e-5, scheduled=False),  # its example of a spline flow
+    "flowjax nsf documented": Recipe(100, 5e-4, scheduled=False),  # defaults of its flow and of its training
 }
 
 
@@ -188,6 +189,7 @@ def pofx_flow(name: str, features: int) -> tuple[nn.Module, LogProb]:
         "pofx nsf bf16": lambda: flows.NSF(features, transforms=5).mixed_precision(),
         "pofx nsf waves": lambda: flows.NSF(features, transforms=5, waves=8),
         "pofx nsf autoregressive": lambda: flows.NSF(features, transforms=5, coupling=False),
+        "pofx nsf autoregressive 8 layers": lambda: flows.NSF(features, coupling=False),
         "pofx glow": lambda: flows.Glow(features, norm=True),
         "pofx maf": lambda: flows.MAF(features),
     }
@@ -253,6 +255,7 @@ FLOWS: dict[str, Callable[[str, int], tuple[nn.Module, LogProb]] | None] = {
     "pofx nsf bf16": pofx_flow,
     "pofx nsf waves": pofx_flow,
     "pofx nsf autoregressive": pofx_flow,
+    "pofx nsf autoregressive 8 layers": pofx_flow,
     "pofx glow": pofx_flow,
     "pofx maf": pofx_flow,
     "zuko nsf": zuko_flow,
@@ -262,7 +265,8 @@ FLOWS: dict[str, Callable[[str, int], tuple[nn.Module, LogProb]] | None] = {
     "nflows nsf documented": nflows_flow,
     "normflows nsf": normflows_flow,
     "normflows nsf documented": normflows_flow,
-    "flowjax nsf": None,  # trained by `trained_in_jax`
+    "flowjax nsf": None,  # these are trained by `trained_in_jax`
+    "flowjax nsf documented": None,
 }
 
 
@@ -306,7 +310,7 @@ def trained(
     return {"steps": steps, "parameters": sum(p.numel() for p in flow.parameters())}
 
 
-def trained_in_jax(data: Split, seconds: float, limit: float, seed: int) -> tuple[dict[str, Any], Tensor]:
+def trained_in_jax(name: str, data: Split, seconds: float, limit: float, seed: int) -> tuple[dict[str, Any], Tensor]:
     """`trained` again, for a spline flow of FlowJAX; what happened, and log p of the test rows. Compiling counts."""
     import equinox as eqx
     import jax
@@ -316,9 +320,11 @@ def trained_in_jax(data: Split, seconds: float, limit: float, seed: int) -> tupl
     from paramax import NonTrainable, unwrap
 
     began, features, steps, checked, best = time.process_time(), data.train.shape[1], 0, 0, math.inf
+    recipe, told = DOCUMENTED.get(name, SHARED), name.endswith("documented")
+    words = {} if told else {"flow_layers": 5, "nn_width": HIDDEN[0], "nn_depth": len(HIDDEN)}
     flow = flows.masked_autoregressive_flow(
-        jax.random.key(seed), base_dist=distributions.Normal(jnp.zeros(features)), flow_layers=5, nn_width=HIDDEN[0],
-        nn_depth=len(HIDDEN), transformer=bijections.RationalQuadraticSpline(knots=8, interval=5.0),
+        jax.random.key(seed), base_dist=distributions.Normal(jnp.zeros(features)),
+        transformer=bijections.RationalQuadraticSpline(knots=8, interval=4.0 if told else 5.0), **words,
     )  # fmt: skip
     weights, fixed = eqx.partition(flow, eqx.is_inexact_array, is_leaf=lambda leaf: isinstance(leaf, NonTrainable))
     optimiser = optax.chain(optax.clip_by_global_norm(5.0), optax.scale_by_adam())
@@ -344,10 +350,10 @@ def trained_in_jax(data: Split, seconds: float, limit: float, seed: int) -> tupl
             loss = -scores(average, data.valid).mean().item()
             if loss < best:
                 best, kept = loss, average
-        x = data.train[torch.randint(len(data.train), (SHARED.batch,))].numpy()
-        rate = SHARED.rate * min(1.0, gone / WARM) * 0.5 * (1 + math.cos(math.pi * gone))
+        x = data.train[torch.randint(len(data.train), (recipe.batch,))].numpy()
+        falls = min(1.0, gone / WARM) * 0.5 * (1 + math.cos(math.pi * gone)) if recipe.scheduled else 1.0
         steps += 1
-        weights, state, average = stepped(weights, state, average, x, rate, 1 / min(steps, 100))
+        weights, state, average = stepped(weights, state, average, x, recipe.rate * falls, 1 / min(steps, 100))
         jax.block_until_ready(average)
     if -scores(average, data.valid).mean().item() <= best:
         kept = average
@@ -431,7 +437,7 @@ def measured(row: dict[str, Any]) -> dict[str, Any]:
         if row["flow"] in BASELINES:
             nats = BASELINES[row["flow"]](data)
         elif (make := FLOWS[row["flow"]]) is None:
-            more, nats = trained_in_jax(data, seconds, limit, row["seed"])
+            more, nats = trained_in_jax(row["flow"], data, seconds, limit, row["seed"])
         else:
             flow, log_prob = make(row["flow"], data.train.shape[1])
             more = trained(flow, log_prob, data, seconds, limit, DOCUMENTED.get(row["flow"], SHARED))

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 import literature
 
@@ -70,6 +72,20 @@ def test_the_recipe_trains_and_prints_its_figure(tmp_path: Path, capsys: pytest.
     literature.main(["miniboone", "--files", str(tmp_path), "--steps", "3"])
     out = capsys.readouterr().out
     assert "81 + 9 + 9 rows of 49 numbers" in out and "published for RQ-NSF (C): -9.67" in out
+
+
+def test_the_spline_of_what_a_coupling_keeps_moves_that_alone_and_back() -> None:
+    torch.manual_seed(0)
+    layer = literature.Kept(torch.tensor([True, False, True]), literature.Spline(4, 3.0)).double()
+    nn.init.normal_(layer.theta)
+    x = 2 * torch.randn(50, 3, dtype=torch.float64)
+    y, ladj = layer.call_and_ladj(x)
+    back, undone = layer.inverse_and_ladj(y)
+    assert torch.equal(y[:, 1], x[:, 1]) and not torch.allclose(y[:, 0], x[:, 0])
+    torch.testing.assert_close(back, x)
+    torch.testing.assert_close(ladj + undone, torch.zeros(50, dtype=torch.float64))
+    jacobian = torch.autograd.functional.jacobian(lambda row: layer.call_and_ladj(row[None])[0][0], x[0])
+    torch.testing.assert_close(ladj[0], torch.linalg.slogdet(jacobian)[1])
 
 
 def test_bsds300_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,10 @@ from torch.distributions import Independent, biject_to
 
 from pofx.errors import SpecError
 from pofx.nn import base, compiling, continuous, flows, residual
+from pofx.nn.autoregressive import Autoregressive
 from pofx.nn.bumps import PlanarLayer, RadialLayer, SylvesterLayer
 from pofx.nn.flow import Flow
+from pofx.nn.layer import Permutation
 from pofx.nn.normalise import ActNorm, BatchNorm
 from pofx.transforms.domain import Above, Interval
 from pofx.transforms.monotone import root
@@ -27,7 +29,22 @@ SOLVED: dict[str, Callable[..., Flow]] = {
     "FFJORD": lambda d, c: flows.FFJORD(d, c, hidden=(16, 16), steps=8),
     "TarFlow": lambda d, c: flows.TarFlow(d, c, transforms=2, width=8, heads=2, depth=1),
 }
-ALL = FLOWS | SOLVED
+
+
+def bounded(features: int, context: int) -> Flow:
+    """Splines whose ends are free, of a box that holds the rows."""
+    one, two = (Autoregressive(features, context, Spline(6, 12.0, ends="bounded"), (16, 16)) for _ in range(2))
+    return Flow([one, Permutation.reverse(features), two], features, context, base.Uniform(features, 12.0))
+
+
+PLACED: dict[str, Callable[..., Flow]] = {
+    "NSF, waves": lambda d, c: flows.NSF(d, c, waves=4, **SMALL),
+    "NSF, circular": lambda d, c: flows.NSF(d, c, circular=True, **SMALL),
+    "NSF, uniform": lambda d, c: flows.NSF(d, c, bound=12.0, linear=False, base=base.Uniform(d, 12.0), **SMALL),
+    "bounded splines": bounded,
+    "MAF, on": lambda d, c: flows.MAF(d, c, **SMALL).on([(-60.0, 60.0), "real", (-200.0, math.inf)]),
+}
+ALL = FLOWS | SOLVED | PLACED
 D, C = 3, 2
 every = pytest.mark.parametrize("name", list(ALL))
 pytestmark = pytest.mark.filterwarnings("ignore:.*outside the splines")
@@ -68,6 +85,12 @@ def _trained(name: str) -> Flow:
     return flow.eval()
 
 
+def around(flow: Flow, x: Tensor) -> Tensor:
+    """Angles as those of [-pi, pi); other numbers as they are."""
+    period = flow.layers.period
+    return x if math.isinf(period) else torch.remainder(x + period / 2, period) - period / 2
+
+
 def trained(name: str) -> Flow:
     return copy.deepcopy(_trained(name))
 
@@ -85,15 +108,17 @@ def test_there_and_back_once_it_has_learned(name: str, dtype: torch.dtype) -> No
         assert own.dtype == log.dtype == dtype
         torch.testing.assert_close(flow(c).log_prob(own), log, atol=1e-3, rtol=1e-4)
         for at in (x, held, 10 * held, own):
-            at = at.to(dtype)
+            at = around(flow, at.to(dtype))
             y, forward = flow.layers.call_and_ladj(at, c)
             again, back = flow.layers.inverse_and_ladj(y, c)
             assert y.dtype == forward.dtype == again.dtype == back.dtype == dtype
-            error = ((again - at).abs() / at.abs().clamp(min=1)).max()
+            error = (around(flow, again - at).abs() / at.abs().clamp(min=1)).max()
             assert error <= flow.layers.tolerance[dtype is torch.float64]
-            assert (forward + back).abs().max() <= 1e-3
-            torch.testing.assert_close(flow.layers.inverse(y, c), again)
-    assert flow.check(held.to(dtype), c).ok
+            assert (forward + back).abs().max() <= (3e-3 if name in PLACED else 1e-3)
+            torch.testing.assert_close(around(flow, flow.layers.inverse(y, c)), around(flow, again))
+    found = flow.check(held.to(dtype), c)
+    limits = {m.name for layer in found.layers for m in layer.measures.values() if m.score > 1}
+    assert limits <= ({"saturated"} if name in PLACED else set())  # boxes of other sizes than the rows
 
 
 @every
@@ -113,6 +138,18 @@ def test_a_row_that_is_no_number_spoils_itself_alone(name: str, bad: float) -> N
                 torch.testing.assert_close(a[others], b[others], atol=1e-4, rtol=1e-4)
             if math.isnan(bad) and part is not c:
                 assert pairs[0][0][3].isnan().any()
+
+
+@every
+@pytest.mark.parametrize(("size", "by"), [(1.0, 8.0), (1e8, 0.4), (1e12, 0.4), (1e15, 0.4)])
+def test_a_density_that_is_finite_has_a_finite_gradient_in_float32(name: str, size: float, by: float) -> None:
+    """With parameters at their limits, and far out."""
+    flow, c = moved(lambda: ALL[name](D, C), by=by).float(), rows(20)[1]
+    x = (size * randn(20, D)).float().requires_grad_()
+    log = flow.log_prob(x, c)
+    log[log.isfinite()].sum().backward()
+    found = {"x": x.grad} | {k: p.grad for k, p in flow.named_parameters() if p.grad is not None}
+    assert not [k for k, g in found.items() if not g.isfinite().all()]
 
 
 @every
@@ -311,8 +348,8 @@ def test_the_support_of_a_flow_is_said_as_torch_says_it() -> None:
     assert law.support.check(biject_to(law.support)(torch.randn(50, 3))).all()
     assert law.log_prob(x).isfinite().tolist() == [True, False, False]
     assert flows.MAF(3, **SMALL)().support.check(x).all()
-    with pytest.raises(SpecError, match=r"low < high, got \(0, inf\)"):
-        flows.MAF(1, **SMALL).on([(0, math.inf)])
+    with pytest.raises(SpecError, match=r"low < high, got \(-inf, inf\)"):
+        flows.MAF(1, **SMALL).on([(-math.inf, math.inf)])
 
 
 # -- damaged weights, batches, estimates -----------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from .compiling import isolated
 from .coupling import PLAIN, Elementwise, View, told
-from .layer import Layer
+from .layer import Layer, beside, spread
 from .mixed import Mixed
 
 
@@ -40,15 +40,13 @@ class MaskedConditioner(Mixed):
         nn.init.zeros_(self.layers[-1].weight)
         nn.init.zeros_(self.layers[-1].bias)
         for i, (layer, mask) in enumerate(zip(self.layers, masks, strict=True)):
-            self.register_buffer(f"mask_{i}", mask.to(layer.weight.dtype), persistent=False)
+            self.register_buffer(f"mask_{i}", mask, persistent=False)
             seen = mask.sum(1, keepdim=True).clamp(min=1)
             with torch.no_grad():
                 layer.weight.mul_(mask).mul_((mask.shape[1] / seen).sqrt())
 
     def exact(self, x: Tensor, c: Tensor | None) -> Tensor:
-        h = self._linear(0, self.view(x))
-        if self.aside is not None and c is not None:
-            h = h + self.aside(c)
+        h = beside(self._linear(0, self.view(x)), self.aside, c)
         for i in range(1, len(self.layers) - 1):
             h = self._linear(i, F.relu(h))
         return told(F.relu(h), *self._masked(len(self.layers) - 1), self.size, self.features)
@@ -58,7 +56,7 @@ class MaskedConditioner(Mixed):
 
     def _masked(self, i: int) -> tuple[Tensor, Tensor]:
         layer = self.layers[i]
-        return layer.weight * self.get_buffer(f"mask_{i}"), layer.bias
+        return torch.where(self.get_buffer(f"mask_{i}"), layer.weight, 0.0), layer.bias
 
     def walk(self, like: Tensor, c: Tensor | None, value: Callable[[int, Tensor], Tensor]) -> None:
         """Feature by feature: value(i, theta_i) tells x_i, (B,), from theta_i(x_1..x_{i-1}, c), (size, B).
@@ -66,22 +64,22 @@ class MaskedConditioner(Mixed):
         At step i only the hidden units of degree i are computed: altogether one pass, with the features ahead of the
         rows in memory. `like`: (B, ...), the rows' number, dtype and device.
         """
-        rows = like.new_ones(1, len(like))  # a row of ones, which biases are the weights of, and the context
+        rows = like.new_ones(1, len(like))  # a row of ones, which biases are the weights of
         weights = [torch.cat([layer.bias[:, None], layer.weight], 1) for layer in self.layers]
-        if self.aside is not None and c is not None:
-            weights[0] = torch.cat([weights[0][:, :1], self.aside.weight, weights[0][:, 1:]], 1)
-            rows = torch.cat([rows, c.T.expand(-1, len(like))])
+        first = None if self.aside is None or c is None else spread(self.aside(c), len(like)).T
+        more = [first, *[None] * len(self.degrees)]  # what the context adds to the units of each layer
         out = weights.pop().view(self.size, self.features, -1).transpose(0, 1).contiguous()
         layers = [Growing(like, 1 + len(d)) for d in self.degrees]
         for layer in layers:
             layer.add(rows[:1])
-        seen = Growing(like, len(rows) + self.features * self.view.size)
+        seen = Growing(like, 1 + self.features * self.view.size)
         seen.add(rows)
         for i in range(self.features):
             below = seen
-            for weight, ends, layer in zip(weights, self.ends, layers, strict=True):
+            for weight, ends, layer, aside in zip(weights, self.ends, layers, more, strict=False):
                 if ends[i] >= layer.count:  # units of degree i, now that x_0..x_{i-1} are known
-                    layer.add_units(weight[layer.count - 1 : ends[i], : below.count], below.known)
+                    new = slice(layer.count - 1, ends[i])
+                    layer.add_units(weight[new, : below.count], below.known, None if aside is None else aside[new])
                 below = layer
             found = value(i, out[i, :, : below.count] @ below.known)
             seen.add(self.view(found[:, None]).T)
@@ -148,10 +146,13 @@ class Growing:
             self.held[self.count : self.count + len(rows)] = rows
         self.count += len(rows)
 
-    def add_units(self, weight: Tensor, below: Tensor) -> None:
-        """Adds relu(weight @ below)."""
+    def add_units(self, weight: Tensor, below: Tensor, aside: Tensor | None = None) -> None:
+        """Adds relu(weight @ below + aside), aside of one number for each unit, or for each unit and row."""
         if self.joins:
-            self.add(F.relu(weight @ below))
-        else:
-            torch.mm(weight, below, out=self.held[self.count : self.count + len(weight)]).relu_()
-            self.count += len(weight)
+            made = weight @ below
+            self.add(F.relu(made if aside is None else made + aside))
+            return
+        room = self.held[self.count : self.count + len(weight)]
+        made = torch.mm(weight, below, out=room) if aside is None else torch.addmm(aside, weight, below, out=room)
+        made.relu_()
+        self.count += len(weight)

@@ -9,16 +9,26 @@ from torch.nn import functional as F
 from ..errors import SpecError
 from ..objectives import normal_log_prob
 from ..transforms.affine import soft_limit
+from ..transforms.sizes import sizes
+from .layer import spread
 
 STEEP = 6.0  # bound of the logarithms of a component's precisions
 EM_ROWS, EM_STEPS = 20_000, 30  # rows and passes that a mixture is started with; the first third are k-means
 
 
 class Base(nn.Module):
-    """log p(z | c), (B,), and draws of it, (B, D). `draw` is differentiable in the parameters and in c."""
+    """log p(z | c), (B,), and draws of it, (B, D). `draw` is differentiable in the parameters and in c.
+
+    c is of `context` numbers where the base looks at it, (K, C) as layers have it; all of its mass is in
+    [-bound, bound]^D.
+    """
+
+    context = 0
+    bound = math.inf
 
     def __init__(self, features: int) -> None:
         super().__init__()
+        sizes(features=features)
         self.features = features
 
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
@@ -47,6 +57,8 @@ class StudentT(Base):
 
     def __init__(self, features: int, freedom: float = 10.0) -> None:
         super().__init__(features)
+        if not 2 < freedom < math.inf:
+            raise SpecError(f"expected degrees of freedom above 2, where a variance is finite, got {freedom}")
         self.raw = nn.Parameter(torch.full((features,), math.log(math.expm1(freedom - 2.0))))
 
     def _law(self) -> torch.distributions.StudentT:
@@ -64,6 +76,8 @@ class Uniform(Base):
 
     def __init__(self, features: int, bound: float = 1.0) -> None:
         super().__init__(features)
+        if not 0 < bound < math.inf:
+            raise SpecError(f"expected a bound above 0, of a law on [-bound, bound], got {bound}")
         self.bound = bound
 
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
@@ -85,6 +99,7 @@ class Mixture(Base):
 
     def __init__(self, features: int, components: int = 32) -> None:
         super().__init__(features)
+        sizes(components=components)
         self.logits = nn.Parameter(torch.zeros(components))
         self.mean = nn.Parameter(torch.randn(components, features))
         self.log_diagonal = nn.Parameter(torch.zeros(components, features))
@@ -158,21 +173,21 @@ class Conditional(Base):
         super().__init__(features)
         if not context:
             raise SpecError("expected a context for a conditional base, got context=0: give one, or leave base out")
-        self.net = nn.Linear(context, 2 * features)
+        self.context, self.net = context, nn.Linear(context, 2 * features)
         nn.init.zeros_(self.net.weight)
         nn.init.zeros_(self.net.bias)
 
-    def _law(self, c: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _law(self, c: Tensor | None, n: int) -> tuple[Tensor, Tensor]:
         if c is None:
             raise SpecError("expected a context, got none: call the flow with one")
-        mean, raw = self.net(c).chunk(2, 1)
+        mean, raw = spread(self.net(c), n).chunk(2, 1)
         return mean, soft_limit(raw, 3.0)
 
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        mean, log_scale = self._law(c)
+        mean, log_scale = self._law(c, len(z))
         each = (z - mean) * (-log_scale).exp()
         return -0.5 * each.square().sum(1) - log_scale.sum(1) - 0.5 * self.features * math.log(2 * math.pi)
 
     def draw(self, n: int, c: Tensor | None, like: Tensor) -> Tensor:
-        mean, log_scale = self._law(c)
+        mean, log_scale = self._law(c, n)
         return mean + log_scale.exp() * torch.randn(n, self.features, dtype=like.dtype, device=like.device)

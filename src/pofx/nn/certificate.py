@@ -136,10 +136,9 @@ def certify(flow: "Flow", x: Tensor, c: Tensor | None = None, tails: Tensor | No
 
     Raises SpecError where no row is finite, or x or c is of another shape.
     """
-    if x.ndim < 2 or x.shape[1] != flow.features:
-        raise SpecError(f"expected rows of shape (B, {flow.features}), got {tuple(x.shape)}")
-    rows, c = torch.cat([x, tails]).to(flow.like) if tails is not None else x.to(flow.like), flow.known(c, len(x))
-    c = None if c is None else c.expand(len(x), -1).to(flow.like)
+    x, c = x.to(flow.like), None if c is None else c.to(flow.like)
+    c = flow.seen(x, c)
+    rows, c = x if tails is None else torch.cat([x, tails.to(x)]), None if c is None else c.expand(len(x), -1)
     c = None if c is None else torch.cat([c, c[: len(rows) - len(x)]])
     index = rows.flatten(1).isfinite().all(1).nonzero()[:, 0]
     if not len(index):
@@ -177,7 +176,8 @@ def _trip(layer: Layer, x: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor, Te
         again = layer.inverse_and_ladj(y, c)[0]
     except SpecError:  # an inverse that did not converge says so
         again = torch.full_like(x, math.nan)
-    error = ((again - x).abs() / x.abs().clamp(min=1)).flatten(1).amax(1)
+    gap = torch.remainder((again - x).abs(), layer.period)
+    error = (gap.minimum(layer.period - gap) / x.abs().clamp(min=1)).flatten(1).amax(1)
     return y, error.nan_to_num(math.inf, math.inf), ladj
 
 

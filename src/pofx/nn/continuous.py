@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from .layer import Layer
+from ..transforms.sizes import sizes
+from .layer import Layer, spread
 
 EXACT = 64  # features up to which the trace of the Jacobian is exact
 
@@ -26,14 +27,17 @@ class Velocity(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def forward(self, t: Tensor, x: Tensor, c: Tensor | None = None) -> Tensor:
-        return self.along(t, x, c, x.new_zeros(1, 0, x.shape[1]))[0]
+        return self.along(t, x, self.aim(c, len(x)), x.new_zeros(1, 0, x.shape[1]))[0]
 
-    def along(self, t: Tensor, x: Tensor, c: Tensor | None, directions: Tensor) -> tuple[Tensor, Tensor]:
+    def aim(self, c: Tensor | None, n: int) -> Tensor | None:
+        """What the context of n rows adds to the first layer, at every t: (n, W) or (1, W)."""
+        return None if self.aside is None or c is None else spread(self.aside(c), n)
+
+    def along(self, t: Tensor, x: Tensor, aim: Tensor | None, directions: Tensor) -> tuple[Tensor, Tensor]:
         """(v, J d for each direction d): directions (B or 1, K, D), the second (B, K, D), carried forward with v."""
         angle = t[..., None] * self.waves
         h = self.first(x) + self.time(torch.cat([angle.cos(), angle.sin()], -1))
-        if self.aside is not None and c is not None:
-            h = h + self.aside(c)
+        h = h if aim is None else h + aim
         h, d = torch.tanh(h), directions @ self.first.weight.T
         d = (1 - h.square())[:, None] * d
         for layer in self.middle:
@@ -78,6 +82,7 @@ class Continuous(Layer):
         exact: int = EXACT,
     ) -> None:
         super().__init__()
+        sizes(features=features, hidden=hidden, steps=steps)
         self.features, self.steps, self.exact = features, steps, exact
         self.net = Velocity(features, context, hidden)
 
@@ -88,7 +93,8 @@ class Continuous(Layer):
         return self._run(y, c, 1.0, 0.0)
 
     def inverse(self, y: Tensor, c: Tensor | None = None, start: float = 1.0, end: float = 0.0) -> Tensor:
-        return rk4(lambda t, x: self.net(t, x, c), y, start, end, self.steps)
+        aim, none = self.net.aim(c, len(y)), y.new_zeros(1, 0, self.features)
+        return rk4(lambda t, x: self.net.along(t, x, aim, none)[0], y, start, end, self.steps)
 
     def path(self, y: Tensor, c: Tensor | None = None, stops: int = 8) -> list[Tensor]:
         """x(t) on the way from x(1) = y to x(0), at `stops` even times."""
@@ -99,20 +105,20 @@ class Continuous(Layer):
 
     def _run(self, x: Tensor, c: Tensor | None, start: float, end: float) -> tuple[Tensor, Tensor]:
         exact = self.features <= (EXACT if self.training else max(self.exact, EXACT))
-        probe = None if exact else torch.randint_like(x, 2) * 2 - 1
+        probe, aim = None if exact else torch.randint_like(x, 2) * 2 - 1, self.net.aim(c, len(x))
 
         def both(t: Tensor, state: Tensor) -> Tensor:
-            v, trace = self._velocity_and_trace(t, state[:, :-1], c, probe)
+            v, trace = self._velocity_and_trace(t, state[:, :-1], aim, probe)
             return torch.cat([v, trace[:, None]], 1)
 
         state = rk4(both, torch.cat([x, x.new_zeros(len(x), 1)], 1), start, end, self.steps)
         return state[:, :-1], state[:, -1]
 
     def _velocity_and_trace(
-        self, t: Tensor, x: Tensor, c: Tensor | None, probe: Tensor | None
+        self, t: Tensor, x: Tensor, aim: Tensor | None, probe: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         if probe is not None:
-            v, moved = self.net.along(t, x, c, probe[:, None])
+            v, moved = self.net.along(t, x, aim, probe[:, None])
             return v, (moved[:, 0] * probe).sum(1)
-        v, moved = self.net.along(t, x, c, torch.eye(self.features, dtype=x.dtype, device=x.device)[None])
+        v, moved = self.net.along(t, x, aim, torch.eye(self.features, dtype=x.dtype, device=x.device)[None])
         return v, moved.diagonal(dim1=1, dim2=2).sum(1)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import SpecError
-from .layer import Layer
+from ..transforms.sizes import sizes
+from .layer import Layer, beside
 from .mixed import Mixed
 
 
@@ -35,6 +36,9 @@ class View:
 
     waves: int = 0
     angle: bool = False
+
+    def __post_init__(self) -> None:
+        sizes(least=0, waves=self.waves)
 
     @property
     def size(self) -> int:
@@ -89,9 +93,7 @@ class Conditioner(Mixed):
         nn.init.zeros_(self.last.bias)
 
     def exact(self, x: Tensor, c: Tensor | None) -> Tensor:
-        h = self.first(self.view(x))
-        if self.aside is not None and c is not None:
-            h = h + self.aside(c)
+        h = beside(self.first(self.view(x)), self.aside, c)
         for i in range(0, len(self.middle), 2):
             inner = self.middle[i](self.norms[i // 2](h))
             if i + 1 == len(self.middle):

@@ -3,13 +3,15 @@
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from ..errors import SpecError
+from ..errors import SpecError, Unsupported
+from ..transforms.sizes import sizes
 from .autoregressive import Autoregressive
 from .base import Base, Normal
 from .compiling import isolated
@@ -39,26 +41,49 @@ class Flow(nn.Module):
         self, layers: Layer | Sequence[Layer], features: int, context: int = 0, base: Base | None = None
     ) -> None:
         super().__init__()
+        sizes(features=features)
+        sizes(least=0, context=context)
         self.features, self.context = features, context
         self.layers = Chain([layers] if isinstance(layers, Layer) else layers)
         self.base = base or Normal(features)
         if self.base.features != features:
             raise SpecError(f"expected a base of {features} features, got one of {self.base.features}")
+        if self.base.context not in (0, context):
+            raise SpecError(f"expected a base of context {context}, as the flow has, got one of {self.base.context}")
         self.looked = self.warned = False  # whether a batch in training, and whether a bad one, was looked at
 
     def on(self, support: Sequence[Kind]) -> Self:
-        """The flow on a support: for each feature "real", "positive", "unit" or (low, high). Elsewhere p(x) = 0."""
+        """The flow on a support: for each feature "real", "positive", "unit" or (low, high), one end of which may be
+        infinite.
+
+        Elsewhere p(x) = 0. Raises SpecError for another kind, and for a flow that is on a support already: of angles,
+        with a uniform base, or by this.
+        """
         if len(support) != self.features:
             raise SpecError(f"expected a kind for each of {self.features} features, got {len(support)}")
+        if self.base.bound < math.inf or isinstance(self.layers.layers[0], Support):
+            raise SpecError("expected a flow on all of R^D, got one with a support of its own: put a new flow on this")
         self.layers = Chain([Support(support), *self.layers.layers])
         return self
 
     def forward(self, c: Tensor | None = None) -> "FlowDistribution":
         return FlowDistribution(self, c)
 
-    def log_prob(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """log p(x | c) of rows, (B, D) and (B, C) -> (B,), nats; one context, (1, C) or (C,), is that of all rows."""
-        c = self.known(c, len(x))
+    def pyro(self, c: Tensor | None = None) -> "FlowDistribution":
+        """`flow(c)` as a distribution of Pyro, for pyro.sample, plates and SVI. Raises Unsupported without pyro-ppl."""
+        from .pyro import pyro_law
+
+        return pyro_law()(self, c)
+
+    def log_prob(self, x: Tensor, c: Tensor | None = None, turns: int = 1) -> Tensor:
+        """log p(x | c) of rows, (B, D) and (B, C) -> (B,), nats; one context, (1, C) or (C,), is that of all rows.
+
+        With `turns` the rows go so many times through the contexts, (B / turns, C), which are looked at once. Raises
+        SpecError for rows and contexts of another shape or dtype.
+        """
+        c = self.seen(x, c, turns)
+        if not torch.compiler.is_compiling():
+            self.look(x)
         z, ladj = self.layers.call_and_ladj(x, c)
         return self.base.log_prob(z, c) + ladj
 
@@ -67,24 +92,43 @@ class Flow(nn.Module):
 
         The error is zero but for FFJORD and ResidualFlow beyond 64 features, whose log-determinants are estimates.
         """
+        sizes(least=2, draws=draws)
         values = torch.stack([self.log_prob(x, c) for _ in range(draws)])
         return values.mean(0), values.std(0) / draws**0.5
 
-    def draw(self, n: int, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(x, log p(x | c)) of n draws, (n, D) and (n,); c: (n, C), or (1, C) or (C,) for all of them."""
-        c = self.known(c, n)
+    def draw(self, n: int, c: Tensor | None = None, turns: int = 1) -> tuple[Tensor, Tensor]:
+        """(x, log p(x | c)) of n draws, (n, D) and (n,); c and `turns` as in log_prob, of n rows."""
+        c = self.known(c, n, turns)
         z = self.base.draw(n, c, self.like)
         x, ladj = self.layers.inverse_and_ladj(z, c)
         return x, self.base.log_prob(z, c) - ladj
 
-    def known(self, c: Tensor | None, n: int) -> Tensor | None:
-        """The context of n rows, (n, C), or (1, C) where they share one. Raises SpecError for another and for none."""
-        c = c[None] if c is not None and c.ndim == 1 else c
+    def seen(self, x: Tensor, c: Tensor | None, turns: int = 1) -> Tensor | None:
+        """The context of rows x, as `known` gives it. Raises SpecError for rows that are not (B, D) of its dtype."""
+        if x.ndim != 2 or x.shape[1] != self.features:
+            raise SpecError(
+                f"expected rows of shape (B, {self.features}), got {tuple(x.shape)}: a flow of {self.features}"
+            )
+        self._typed("x", x)
+        return self.known(c, len(x), turns)
+
+    def known(self, c: Tensor | None, n: int, turns: int = 1) -> Tensor | None:
+        """The context of n rows, (n / turns, C), or (1, C) where they share one. Raises SpecError for another and for
+        none.
+        """
+        c, own = c[None] if c is not None and c.ndim == 1 else c, n // turns
         if (c is None) != (self.context == 0) or (
-            c is not None and c.shape not in ((n, self.context), (1, self.context))
+            c is not None and c.shape not in ((own, self.context), (1, self.context))
         ):
-            raise self.unfit(c, f"({n}, {self.context}) or (1, {self.context})")
+            raise self.unfit(c, f"({own}, {self.context}) or (1, {self.context})")
+        if c is not None:
+            self._typed("a context", c)
         return c
+
+    def _typed(self, name: str, value: Tensor) -> None:
+        own = next((t.dtype for t in chain(self.parameters(), self.buffers()) if t.is_floating_point()), value.dtype)
+        if value.dtype != own:
+            raise SpecError(f"expected {name} of {own}, as the flow's weights are, got {value.dtype}: {name}.to({own})")
 
     def unfit(self, c: Tensor | None, shape: str) -> SpecError:
         """What there is to say of a context that is not of the shape, or of one too many."""
@@ -100,7 +144,7 @@ class Flow(nn.Module):
 
         x: (B, D), some thousands of rows; c: (B, C).
         """
-        was, c = self.training, self.known(c, len(x))
+        was, c = self.training, self.seen(x, c)
         self.base.start(self.train().layers.call_and_ladj(x, c)[0])
         return self.train(was)
 
@@ -151,7 +195,11 @@ class Flow(nn.Module):
         """
         if self.warned or x.numel() < ENOUGH or (self.looked and torch.is_grad_enabled()):
             return
-        self.looked, share = True, self._outside(x.detach())
+        try:
+            share = self._outside(x.detach())
+        except RuntimeError:  # under vmap a number cannot be looked at
+            return
+        self.looked = True
         if share > MUCH:
             self.warned = True
             warnings.warn(
@@ -180,7 +228,7 @@ class Flow(nn.Module):
     @property
     def like(self) -> Tensor:
         """A tensor of the dtype and on the device of the flow."""
-        return next((t for t in (*self.parameters(), *self.buffers()) if t.is_floating_point()), torch.zeros(0))
+        return next((t for t in chain(self.parameters(), self.buffers()) if t.is_floating_point()), torch.zeros(0))
 
 
 def repeated(layers: list[Layer]) -> list[list[Layer]]:
@@ -203,14 +251,26 @@ class FlowDistribution(Distribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        """R^D, or what the flow was put `on`."""
-        first = self.flow.layers.layers[0]
-        return first.constraint if isinstance(first, Support) else constraints.independent(constraints.real, 1)
+        """R^D, or what the flow was put `on`, or the box of its base where every layer keeps that.
+
+        Raises Unsupported for layers that move the box: which x they carry into it has no name.
+        """
+        first, bound = self.flow.layers.layers[0], self.flow.base.bound
+        if isinstance(first, Support):
+            return first.constraint
+        if bound == math.inf:
+            return constraints.independent(constraints.real, 1)
+        if not self.flow.layers.keeps(bound):
+            raise Unsupported(
+                f"expected layers that keep the box [-{bound:g}, {bound:g}] of the base, got some that move it: the "
+                "support has no name; NSF(linear=False, bound=...) keeps a box"
+            )
+        return constraints.independent(constraints.interval(-bound, bound), 1)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "FlowDistribution":
         """The same law for a batch shape that this one broadcasts to."""
         c = self.c.expand(*batch_shape, -1) if self.c is not None else None
-        out = FlowDistribution(self.flow, c)
+        out = type(self)(self.flow, c)
         Distribution.__init__(out, Size(batch_shape), self.event_shape, validate_args=False)
         return out
 
@@ -224,24 +284,27 @@ class FlowDistribution(Distribution):
                 f"expected x of a shape that goes with a batch of {tuple(self.batch_shape)} contexts, got "
                 f"{tuple(value.shape)}: give one x for each, or flow(c[:, None]) for all of them"
             ) from None
-        x = self._rows(value, shape)
-        self.flow.look(x)
-        return self.flow.log_prob(x, self._contexts(shape)).reshape(shape)
+        return self.flow.log_prob(self._rows(value, shape), *self._contexts(shape)).reshape(shape)
 
     def rsample_and_log_prob(self, sample_shape: Any = ()) -> tuple[Tensor, Tensor]:
         """Draws and their log-densities, from one pass."""
         shape = Size(sample_shape) + self.batch_shape
-        x, log = self.flow.draw(math.prod(shape), self._contexts(shape))
+        x, log = self.flow.draw(math.prod(shape), *self._contexts(shape))
         return x.reshape(*shape, self.flow.features), log.reshape(shape)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         return self.rsample_and_log_prob(sample_shape)[0]
 
-    def _contexts(self, shape: Size) -> Tensor | None:
-        """The contexts of rows of a shape: one alone stays one, so that layers look at it once."""
-        if self.c is None or math.prod(self.c.shape[:-1]) == 1:
-            return None if self.c is None else self.c.reshape(1, -1)
-        return self._rows(self.c, shape)
+    def _contexts(self, shape: Size) -> tuple[Tensor | None, int]:
+        """The contexts of rows of a shape, and how often the rows go through them, so that each is looked at once."""
+        if self.c is None:
+            return None, 1
+        own = self.c.shape[:-1]
+        if math.prod(own) == 1:
+            return self.c.reshape(1, -1), 1
+        if shape[len(shape) - len(own) :] == own and math.prod(own):
+            return self.c.reshape(-1, self.flow.context), math.prod(shape) // math.prod(own)
+        return self._rows(self.c, shape), 1
 
     @staticmethod
     def _rows(part: Tensor, shape: Size) -> Tensor:

@@ -1,8 +1,13 @@
 """Flows by their names, for use in torch without files: `pofx.flows.NSF(features=6, context=3)`.
 
-All take the same words: `features` D, `context` C (0: none), `transforms` layers, `hidden` widths of their networks,
-`waves` (cosines that a network sees each feature by, beside itself), `norm` (LayerNorm in the networks of couplings),
-`base`. Called with a context or without, a flow is a torch Distribution; `start(x)` sets from rows what they can set.
+All take `features` D, `context` C (0: none), `transforms` layers and `base`. Called with a context or without, a flow
+is a torch Distribution; `start(x)` sets from rows what they can set. Words that are the same where they make sense:
+
+- `hidden`, widths of networks: of couplings, autoregressive layers, contractions and velocities; in Planar, Radial and
+  Sylvester of what reads the context, (): linear. TarFlow has `width`, `heads` and `depth`, as transformers do.
+- `waves`, cosines that a network sees each feature by, beside itself: couplings, MAF, IAF, NSF, TarFlow. A contraction
+  would lose its bound by them; a velocity is smooth in x.
+- `norm`, LayerNorm in the networks of couplings. It mixes units that an autoregressive layer keeps apart.
 """
 
 import math
@@ -12,11 +17,13 @@ import torch
 
 from ..errors import SpecError
 from ..transforms.affine import Additive, Affine
+from ..transforms.sizes import sizes
 from ..transforms.spline import Spline
 from .autoregressive import Autoregressive
 from .base import Base, Uniform
 from .base import Conditional as Conditional
 from .base import Mixture as Mixture
+from .base import Normal as Normal
 from .base import StudentT as StudentT
 from .bumps import PlanarLayer, RadialLayer, SylvesterLayer
 from .continuous import EXACT, Continuous
@@ -40,24 +47,48 @@ HIDDEN = (128, 128, 128)
 class Planar(Flow):
     """Planar maps in a row. Rezende, Mohamed 2015, Variational Inference with Normalizing Flows."""
 
-    def __init__(self, features: int, context: int = 0, transforms: int = 16, base: Base | None = None) -> None:
-        super().__init__([PlanarLayer(features, context) for _ in range(transforms)], features, context, base)
+    def __init__(
+        self,
+        features: int,
+        context: int = 0,
+        transforms: int = 16,
+        hidden: Sequence[int] = (),
+        base: Base | None = None,
+    ) -> None:
+        _check(features, context, transforms, hidden)
+        super().__init__([PlanarLayer(features, context, hidden) for _ in range(transforms)], features, context, base)
 
 
 class Radial(Flow):
     """Radial maps in a row. Rezende, Mohamed 2015, Variational Inference with Normalizing Flows."""
 
-    def __init__(self, features: int, context: int = 0, transforms: int = 16, base: Base | None = None) -> None:
-        super().__init__([RadialLayer(features, context) for _ in range(transforms)], features, context, base)
+    def __init__(
+        self,
+        features: int,
+        context: int = 0,
+        transforms: int = 16,
+        hidden: Sequence[int] = (),
+        base: Base | None = None,
+    ) -> None:
+        _check(features, context, transforms, hidden)
+        super().__init__([RadialLayer(features, context, hidden) for _ in range(transforms)], features, context, base)
 
 
 class Sylvester(Flow):
     """Sylvester maps in a row. van den Berg et al. 2018, Sylvester Normalizing Flows for Variational Inference."""
 
     def __init__(
-        self, features: int, context: int = 0, transforms: int = 8, count: int | None = None, base: Base | None = None
+        self,
+        features: int,
+        context: int = 0,
+        transforms: int = 8,
+        hidden: Sequence[int] = (),
+        count: int | None = None,
+        base: Base | None = None,
     ) -> None:
-        super().__init__([SylvesterLayer(features, context, count) for _ in range(transforms)], features, context, base)
+        _check(features, context, transforms, hidden)
+        layers = [SylvesterLayer(features, context, count, hidden) for _ in range(transforms)]
+        super().__init__(layers, features, context, base)
 
 
 class RealNVP(Flow):
@@ -137,7 +168,7 @@ class NSF(Flow):
 
     Beyond +-bound the map is the identity. With `linear` an LU map follows each layer, as in the paper. With `circular`
     the features are angles in [-pi, pi], the splines close the circle, a learned turn lies before each layer, and the
-    base is uniform: a density on the torus.
+    base is uniform: a density on the torus, which sees x modulo 2 pi.
 
     Papers: Durkan et al. 2019, Neural Spline Flows; Rezende et al. 2020, Normalizing Flows on Tori and Spheres.
     """
@@ -161,6 +192,11 @@ class NSF(Flow):
         if circular:
             spline, view = Spline(bins, math.pi, ends="circular"), View(waves, angle=True)
             base = base or Uniform(features, math.pi)
+            if base.bound != math.pi:
+                raise SpecError(
+                    f"expected base=Uniform({features}, math.pi), or none, with circular=True, got "
+                    f"{type(base).__name__}: a base of angles is a law of the circle"
+                )
         if coupling:
             layers = _couplings(features, context, transforms, spline, hidden, view, norm)
         else:
@@ -186,7 +222,7 @@ class ResidualFlow(Flow):
         hidden: Sequence[int] = (64, 64),
         base: Base | None = None,
     ) -> None:
-        _check(features, transforms, hidden)
+        _check(features, context, transforms, hidden, least=1)
         parts = [(ActNorm(features), Residual(features, context, hidden)) for _ in range(transforms)]
         super().__init__([layer for pair in parts for layer in pair], features, context, base)
 
@@ -207,7 +243,7 @@ class FFJORD(Flow):
         base: Base | None = None,
         exact: int = EXACT,
     ) -> None:
-        _check(features, transforms, hidden)
+        _check(features, context, transforms, hidden, least=1)
         layers = [Continuous(features, context, hidden, steps, exact) for _ in range(transforms)]
         super().__init__(layers, features, context, base)
 
@@ -222,7 +258,7 @@ def _couplings(
     norm: bool,
 ) -> list[Layer]:
     """Couplings that keep a random half of the features and then the other, in turn."""
-    _check(features, transforms, hidden)
+    _check(features, context, transforms, hidden, least=1)
     layers: list[Layer] = []
     keep = torch.zeros(features, dtype=torch.bool)
     for i in range(transforms):
@@ -237,7 +273,7 @@ def _autoregressive(
     features: int, context: int, transforms: int, elementwise: Elementwise, hidden: Sequence[int], view: View
 ) -> list[Layer]:
     """Autoregressive layers with the order reversed between them."""
-    _check(features, transforms, hidden)
+    _check(features, context, transforms, hidden, least=1)
     layers: list[Layer] = []
     for i in range(transforms):
         layers += [Permutation.reverse(features)] * (i > 0)
@@ -245,9 +281,8 @@ def _autoregressive(
     return layers
 
 
-def _check(features: int, transforms: int, hidden: Sequence[int]) -> None:
-    for name, value in (("features", features), ("transforms", transforms), *(("hidden", width) for width in hidden)):
-        if value < 1:
-            raise SpecError(f"expected {name} of at least 1, got {value}")
-    if not hidden:
+def _check(features: int, context: int, transforms: int, hidden: Sequence[int], least: int = 0) -> None:
+    sizes(features=features, transforms=transforms, hidden=hidden)
+    sizes(least=0, context=context)
+    if len(hidden) < least:
         raise SpecError("expected at least one hidden layer, got hidden=(): give widths such as (128, 128)")

@@ -1,19 +1,39 @@
 """The contract of a layer of a flow, and what is made of layers alone: a chain, an inverse."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 
+def spread(v: Tensor, n: int) -> Tensor:
+    """What was made of K contexts, (K, ...), for n rows that go through them in turn, (n, ...); one alone stays one."""
+    return v if len(v) in (1, n) else v.repeat(n // len(v), *[1] * (v.ndim - 1))
+
+
+def beside(h: Tensor, aside: nn.Module | None, c: Tensor | None) -> Tensor:
+    """h + aside(c) of rows h, (B, W), where there is a context: it is projected once, however many rows share it."""
+    return h if aside is None or c is None else h + spread(aside(c), len(h))
+
+
 class Layer(nn.Module):
-    """A bijection of (B, D), from data towards noise, given the context c: (B, C), (1, C) for all rows, or None.
+    """A bijection of (B, D), from data towards noise, given the context c: (K, C), or None.
+
+    B is K times a whole number: rows go through the contexts in turn (`spread`), and (1, C) is that of all rows.
 
     `call_and_ladj(x, c)` is (y, log|det dy/dx|), `inverse_and_ladj(y, c)` is (x, log|det dx/dy|); the second of each is
-    (B,). `tolerance`: the largest |x - inverse(call(x))| / max(1, |x|) that it promises in float32 and in float64.
+    (B,). `tolerance`: the largest |x - inverse(call(x))| / max(1, |x|) that it promises in float32 and in float64;
+    numbers that differ by `period` are the same place.
     """
 
     tolerance: tuple[float, float] = (1e-4, 1e-9)
+    period = math.inf
+
+    def keeps(self, bound: float) -> bool:
+        """Whether it maps the box [-bound, bound]^D onto itself."""
+        keeps = getattr(getattr(self, "elementwise", None), "keeps", None)
+        return keeps is not None and keeps(bound)
 
     def call_and_ladj(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
@@ -34,6 +54,10 @@ class Chain(Layer):
         self.layers = nn.ModuleList(layers)
         single, double = (max(layer.tolerance[i] for layer in layers) for i in (0, 1))
         self.tolerance = (single, double)
+        self.period = min(layer.period for layer in layers)
+
+    def keeps(self, bound: float) -> bool:
+        return all(layer.keeps(bound) for layer in self.layers)
 
     def call_and_ladj(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         total = x.new_zeros(len(x))
@@ -60,7 +84,10 @@ class Inverse(Layer):
 
     def __init__(self, layer: Layer) -> None:
         super().__init__()
-        self.layer, self.tolerance = layer, layer.tolerance
+        self.layer, self.tolerance, self.period = layer, layer.tolerance, layer.period
+
+    def keeps(self, bound: float) -> bool:
+        return self.layer.keeps(bound)
 
     def call_and_ladj(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.layer.inverse_and_ladj(x, c)
@@ -76,6 +103,9 @@ class Permutation(Layer):
         super().__init__()
         self.register_buffer("order", order)
         self.register_buffer("back", order.argsort())
+
+    def keeps(self, bound: float) -> bool:
+        return True
 
     def call_and_ladj(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return x.index_select(1, self.order), x.new_zeros(len(x))

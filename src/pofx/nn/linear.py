@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..transforms.affine import soft_limit
+from ..transforms.sizes import sizes
 from .layer import Layer
 
 
@@ -96,7 +97,9 @@ class Householder(Layer):
 
     def __init__(self, features: int, count: int | None = None) -> None:
         super().__init__()
-        self.vectors = nn.Parameter(torch.randn(count or features, features))
+        count = features if count is None else count
+        sizes(features=features, count=count)
+        self.vectors = nn.Parameter(torch.randn(count, features))
 
     def call_and_ladj(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._reflect(x, self.vectors.flip(0)), x.new_zeros(len(x))
@@ -113,6 +116,11 @@ class Householder(Layer):
 
 class Turn(Layer):
     """y = x + b on the circle [-pi, pi), log|det| = 0. x, y: (B, D) of angles."""
+
+    period = 2 * math.pi
+
+    def keeps(self, bound: float) -> bool:
+        return bound == math.pi
 
     def __init__(self, features: int) -> None:
         super().__init__()

@@ -9,7 +9,8 @@ from torch.func import jacrev, vmap
 from torch.nn import functional as F
 
 from ..errors import SpecError
-from .layer import Layer
+from ..transforms.sizes import sizes
+from .layer import Layer, spread
 
 EXACT = 64  # features up to which the log-determinant is that of the whole Jacobian
 
@@ -29,12 +30,21 @@ class Contraction(nn.Module):
         self.limit = bound ** (1 / len(self.layers))
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        return self.moved(x, *self.made(c, len(x)))
+
+    def made(self, c: Tensor | None, n: int) -> tuple[list[Tensor], Tensor | None]:
+        """What does not depend on x: the weights, and what the context of n rows adds to the first layer."""
+        norms = [torch.linalg.matrix_norm(layer.weight, 2) for layer in self.layers]
+        weights = [a.weight / (b / self.limit).clamp(min=1.0) for a, b in zip(self.layers, norms, strict=True)]
+        return weights, None if self.aside is None or c is None else spread(self.aside(c), n)
+
+    def moved(self, x: Tensor, weights: list[Tensor], aim: Tensor | None) -> Tensor:
+        """g(x) by what `made` gave, (B, D)."""
         h = x
-        for i, layer in enumerate(self.layers):
-            norm = torch.linalg.matrix_norm(layer.weight, 2)
-            h = F.linear(h, layer.weight / (norm / self.limit).clamp(min=1.0), layer.bias)
-            if i == 0 and self.aside is not None and c is not None:
-                h = h + self.aside(c)
+        for i, (weight, layer) in enumerate(zip(weights, self.layers, strict=True)):
+            h = F.linear(h, weight, layer.bias)
+            if i == 0 and aim is not None:
+                h = h + aim
             if i < len(self.sharp):
                 h = h * torch.sigmoid(F.softplus(self.sharp[i] + 0.5413) * h) / 1.1
         return h
@@ -61,6 +71,7 @@ class Residual(Layer):
         self, features: int, context: int = 0, hidden: Sequence[int] = (64, 64), bound: float = 0.9, sure: int = 10
     ) -> None:
         super().__init__()
+        sizes(features=features, hidden=hidden)
         if not 0 < bound < 1:
             raise SpecError(f"expected a Lipschitz bound between 0 and 1, got {bound}")
         self.features, self.bound, self.sure = features, bound, sure
@@ -72,7 +83,8 @@ class Residual(Layer):
 
     def inverse_and_ladj(self, y: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            x, move = fixed_point(lambda x: y - self.net(x, c), y)
+            made = self.net.made(c, len(y))
+            x, move = fixed_point(lambda x: y - self.net.moved(x, *made), y)
             if bool((move > self.tolerance[y.dtype == torch.float64] * (1 + x.norm(dim=1))).any()):
                 raise SpecError("expected the fixed point of a contraction, got none: damaged weights")
         x = self._attached(x, y, c)
@@ -97,12 +109,14 @@ class Residual(Layer):
     def log_det(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """log det(I + J_g), (B,), from the Jacobian of each row."""
 
+        weights, aim = self.net.made(c, len(x))
+
         def one(row: Tensor, given: Tensor | None = None) -> Tensor:
-            return self.net(row[None], None if given is None else given[None])[0]
+            return self.net.moved(row[None], weights, None if given is None else given[None])[0]
 
         if not len(x):
             return x.new_zeros(0)
-        jacobian = vmap(jacrev(one))(x) if c is None else vmap(jacrev(one))(x, c.expand(len(x), -1))
+        jacobian = vmap(jacrev(one))(x) if aim is None else vmap(jacrev(one))(x, aim.expand(len(x), -1))
         return torch.linalg.slogdet(jacobian + torch.eye(self.features, dtype=x.dtype, device=x.device))[1]
 
     def estimate(self, x: Tensor, c: Tensor | None = None, draws: int = 1) -> tuple[Tensor, Tensor]:

@@ -6,12 +6,14 @@ from torch.nn import functional as F
 
 from ..errors import SpecError
 from ..transforms.affine import Affine
+from ..transforms.sizes import sizes
 from .base import Base
 from .coupling import PLAIN, Elementwise, View
 from .flow import Flow
-from .layer import Layer, Permutation
+from .layer import Layer, Permutation, spread
 
 AFFINE = Affine()
+FAR = 1e4  # where the size of a number ends to count for attention: beyond, gradients through its norms are lost
 
 
 class Past:
@@ -65,8 +67,8 @@ class AttentionBlock(nn.Module):
 class CausalConditioner(nn.Module):
     """theta_t(x_1..x_{t-1}, c): (B, T, P) and (B, C) -> (B, size, T P), a transformer over tokens of P features.
 
-    h_t = p_t + W x_{t-1} + C c with x_0 = 0, then `depth` attention blocks, then theta_t = V norm(h_t). The positions
-    p_t are learned. V starts at zero, so that every map starts at theta = 0.
+    h_t = p_t + W x_{t-1} + C c with x_0 = 0, x held within +-FAR, then `depth` attention blocks, then theta_t = V
+    norm(h_t). The positions p_t are learned. V starts at zero, so that every map starts at theta = 0.
     """
 
     def __init__(
@@ -83,18 +85,21 @@ class CausalConditioner(nn.Module):
         nn.init.zeros_(self.last[1].bias)
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        return self.read(F.pad(x, (0, 0, 1, -1)), c, [None] * len(self.blocks))
+        return self.read(F.pad(x, (0, 0, 1, -1)), self.aim(c, len(x)), [None] * len(self.blocks))
+
+    def aim(self, c: Tensor | None, n: int) -> Tensor | None:
+        """What the context of n rows adds to every token: (n, 1, W) or (1, 1, W)."""
+        return None if self.aside is None or c is None else spread(self.aside(c), n)[:, None]
 
     def pasts(self) -> list[Past]:
         """Room for what each block remembers of tokens."""
         return [Past(self.length) for _ in self.blocks]
 
-    def read(self, ahead: Tensor, c: Tensor | None, pasts: list[Past] | list[None]) -> Tensor:
+    def read(self, ahead: Tensor, aim: Tensor | None, pasts: list[Past] | list[None]) -> Tensor:
         """theta of the tokens that come next, (B, size, L P), from the token ahead of each, (B, L, P), and the past."""
         start = pasts[0].count if pasts[0] is not None else 0
-        h = self.token(self.view(ahead)) + self.position[start : start + ahead.shape[1]]
-        if self.aside is not None and c is not None:
-            h = h + self.aside(c)[:, None]
+        h = self.token(self.view(ahead.clamp(-FAR, FAR))) + self.position[start : start + ahead.shape[1]]
+        h = h if aim is None else h + aim
         for block, past in zip(self.blocks, pasts, strict=True):
             h = block(h, past)
         return self.last(h).unflatten(2, (self.size, self.patch)).transpose(1, 2).flatten(2)
@@ -132,7 +137,8 @@ class Tokenwise(Layer):
         block: int = 1,
     ) -> None:
         super().__init__()
-        _check(features=features, width=width, heads=heads, depth=depth, patch=patch, block=block)
+        sizes(features=features, width=width, heads=heads, depth=depth, patch=patch, block=block)
+        sizes(least=0, context=context)
         if features % patch:
             raise SpecError(f"expected a patch that divides the {features} features, got {patch}")
         if width % heads:
@@ -151,11 +157,12 @@ class Tokenwise(Layer):
     def inverse_and_ladj(self, y: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         block = 1 if torch.is_grad_enabled() else self.block
         pasts, target, total, done = self.net.pasts(), self._tokens(y), y.new_zeros(len(y)), 0
+        aim = self.net.aim(c, len(y))
         guess, parts = target.detach().clone(), [torch.zeros_like(target[:, :1])]
         while done < self.net.length:
             window = target[:, done : done + block]
             ahead = torch.cat([parts[-1][:, -1:], guess[:, done : done + window.shape[1] - 1]], 1)
-            x, ladj = self.elementwise.inverse_and_ladj(window.flatten(1), self.net.read(ahead, c, pasts))
+            x, ladj = self.elementwise.inverse_and_ladj(window.flatten(1), self.net.read(ahead, aim, pasts))
             x = self._tokens(x)
             final = self._final(x, guess[:, done : done + block])
             guess[:, done + final : done + block] = x[:, final:].detach()
@@ -205,15 +212,9 @@ class TarFlow(Flow):
         elementwise: Elementwise = AFFINE,
         base: Base | None = None,
     ) -> None:
-        _check(transforms=transforms)
+        sizes(transforms=transforms)
         layers: list[Layer] = []
         for i in range(transforms):
             layers += [Permutation.reverse(features)] * (i > 0)
             layers.append(Tokenwise(features, context, elementwise, width, heads, depth, patch, View(waves), block))
         super().__init__(layers, features, context, base)
-
-
-def _check(**sizes: int) -> None:
-    for name, value in sizes.items():
-        if value < 1:
-            raise SpecError(f"expected {name} of at least 1, got {value}")

@@ -76,6 +76,32 @@ class Above:
         return x.clamp(min=torch.nextafter(low, far)), F.logsigmoid(y)
 
 
+@dataclass(frozen=True)
+class Below:
+    """y = -Above(-high)(-x): x below `high`, as Above has x above `low`.
+
+    >>> Below(0.0).inverse_and_ladj(torch.tensor([0.0]))[0]
+    tensor([-0.6931])
+    """
+
+    high: float = 0.0
+
+    @property
+    def constraint(self) -> constraints.Constraint:
+        """The half-line, as torch's distributions name it."""
+        return constraints.less_than(self.high)
+
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(y, log dy/dx), each of the shape of x."""
+        y, ladj = Above(-self.high).call_and_ladj(-x)
+        return -y, ladj
+
+    def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """(x, log dx/dy)."""
+        x, ladj = Above(-self.high).inverse_and_ladj(-y)
+        return -x, ladj
+
+
 def _outside(x: Tensor, inside: Tensor, y: Tensor, ladj: Tensor) -> tuple[Tensor, Tensor]:
     """Zero and -inf outside; what is no number stays so."""
     lost = x.isnan()

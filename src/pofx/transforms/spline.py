@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import SpecError
 from .affine import at_limit, soft_limit
+from .sizes import sizes
 from .spline_gradient import SOFT, Moved
 
 
@@ -42,6 +44,13 @@ class Spline:
     steep: float = 1.15
     ends: str = "linear"
     floor: float = 1e-2
+
+    def __post_init__(self) -> None:
+        sizes(bins=self.bins)
+        if self.bins * self.floor >= 1:
+            raise SpecError(f"expected fewer than {1 / self.floor:.0f} bins, got {self.bins}")
+        if not 0 < self.bound < math.inf:
+            raise SpecError(f"expected a bound above 0, of a box [-bound, bound], got {self.bound}")
 
     @property
     def size(self) -> int:
@@ -125,6 +134,10 @@ class Spline:
     def _ladj(self, xi: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
         above = d1 * xi * xi + 2 * s * xi * (1 - xi) + d0 * (1 - xi) * (1 - xi)
         return 2 * s.log() + above.log() - 2 * self._below(xi, s, d0, d1).log()
+
+    def keeps(self, bound: float) -> bool:
+        """Whether its box is [-bound, bound], which it maps onto itself."""
+        return self.bound == bound
 
     def outside(self, x: Tensor) -> Tensor:
         """Whether a place is outside the box, (B, D)."""

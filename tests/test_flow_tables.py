@@ -8,6 +8,8 @@ import torch
 import pofx
 from pofx.errors import CodecError, SpecError, Unsupported
 from pofx.models import load_class, names
+from pofx.models.model import who_can
+from pofx.split import parts
 
 SMALL = {"steps": 3, "seed": 0, "quiet": True}
 FLOWS = [name for name in names() if load_class(name).family == "flows"]
@@ -30,8 +32,43 @@ def test_a_table_with_more_features_than_rows_and_useless_ones(name: str) -> Non
 
 
 def test_infinite_values_are_named() -> None:
-    with pytest.raises(CodecError, match="column 'x0' holds infinite values, the first in row 3"):
+    with pytest.raises(CodecError, match="column 'x0' holds infinite values, the first in row 2:"):
         pofx.fit(awkward().assign(x0=[0.0, np.inf] * 7), model="nsf", **SMALL)
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_what_cannot_be_read_is_named_by_its_row_in_the_file_whichever_part_it_falls_to(as_text: bool) -> None:
+    for row in range(14):
+        bad = awkward()
+        bad.loc[row, "x1"] = -np.inf
+        with pytest.raises(CodecError, match=rf"column 'x1' holds infinite values, the first in row {row + 1}:"):
+            pofx.fit(bad.astype(str) if as_text else bad, model="independent", quiet=True)
+        bad = awkward().astype(str)
+        bad.loc[row, "x1"] = "inf" if as_text else "none of them"
+        if row in parts(14, (0.8, 0.1, 0.1), 0)[0]:
+            continue  # a label among the rows that are learned from: all of them are labels
+        with pytest.raises(CodecError, match=rf" row {row + 1}:"):
+            pofx.fit(bad, model="independent", quiet=True)
+
+
+def test_cells_that_nobody_saw_are_for_models_that_integrate_them_out() -> None:
+    random = np.random.default_rng(0)
+    a = random.normal(size=2000)
+    table = pd.DataFrame({"a": a, "b": 0.98 * a + 0.2 * random.normal(size=2000)}).round(3)
+    table.loc[random.random(2000) < 0.5, "b"] = np.nan
+    words = {"missing": "unknown", "quiet": True}
+    for name in names():
+        if "unknown" not in load_class(name).abilities:
+            with pytest.raises(Unsupported, match=r"nobody saw, of 'b': these can: any_order, .*missing='state'"):
+                pofx.fit(table, model=name, steps=1, **words)
+    able = {"any_order", "autoregressive", "vae", "iwae", "hvae", "vq", "independent", "gaussian_copula", "ppca"}
+    assert set(who_can("unknown")) == able
+    drawn = [
+        pofx.fit(table, model="any_order", size="small", steps=300, **words).sample(2000, seed=0, quiet=True),
+        pofx.fit(table, model="gaussian_copula", **words).sample(2000, seed=0, quiet=True),
+    ]
+    assert all(one.corr().iloc[0, 1] > 0.9 and one.notna().all().all() for one in drawn)
+    assert pofx.fit(table.dropna(), model="nsf", steps=1, **words).sample(3, quiet=True).notna().all().all()
 
 
 def test_one_column_is_for_autoregressive_flows() -> None:

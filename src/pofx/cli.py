@@ -80,7 +80,10 @@ def _fit(verbs: Any) -> None:
         "--precision", choices=("auto", "float32"), default="auto", help="auto: wide networks may train in bfloat16"
     )
     verb.add_argument(
-        "--missing", choices=("state", "unknown"), default="state", help="whether a missing cell is a state or unknown"
+        "--missing",
+        choices=("state", "unknown"),
+        default="state",
+        help="whether a missing cell is a state or unknown (models that can: `unknown` in `pofx models`)",
     )
     verb.add_argument(
         "--condition",

@@ -98,11 +98,11 @@ def fit(
     model's recipe does); minutes count from the call. fields: how columns are to be read, where inference errs.
     condition: columns c of p(x | c); of images "label", which is also what is done where nothing is said and labels are
     found ("none" or () leaves them out). missing: "state", a missing cell is a state with a probability of its own;
-    "unknown", it is integrated out, and samples have none. precision: "auto", wide networks train in bfloat16 where the
-    device repays it (what is drawn and scored is float32 all the same); "float32", never. split: shares of rows for
-    training, validation and test. checkpoint: a file for the state of the fit; with resume, a fit killed there goes on
-    and ends with the weights of an unbroken one. reading: delimiter, encoding, header of a text file; size (height,
-    width) of pictures. Further arguments go to the model.
+    "unknown", it is integrated out by models that can, and samples have none. precision: "auto", wide networks train in
+    bfloat16 where the device repays it (what is drawn and scored is float32 all the same); "float32", never. split:
+    shares of rows for training, validation and test. checkpoint: a file for the state of the fit; with resume, a fit
+    killed there goes on and ends with the weights of an unbroken one. reading: delimiter, encoding, header of a text
+    file; size (height, width) of pictures. Further arguments go to the model.
 
     Raises CodecError for a file that cannot be read, SpecError for arguments that do not fit, Unsupported where the
     model cannot do what was asked.
@@ -133,7 +133,12 @@ def fit(
             source, reading or {}, split, seed, fields=fields, condition=condition, missing=missing, labels=labels,
             cls=cls,
         )  # fmt: skip
-        train, valid = (codec.encode(rows.take(part)) for part in took[:2])
+        if "unknown" not in cls.abilities and (blank := _unknown(codec.spec)):
+            raise Unsupported(
+                f"model {model!r} cannot learn from cells that nobody saw, of {', '.join(map(repr, blank[:8]))}: these "
+                f"can: {', '.join(who_can('unknown'))}; or fit with missing='state' (--missing state)"
+            )
+        train, valid = _parts(codec.encode(rows), took[:2])  # of all: a cell that cannot be read is named by its row
         tick(len(rows), ", ".join(f"{k} {v}" for k, v in notes.items()))
     config |= {"size": size} if size is not None else {}
     made = create(model, codec.spec, seed, **config)
@@ -223,7 +228,7 @@ def _table(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed
     rows, container = read_table(source, **reading)
     took = parts(rows.num_rows, split, seed)
     words = {"fields": asked["fields"], "condition": asked["condition"] or (), "missing": asked["missing"]}
-    return TableCodec.learn(rows.take(took[0]), like=container, **words), rows, container, took, {}
+    return TableCodec.learn(rows, part=took[0], like=container, **words), rows, container, took, {}
 
 
 def _images(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:
@@ -271,6 +276,16 @@ def _check(steps: int | None, minutes: float | None) -> None:
         raise SpecError(f"expected at least one step, got {steps}")
     if minutes is not None and not minutes > 0:
         raise SpecError(f"expected minutes above zero, got {minutes}")
+
+
+def _parts(x: Columns, took: Sequence[np.ndarray]) -> list[Columns]:
+    """The rows of each part, by their numbers."""
+    return [{k: v[part] for k, v in x.items()} for part in took]
+
+
+def _unknown(spec: Spec) -> list[str]:
+    """The columns, of x and of the condition, some of whose cells nobody saw."""
+    return [f.name for f in (*spec.fields, *(spec.condition.fields if spec.condition else ())) if f.unknown]
 
 
 def _only(fields: Sequence[Any], x: Columns) -> Columns:

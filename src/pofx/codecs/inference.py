@@ -10,10 +10,10 @@ from ..errors import CodecError
 from ..field import MISSING
 from ..fields import KINDS, Bounded, Category, Datetime, Ordinal
 from . import keys, moments
-from .columns import INFINITE, UNKNOWN, ColumnPlan, as_texts, keep, single
+from .columns import UNKNOWN, ColumnPlan, as_texts, keep, single
 from .draft import Draft
 from .numerals import Spelling, decimals_of, read_numbers
-from .readings import infinite_cells, numbers_of_cells, ticks
+from .readings import numbers_of_cells, ticks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -108,21 +108,10 @@ def _text(draft: Draft) -> None:
         form = moments.find_form(present)
         if form is not None:
             return text_moment(draft, gone, form)
-        _refuse_infinite(draft, present)
         numbers = read_numbers(present)
         if numbers is not None:
             return _text_number(draft, gone, *numbers)
     return _labels(draft)
-
-
-def _refuse_infinite(draft: Draft, present: "pa.Array") -> None:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    odd = pc.is_in(present, pa.array(INFINITE, pa.large_string())).to_numpy(zero_copy_only=False)
-    if odd.any() and not odd.all() and read_numbers(keep(present, ~odd)) is not None:
-        code = draft.texts.to_pylist().index(keep(present, odd)[0].as_py())
-        raise infinite_cells(draft.plan.name, int(np.flatnonzero(draft.codes == code)[0]))
 
 
 def text_moment(draft: Draft, gone: np.ndarray, form: moments.Form) -> None:
@@ -303,9 +292,6 @@ def _typed_number(draft: Draft) -> None:
 
     plan, kind = draft.plan, single(draft.column).type
     v, gone = numbers_of_cells(draft.column)
-    infinite = np.isinf(v) if v.dtype.kind == "f" else np.zeros(len(v), bool)
-    if infinite.any():
-        raise infinite_cells(plan.name, int(np.flatnonzero(infinite)[0]))
     plan.share = float(gone.mean()) if len(gone) else 0.0
     if pa.types.is_floating(kind) and not draft.column.null_count and gone.any():
         plan.missing = "NaN"

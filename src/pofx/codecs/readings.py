@@ -9,6 +9,7 @@ from ..errors import CodecError
 from ..field import MISSING
 from . import keys, moments
 from .columns import INFINITE, UNKNOWN, ColumnPlan, amiss, coded, is_text, keep, single
+from .infinite import infinite_cells
 from .numerals import Spelling, parse_numbers
 
 if TYPE_CHECKING:
@@ -56,13 +57,6 @@ def parse_number(plan: ColumnPlan, column: "pa.ChunkedArray") -> np.ndarray:
             row = int(np.flatnonzero(broken)[0])
             raise CodecError(f"column {plan.name!r}: expected whole numbers, got {v[row]} in row {row + 1}: round it")
     return np.where(gone, MISSING, np.where(gone, 0, v).astype(np.int64))
-
-
-def infinite_cells(name: str, row: int) -> CodecError:
-    """The error for a column with infinite values."""
-    return CodecError(
-        f"column {name!r} holds infinite values, the first in row {row + 1}: replace them by missing or by a number"
-    )
 
 
 def _numbers_of_texts(plan: ColumnPlan, column: "pa.ChunkedArray") -> tuple[np.ndarray, np.ndarray]:

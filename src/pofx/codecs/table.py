@@ -14,6 +14,7 @@ from .conditions import Between, between
 from .dependencies import Dependency
 from .derivation import derive, keep_one
 from .inference import plan_of
+from .infinite import refuse_infinite
 from .overrides import asked_of
 from .tabular_io import look, read_table, to_frame
 from .writing import write_table
@@ -64,20 +65,23 @@ class TableCodec:
         condition: Sequence[str] = (),
         like: str = "pandas",
         missing: str = "state",
+        part: np.ndarray | None = None,
     ) -> Self:
-        """The codec of a table (Arrow, a frame or a path).
+        """The codec of a table (Arrow, a frame or a path), learned from the rows of a part, by their numbers, or all.
 
         missing: "state", a missing cell is a state of its field; "unknown", it is a cell that nobody saw.
 
         `fields` overrides how columns are read: {"zip": "category", "note": "drop", "ref": "key", "age": {"kind":
         "bounded", "low": 0, "high": 120}, "size": {"kind": "ordinal", "levels": ["S", "M", "L"]}}. `condition` names
         the columns of c. Raises SpecError for columns or kinds that do not exist, CodecError for a table without rows,
-        with one row, or with nothing in it.
+        with one row, or with nothing in it, and for infinite numbers in any row, of the part or not.
         """
         table = _as_table(table)
         names = table.column_names
-        _check_rows(table)
         asked = asked_of(fields, names)
+        refuse_infinite(table, asked)
+        table = table if part is None else table.take(part)
+        _check_rows(table)
         titles = look(table).get("titles", names)
         pairs = [
             plan_of(name, title, table[name], asked.get(name, {})) for name, title in zip(names, titles, strict=True)

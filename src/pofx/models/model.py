@@ -233,6 +233,7 @@ ABILITIES = {
     "interpolate": "go from one example to another by codes that lie between",
     "restore": "remove noise",
     "condition": "learn p(x | c)",
+    "unknown": "learn from cells that nobody saw",
     "check": "certify its layers",
     "truncate": "draw nearer to the middle",
 }

@@ -39,7 +39,9 @@ class Variational(Coded):
     samples, masked: as `vae` says.
     """
 
-    abilities = frozenset({"sample", "log_prob", "bound", "encode", "express", "interpolate", "condition", "known"})
+    abilities = frozenset(
+        {"sample", "log_prob", "bound", "encode", "express", "interpolate", "condition", "known", "unknown"}
+    )
     sums = True
     quick: Callable[..., Tensor] | None = None  # the compiled bound, in training alone
 

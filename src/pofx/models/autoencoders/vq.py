@@ -39,7 +39,7 @@ class VQAutoencoder(Coded):
         >>> pofx.fit("adult.csv", model="vq", quantiser="fsq")  # doctest: +SKIP
     """
 
-    abilities = frozenset({"sample", "log_prob", "bound", "encode", "express"})
+    abilities = frozenset({"sample", "log_prob", "bound", "encode", "express", "unknown"})
 
     def __init__(
         self,

@@ -15,14 +15,14 @@ from ..model import Batch, Rows
 FLOOR = 0.05
 
 
-def shrunk(correlation: np.ndarray, n: int) -> np.ndarray:
-    """A correlation matrix measured on n rows, its other entries scaled down by what is noise in them.
+def shrunk(correlation: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """A correlation matrix measured on n rows, (fields, fields), its other entries scaled down by their noise.
 
     They lose the share sum Var(r) / sum r^2, Var(r) = (1 - r^2)^2 / n (Schaefer & Strimmer 2005).
     """
     away = ~np.eye(len(correlation), dtype=bool)
     total = np.square(correlation[away]).sum()
-    noise = np.square(1 - correlation[away] ** 2).sum() / max(n, 1)
+    noise = (np.square(1 - correlation[away] ** 2) / np.maximum(n[away], 1)).sum()
     return np.where(away, correlation * (1 - min(1.0, noise / total) if total > 0 else 0.0), 1.0)
 
 
@@ -86,14 +86,20 @@ def centres(lo: np.ndarray, width: np.ndarray) -> np.ndarray:
     return np.where(width > 1e-6, (phi[0] - phi[1]).numpy() / np.maximum(width, 1e-300), middle)
 
 
-def correlations(z: np.ndarray) -> np.ndarray:
-    """The correlation matrix of the columns of z, 0 for a constant column, 1 on the diagonal."""
-    centred = z - z.mean(0)
-    spread = np.sqrt(np.square(centred).sum(0))
-    unit = centred / np.where(spread > 1e-9, spread, np.inf)
-    matrix = unit.T @ unit
+def correlations(z: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(the correlations of the columns of z, the number of rows behind each), each of rows that have seen both.
+
+    z, seen: (n, fields). 0 for a constant column, 1 on the diagonal.
+    """
+    w = seen.astype(np.float64)
+    rows = w.T @ w
+    centred = w * (z - (w * z).sum(0) / np.maximum(np.diag(rows), 1))
+    means = centred.T @ w / np.maximum(rows, 1)  # of column i where j is seen
+    spread = np.sqrt(np.maximum(np.square(centred).T @ w - rows * means**2, 0))
+    both = spread * spread.T
+    matrix = (centred.T @ centred - rows * means * means.T) / np.where(both > 1e-18, both, np.inf)
     np.fill_diagonal(matrix, 1.0)
-    return matrix
+    return matrix, rows
 
 
 class GaussianCopula(Lifted):
@@ -112,7 +118,7 @@ class GaussianCopula(Lifted):
     """
 
     family = "baselines"
-    abilities = frozenset({"sample", "log_prob", "bound"})
+    abilities = frozenset({"sample", "log_prob", "bound", "unknown"})
     trained = False
 
     rank: int | None = None  # of the principal components that R keeps, all of them without
@@ -127,8 +133,8 @@ class GaussianCopula(Lifted):
 
     def fit_closed(self, x: Columns, c: Columns | None = None) -> None:
         fields = self.spec.fields
-        measured = correlations(centres(*intervals(fields, x)))
-        wanted = shrunk(measured, len(next(iter(x.values()))))
+        seen = np.stack([~(f.absent(x[f.name]) & f.unknown) for f in fields], 1)
+        wanted = shrunk(*correlations(centres(*intervals(fields, x)), seen))
         matrix = positive(behind(wanted, hermite(fields)))
         self.correlation.copy_(torch.from_numpy(matrix if self.rank is None else principal(matrix, self.rank)))
 

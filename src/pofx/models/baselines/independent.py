@@ -19,7 +19,7 @@ class Independent(Model):
     """
 
     family = "baselines"
-    abilities = frozenset({"sample", "log_prob", "cells", "given", "known"})
+    abilities = frozenset({"sample", "log_prob", "cells", "given", "known", "unknown"})
     trained = False
 
     def prepare(self, x: Columns, c: Columns | None = None) -> Batch:

@@ -49,7 +49,7 @@ class AnyOrder(Model):
     """
 
     family = "flows"
-    abilities = frozenset({"sample", "log_prob", "cells", "given", "known", "condition"})
+    abilities = frozenset({"sample", "log_prob", "cells", "given", "known", "condition", "unknown"})
     others = 4  # one batch in so many is seen in another order than the stored one; 0: none
 
     def __init__(

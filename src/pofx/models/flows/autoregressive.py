@@ -13,7 +13,7 @@ class Autoregressive(AnyOrder):
     Estimation.
     """
 
-    abilities = frozenset({"sample", "log_prob", "cells", "condition"})
+    abilities = frozenset({"sample", "log_prob", "cells", "condition", "unknown"})
     others = 0
 
 

@@ -6,15 +6,21 @@ import signal
 import subprocess
 import sys
 import time
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from made import mixed, spec_of
 from test_bundle import people
 
+import pofx
 from pofx import store
+from pofx.bundle import Fitted
 from pofx.cli import main
+from pofx.errors import SpecError
+from pofx.models import create, load_class, names
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +106,10 @@ def test_profile_info_models(folder: Path, capsys: pytest.CaptureFixture[str]) -
         (["fit", "people.csv", "-o", "x.pofx", "--split", "a,b"], "expected --split"),
         (["fit", "people.csv", "-o", "x.pofx", "--fields", "no.json"], "no.json"),
         (["fit", "people.csv", "-o", "x.pofx", "--set", "depth=3"], "has no argument depth"),
+        (["fit", "people.csv", "-o", "x.pofx", "--set", "steps=1"], "argument of the model, got 'steps'"),
+        (["doctor", "people.csv", "--set", "model=nsf"], "argument of the model, got 'model'"),
+        (["prior", "m.pofx", "-o", "x.pofx", "--set", "seed=1"], "argument of the model, got 'seed'"),
+        (["sample", "m.pofx", "-n", "5", "-o", "s.csv", "--solver-steps", "5"], "these can: ffjord, flow_matching"),
         (["sample", "people.csv", "-n", "5", "-o", "s.csv"], "not a pofx file"),
         (["sample", "m.pofx", "-n", "0", "-o", "s.csv"], "at least 1"),
         (["sample", "m.pofx", "-n", "-4", "-o", "s.csv"], "at least 1"),
@@ -170,3 +180,44 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
             main(words)
         assert stop.value.code == 0
     assert "examples:" in capsys.readouterr().out
+
+
+def test_no_argument_of_a_model_is_a_word_of_the_fit() -> None:
+    """But for the size, which the fit hands on, and the prior of a prior, which has its default."""
+    for name in names():
+        own = set(signature(load_class(name).__init__).parameters) - {"self", "spec"}
+        assert own & set(signature(pofx.fit).parameters) <= {"size"}, name
+        assert own & set(signature(Fitted.with_prior).parameters) <= {"prior"}, name
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_bad_arguments_of_any_model_are_a_spec_error_of_one_line() -> None:
+    """Every argument, of a wrong type, and where it counts something far below its least."""
+    x = mixed(40)
+    spec = spec_of(x)
+    for name in names():
+        for word, own in signature(load_class(name).__init__).parameters.items():
+            for bad in ([1], *((-1,) if type(own.default) is int else ())) if word not in ("self", "spec") else ():
+                with pytest.raises(SpecError) as told:
+                    create(name, spec, 0, **{word: bad})
+                assert "expected" in str(told.value) and "\n" not in str(told.value), (name, word)
+
+
+@pytest.mark.parametrize(
+    ("model", "words", "text"),
+    [
+        ("maf", "samples=0", "model 'maf': expected samples of at least 1, got 0"),
+        ("nsf", "bins=0", "model 'nsf': expected bins of at least 1, got 0"),
+        ("realnvp", "width=wide", "model 'realnvp': expected width of type int, got 'wide'"),
+        ("tarflow", "heads=3", "expected heads that divide the width of 64, got 3"),
+        ("any_order", "dropout=2", "expected a dropout from 0 to below 1, got 2"),
+        ("ffjord", "solver_steps=0", "solver_steps of at least 1, got 0"),
+        ("any_order", "size=tiny", "expected a size among small, base, large, got 'tiny'"),
+    ],
+)
+def test_arguments_that_a_model_cannot_take_are_a_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], model: str, words: str, text: str
+) -> None:
+    call = ["fit", folder / "people.csv", "-o", folder / "x.pofx", "--model", model, "--quiet", "--steps", "1"]
+    code, _, err = run(capsys, *call, "--set", words)
+    assert code == 2 and text in err and err.count("\n") == 1

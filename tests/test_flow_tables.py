@@ -98,3 +98,22 @@ def test_a_score_beyond_64_columns_is_no_estimate(name: str, words: dict[str, in
     once, again = model.log_prob(table), model.log_prob(table)
     assert np.isfinite(once).all() and np.array_equal(once, again)
     assert np.isfinite(model.sample(3, seed=0).to_numpy(float)).all()
+
+
+@pytest.mark.parametrize("name", ["ffjord", "flow_matching"])
+def test_the_steps_of_a_solver_are_no_steps_of_the_fit_and_a_draw_may_take_others(name: str) -> None:
+    table = awkward(40)
+    words = {"steps": 2, "seed": 0, "quiet": True, "width": 8, "depth": 1, "samples": 2}
+    model = pofx.fit(table, model=name, solver_steps=1, **words)
+    assert model.model.config["solver_steps"] == 1 and model.provenance["fit"]["steps"] == 2
+    for p in model.model.flow.parameters():
+        p.data += 0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0))
+    coarse, fine, again = (model.sample(20, seed=0, quiet=True, solver_steps=k) for k in (None, 50, None))
+    assert coarse.equals(again) and not coarse.equals(fine) and np.isfinite(fine.to_numpy(float)).all()
+    assert pofx.fit(table, model=name, solver_steps=50, **words).sample(3, seed=0, quiet=True).notna().all().all()
+    with pytest.raises(SpecError, match="expected solver_steps of at least 1, got 0"):
+        pofx.fit(table, model=name, solver_steps=0, **words)
+    with pytest.raises(SpecError, match="expected solver_steps of at least 1, got -1"):
+        model.sample(3, solver_steps=-1, quiet=True)
+    with pytest.raises(Unsupported, match="in so many steps of a solver: these can: ffjord, flow_matching"):
+        pofx.fit(table, model="independent", quiet=True).sample(3, solver_steps=5, quiet=True)

@@ -5,6 +5,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -128,6 +129,7 @@ class Fitted(Coding):
         *,
         plain: bool = False,
         truncation: float = 1.0,
+        solver_steps: int | None = None,
         quiet: bool = False,
     ) -> Iterator[Rows]:
         """n new rows (Arrow tables, arrays of images), a stretch at a time; a worker draws blocks on one torch thread.
@@ -142,11 +144,14 @@ class Fitted(Coding):
             raise SpecError(f"expected a truncation above 0 and up to 1, got {truncation}: 1 draws from the whole law")
         if truncation != 1 and "truncate" not in self.model.abilities:
             raise self.model._cannot("truncate")
+        if solver_steps is not None and "solver_steps" not in self.model.abilities:
+            raise self.model._cannot("solver_steps")
         sets = self._given(given)
         self.model.effective = math.inf
         firsts = iter(range(0, n, BLOCK))
         workers = torch.get_num_threads()
         with (
+            cast(Any, self.model).solved(solver_steps) if solver_steps is not None else nullcontext(),
             bar("sampling", n, "row", quiet) as tick,
             ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
         ):
@@ -170,6 +175,7 @@ class Fitted(Coding):
         given: Sequence[str] | str | Mapping[str, Any] | None = None,
         *,
         truncation: float = 1.0,
+        solver_steps: int | None = None,
         seed: int | None = None,
         path: str | Path | None = None,
         quiet: bool = False,
@@ -180,6 +186,7 @@ class Fitted(Coding):
         given: conditions, "age in [20,30]" or {"age": pofx.between(20, 30)}; they hold exactly. A sample of 10 is the
         beginning of a sample of a million of the same seed; without a seed, one is drawn and kept in `last_seed`.
         truncation: from above 0 to 1, of adversarial networks; less draws nearer to the middle, better and less varied.
+        solver_steps: of a flow of a differential equation (ffjord, flow_matching), for these rows alone.
         Raises SpecError for n < 1, CodecError for a condition that cannot hold, Unsupported where the model cannot;
         Failed, unless `allow_failed`, where the fit failed and samples are not finite or worse than trivial ones.
         """
@@ -187,7 +194,9 @@ class Fitted(Coding):
         seed, plain = self._seed(seed), path is not None and self._plain(Path(path))
         if path is not None:
             store.check_folder(Path(path))
-        rows = self.draws(n, given, seed, plain=plain, truncation=truncation, quiet=quiet)
+        rows = self.draws(
+            n, given, seed, plain=plain, truncation=truncation, solver_steps=solver_steps, quiet=quiet
+        )  # fmt: skip
         if path is not None:
             return self._written(rows, path)
         return self._out(self._joined(list(rows)), self.provenance["container"])

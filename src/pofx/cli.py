@@ -5,6 +5,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +108,7 @@ def _sample(verbs: Any) -> None:
     verb.add_argument(
         "--truncation", type=float, default=1.0, help="below 1: nearer to the middle, less varied (gan, wgan)"
     )
+    verb.add_argument("--solver-steps", type=int, help="of the differential equation (ffjord, flow_matching)")
     verb.add_argument("--seed", type=int, help="drawn and printed if not given")
     verb.add_argument("--allow-failed", action="store_true", help="of a model whose fit failed all the same")
 
@@ -258,14 +260,25 @@ def _words_of(text: str | None) -> list[str] | None:
     return None if text is None else [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _setting(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise PofxError(f"expected NAME=VALUE, got {text!r}")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
+def _settings(texts: Sequence[str], verb: Callable[..., Any]) -> dict[str, Any]:
+    """The arguments of a model, NAME=VALUE each.
+
+    Raises PofxError for a word that the verb has itself, but for the size, which it hands on.
+    """
+    own, out = set(signature(verb).parameters) - {"size"}, {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise PofxError(f"expected NAME=VALUE, got {text!r}")
+        if name in own:
+            raise PofxError(
+                f"expected --set with an argument of the model, got {name!r}, a word of the fit: see --help"
+            )
+        try:
+            out[name] = json.loads(value)
+        except ValueError:
+            out[name] = value
+    return out
 
 
 def run_fit(told: argparse.Namespace) -> str:
@@ -279,15 +292,15 @@ def run_fit(told: argparse.Namespace) -> str:
         split = tuple(float(s) for s in told.split.split(","))
     except ValueError as error:
         raise PofxError(f"expected --split as three numbers, 0.8,0.1,0.1, got {told.split!r}") from error
+    settings = {"size": told.size} | ({"guard": False} if told.no_guard else {}) | _settings(told.set, fit)
     model = fit(
-        told.input, model=told.model, minutes=told.minutes, steps=told.steps, size=told.size, seed=told.seed,
+        told.input, model=told.model, minutes=told.minutes, steps=told.steps, seed=told.seed,
         fields=_json(told.fields), condition=_words_of(told.condition),
         device=told.device, threads=told.threads, split=split, quiet=told.quiet, kind=told.kind, missing=told.missing,
         precision=told.precision,
         reading=_words_of_reading(told) | _pixels(told.pixels),
         checkpoint=output.with_name(output.name + ".checkpoint"), resume=told.resume,
-        **({"guard": False} if told.no_guard else {}),
-        **dict(_setting(text) for text in told.set),
+        **settings,
     )  # fmt: skip
     model.save(output)
     said = Said(f"{model.info()}\nwrote      {output} ({output.stat().st_size / 2**20:.1f} MiB)")
@@ -306,7 +319,8 @@ def run_sample(told: argparse.Namespace) -> str:
     from .bundle import load
 
     model = load(told.model)
-    words = {"truncation": told.truncation, "seed": told.seed, "path": told.output, "quiet": told.quiet}
+    words = {"truncation": told.truncation, "solver_steps": told.solver_steps, "seed": told.seed}
+    words |= {"path": told.output, "quiet": told.quiet}
     rows = model.sample(told.rows, told.given, allow_failed=told.allow_failed, **words)
     return f"wrote {rows:,} rows to {told.output} (seed {model.last_seed}){model.remarks()}"
 
@@ -375,13 +389,13 @@ def run_interpolate(told: argparse.Namespace) -> str:
 def run_prior(told: argparse.Namespace) -> str:
     """pofx prior"""
     from . import store
-    from .bundle import load
+    from .bundle import Fitted, load
 
     output = Path(told.output)
     store.check_folder(output)
     model = load(told.autoencoder).with_prior(
         told.model, data=told.data, minutes=told.minutes, steps=told.steps, seed=told.seed, device=told.device,
-        threads=told.threads, quiet=told.quiet, **dict(_setting(text) for text in told.set),
+        threads=told.threads, quiet=told.quiet, **_settings(told.set, Fitted.with_prior),
     )  # fmt: skip
     model.save(output)
     return f"{model.info()}\nwrote      {output} ({output.stat().st_size / 2**20:.1f} MiB)"
@@ -429,10 +443,11 @@ def run_plot(told: argparse.Namespace) -> str:
 def run_doctor(told: argparse.Namespace) -> str:
     """pofx doctor"""
     from .checkup import doctor
+    from .learn import fit
 
     checkup = doctor(
         told.input, model=told.model, condition=_words_of(told.condition), device=told.device, threads=told.threads,
-        fields=_json(told.fields), reading=_words_of_reading(told), **dict(_setting(text) for text in told.set),
+        fields=_json(told.fields), reading=_words_of_reading(told), **_settings(told.set, fit),
     )  # fmt: skip
     return str(checkup)
 

@@ -4,10 +4,13 @@
 """
 
 import inspect
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
+from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, get_origin
 
 from ..errors import SpecError
 
@@ -45,7 +48,7 @@ def load_class(name: str) -> "type[Model]":
 def create(name: str, spec: "Spec", seed: int = 0, **config: Any) -> "Model":
     """A new model: its layers are initialised under `seed`, and the global random state is left as it was.
 
-    Raises SpecError for an argument that the model does not have.
+    Raises SpecError for an argument that the model does not have, or cannot take.
     """
     import torch
 
@@ -60,9 +63,35 @@ def create(name: str, spec: "Spec", seed: int = 0, **config: Any) -> "Model":
         raise SpecError(f"model {name!r} has no argument {', '.join(sorted(extra))}: it has {', '.join(known)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = cls(spec, **config)
+        try:
+            model = cls(spec, **config)
+            _check(name, signature, config)
+        except (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError, AssertionError) as error:
+            _check(name, signature, config)
+            words = ", ".join(f"{k}={v!r}" for k, v in config.items())
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise SpecError(f"model {name!r} cannot be made with {words or 'its defaults'}: {reason}") from error
     bound = signature.bind(None, spec, **config)
     bound.apply_defaults()
     model.config = {k: v for k, v in bound.arguments.items() if k not in ("self", "spec")}
     model.name = name
     return model
+
+
+ZERO = ("waves", "depth")  # counts that may be none, beside those that are none by default
+NUMBERS = {int: Integral, float: Real}
+
+
+def _check(name: str, signature: inspect.Signature, config: Mapping[str, Any]) -> None:
+    """Raises SpecError for an argument of another type than the model's, or for a count below its least."""
+    for word, value in config.items():
+        own = signature.parameters[word]
+        union = own.annotation.__args__ if isinstance(own.annotation, UnionType) else (own.annotation,)
+        kinds = [get_origin(kind) or kind for kind in union]
+        fits = isinstance(value, tuple(NUMBERS.get(kind, kind) for kind in kinds))
+        if not fits or (type(value) is bool and bool not in kinds):
+            words = " or ".join("None" if kind is NoneType else kind.__name__ for kind in kinds)
+            raise SpecError(f"model {name!r}: expected {word} of type {words}, got {value!r}")
+        least = 0 if word in ZERO or own.default == 0 else 1
+        if int in kinds and isinstance(value, Integral) and value < least:
+            raise SpecError(f"model {name!r}: expected {word} of at least {least}, got {value}")

@@ -1,6 +1,7 @@
 """What the flows have in common as models of a table: fields as normal levels, a flow of them, bounds by importance."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from ..errors import SpecError
 from ..nn.certificate import Certificate, certify
+from ..nn.continuous import Continuous
 from ..nn.flow import Flow
 from ..objectives import normal_log_prob
 from ..spec import Columns, Given, Spec
@@ -116,3 +118,35 @@ class Flowing(Lifted):
                 f"expected two columns or more for couplings ({name}), got one beside constant and duplicate "
                 "ones: use maf, or nsf with coupling=False"
             )
+
+
+class Solved(Flowing):
+    """Base of the flows of a differential equation, which `solver_steps` of a Runge-Kutta method solve.
+
+    Raises SpecError for fewer than one step.
+    """
+
+    abilities = Flowing.abilities | {"solver_steps"}
+
+    def __init__(self, spec: Spec, samples: int, solver_steps: int) -> None:
+        super().__init__(spec, samples)
+        self._enough(solver_steps)
+
+    @staticmethod
+    def _enough(steps: int) -> None:
+        if steps < 1:
+            raise SpecError(f"expected solver_steps of at least 1, got {steps}")
+
+    @contextmanager
+    def solved(self, steps: int) -> Iterator[None]:
+        """The equation solved in so many steps, for a while."""
+        self._enough(steps)
+        layers = [part for part in self.flow.modules() if isinstance(part, Continuous)]
+        before = [part.steps for part in layers]
+        try:
+            for part in layers:
+                part.steps = steps
+            yield
+        finally:
+            for part, own in zip(layers, before, strict=True):
+                part.steps = own

@@ -236,6 +236,7 @@ ABILITIES = {
     "unknown": "learn from cells that nobody saw",
     "check": "certify its layers",
     "truncate": "draw nearer to the middle",
+    "solver_steps": "draw in so many steps of a solver",
 }
 
 

@@ -58,6 +58,8 @@ class AnyOrder(Model):
         super().__init__(spec)
         if size not in SIZES:
             raise SpecError(f"expected a size among {', '.join(SIZES)}, got {size!r}")
+        if not 0 <= dropout < 1:
+            raise SpecError(f"expected a dropout from 0 to below 1, got {dropout}")
         before = spec.condition.fields if spec.condition else ()
         self.before = len(before)
         fields = (*before, *spec.fields)

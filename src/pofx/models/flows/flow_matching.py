@@ -6,18 +6,18 @@ from torch import Tensor
 from ...errors import SpecError
 from ...nn import flows
 from ...spec import Spec
-from ..flowing import Flowing
+from ..flowing import Solved
 from ..lifted import to_normal
 from ..model import Batch, Clock, Recipe
 
 
-class FlowMatching(Flowing):
+class FlowMatching(Solved):
     """E |v(t, x_t, c) - (x_1 - x_0)|^2 with x_t = (1 - t) x_0 + t x_1, x_0 data, x_1 normal, t uniform.
 
     The velocity that attains the minimum carries the data to the normal law, so that log p follows from the
     differential equation as for ffjord: a bound in nats, while the loss is a squared length. What is watched on
     validation rows is that likelihood. path="transport" pairs each batch with its noise at the least total distance;
-    `steps` of the solver can then be fewer. See models/flowing.py for how a table's rows become numbers.
+    `solver_steps` can then be fewer. See models/flowing.py for how a table's rows become numbers.
 
     Papers: Lipman et al. 2023, Flow Matching for Generative Modeling; Liu, Gong, Liu 2023, Flow Straight and Fast; Tong
     et al. 2024, Improving and Generalizing Flow-Based Generative Models with Minibatch Optimal Transport.
@@ -31,18 +31,20 @@ class FlowMatching(Flowing):
         spec: Spec,
         width: int = 128,
         depth: int = 3,
-        steps: int = 16,
+        solver_steps: int = 16,
         path: str = "rectified",
         samples: int = 16,
     ) -> None:
-        super().__init__(spec, samples)
+        super().__init__(spec, samples, solver_steps)
         if path not in flows.PATHS:
             raise SpecError(f"expected path among {', '.join(flows.PATHS)}, got {path!r}")
         if path == "transport" and self.context.width:
             raise SpecError("expected no condition with path='transport', got one: use path='rectified'")
         self.path = path
         wide = (width,) * depth
-        self.flow = flows.FFJORD(self.features, self.context.width, hidden=wide, steps=steps, exact=self.features)
+        self.flow = flows.FFJORD(
+            self.features, self.context.width, hidden=wide, steps=solver_steps, exact=self.features
+        )
 
     def recipe(self, rows: int) -> Recipe:
         return Recipe(steps=min(6000, 1500 + rows // 5), batch=min(256, max(rows, 1)), rate=2e-3)

@@ -11,7 +11,7 @@ from test_importance import PPCA, Q
 
 from pofx.compose import Latent
 from pofx.errors import SpecError, Unsupported
-from pofx.fields import Pixel, Real
+from pofx.fields import Category, Pixel, Real
 from pofx.models import create
 from pofx.models.collapse import can_live, diagnosis, forecast, information, spectrum
 from pofx.models.model import Clock, Model
@@ -551,6 +551,41 @@ def test_as_many_numbers_can_live_as_eigenvalues_stand_out() -> None:
         assert can_live(unit, 6, variance=variance) == (values > variance).sum()
 
 
+def noise_and_categories(n: int, constants: int = 0) -> tuple[Columns, Spec]:
+    """Columns that say nothing of one another: three numbers, two categories, and some that never change."""
+    rng = np.random.default_rng(3)
+    x: Columns = {k: np.round(rng.normal(size=n), 3) for k in "abc"}
+    x |= {f"k{j}": rng.integers(0, size, n).astype(np.int32) for j, size in enumerate((3, 6))}
+    x |= {f"z{j}": np.full(n, 1.5) for j in range(constants)}
+    fields = [
+        Category.learn(k, v, tuple("uvwxyz")[: v.max() + 1]) if v.dtype == np.int32 else Real.learn(k, v, 3)
+        for k, v in x.items()
+    ]
+    return x, Spec.table(tuple(fields))
+
+
+@pytest.mark.parametrize("constants", [0, 20])
+def test_categories_and_constant_columns_give_no_number_a_life(constants: int) -> None:
+    x, spec = noise_and_categories(1000, constants)
+    model = create("vae", spec, prior="normal", masked=0.0, warmup=0.0, **SMALL)
+    assert model.forecast(model.prepare(x)).startswith("0 of 3 latent numbers can live")
+    learn(model, x, 300)
+    said = model.remarks(x)
+    assert said["numbers that can live"] == 0 and said["divergence"] < 0.1
+    assert model.words(said).startswith("nothing to learn")
+
+
+def test_a_category_that_goes_along_with_another_gives_one_and_a_pixel_that_never_changes_none() -> None:
+    x, spec = noise_and_categories(1000)
+    x |= {"k1": (x["k0"] + 3 * (np.random.default_rng(0).random(1000) < 0.3)).astype(np.int32)}
+    model = create("vae", spec, **SMALL | {"latent": 8})
+    assert can_live(model.lens.plain(model.prepare(x)[: model.lens.parts]), 8) == 2
+    rng = np.random.default_rng(0)
+    v = np.concatenate([rng.normal(size=(500, 20)), np.ones((500, 20))], 1)
+    assert can_live(torch.from_numpy(v), 16) == 0 == can_live(torch.ones(9, 4), 2)
+    assert can_live(torch.from_numpy(np.concatenate([v, 2 * v[:, :1]], 1)), 16) == 1
+
+
 def test_the_remarks_of_a_fit_say_whether_its_code_lives() -> None:
     x, _ = two_factors()
     said = vae_of_factors().remarks(x)
@@ -612,7 +647,7 @@ def test_the_forecast_counts_the_eigenvalues_above_the_bar() -> None:
     torch.testing.assert_close(spectrum(v), torch.from_numpy(scales**2).double(), rtol=0.06, atol=0.01)
     words = forecast(v, 4)
     assert words.startswith("2 of 4 latent numbers can live: so many eigenvalues of the data's covariance (9.01")
-    assert "above beta (1) x the variance that a decoder would leave, 0.267" in words
+    assert "above beta (1) x the variance that a decoder would leave, 0.27" in words
     assert forecast(v, 2).endswith("every number does, more may help")
     assert forecast(v, 4, beta=20.0).endswith("relations that are not linear, or with a lower beta")
     nothing = forecast(torch.from_numpy(rng.normal(size=(5000, 6))), 4)

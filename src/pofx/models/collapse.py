@@ -18,20 +18,32 @@ from ..nn.latents import Latents
 LIVE = 0.01  # share of a number's variance that its mean has over rows, above which it is used
 LITTLE = 0.1  # nats
 SHOWN = 4  # eigenvalues
+NOTHING = 1e-10  # a variance below it is none
+TAIL = 2.02  # of the Tracy-Widom law for real data, the value that one draw in a hundred exceeds
 
 
 def spectrum(v: Tensor) -> Tensor:
-    """The eigenvalues of the covariance of rows v, (n, D), falling, float64."""
+    """The eigenvalues above zero of the covariance of rows v, (n, D), falling, float64.
+
+    Constant columns, and what others say exactly, have none: there is nothing to learn along them.
+    """
     centred = v.flatten(1).double()
-    return torch.linalg.svdvals(centred - centred.mean(0)).square() / max(len(centred), 1)
+    values = torch.linalg.svdvals(centred - centred.mean(0)).square() / max(len(centred), 1)
+    return values[values > NOTHING * (1 + values[:1])]
 
 
-def bars(values: Tensor, n: int, d: int, beta: float = 1.0) -> Tensor:
-    """What each of the eigenvalues has to exceed: beta times the mean of those from it on, which is what a learned
-    variance would be, by more than n rows of pure noise in d numbers would show (Marchenko, Pastur 1967).
+def bars(values: Tensor, v: Tensor, beta: float = 1.0) -> Tensor:
+    """What each of the eigenvalues of v, (n, D), has to exceed: beta times the mean of those from it on, which is what
+    a learned variance would be, by more than pure noise in d columns that vary would show in 99 of 100 such tables:
+
+        lambda_1 / mean = ((a + b)^2 + TAIL (a + b) (1/a + 1/b)^(1/3)) / max(n - 1, d),  a^2 = n - 1, b^2 = d.
+
+    Paper: Johnstone 2001, On the Distribution of the Largest Eigenvalue in Principal Components Analysis.
     """
     means = values.flip(0).cumsum(0).flip(0) / torch.arange(len(values), 0, -1)
-    return beta * (1 + math.sqrt(d / max(n, 1))) ** 2 * means + 1e-9
+    n, d = max(len(v) - 1, 1), max(int((v.flatten(1).double().var(0, correction=0) > NOTHING).sum()), 1)
+    a, b = math.sqrt(n), math.sqrt(d)
+    return beta * ((a + b) ** 2 + TAIL * (a + b) * (1 / a + 1 / b) ** (1 / 3)) / max(n, d) * means
 
 
 def can_live(v: Tensor, latent: int, beta: float = 1.0, variance: float | None = None) -> int:
@@ -42,7 +54,7 @@ def can_live(v: Tensor, latent: int, beta: float = 1.0, variance: float | None =
     values = spectrum(v)
     if variance is not None:
         return int((values[:latent] > beta * variance).sum())
-    above = values > bars(values, len(v), v.flatten(1).shape[1], beta)
+    above = values > bars(values, v, beta)
     return min(latent, int(above.long().cumprod(0).sum()))
 
 
@@ -53,7 +65,7 @@ def forecast(v: Tensor, latent: int, beta: float = 1.0) -> str:
         return ""
     told = ", ".join(f"{value:.3g}" for value in values[:SHOWN]) + (", ..." if len(values) > SHOWN else "")
     last = min(count, len(values) - 1)
-    bar = bars(values, len(v), v.flatten(1).shape[1], beta)[last]
+    bar = bars(values, v, beta)[last]
     words = (
         f"{count} of {latent} latent numbers can live: so many eigenvalues of the data's covariance ({told}) stand "
         f"above beta ({beta:g}) x the variance that a decoder would leave, {bar:.3g} with the noise of {len(v):,} rows"

@@ -20,6 +20,8 @@ from .lifted import Reader, Sight, house, to_normal
 from .model import Batch
 from .vectors import PixelVectors
 
+FEW = 5  # rows of a level below which chance decides what it goes along with
+
 
 class Lens(nn.Module):
     """How an example is seen and given back.
@@ -165,11 +167,24 @@ class RowLens(Lens):
         return torch.cat([own[0], own[2].double() / 256], 1)
 
     def plain(self, own: Batch) -> Tensor:
-        parts = [to_normal(own[0] + own[1] / 2)]
-        for j, size in enumerate(self.sight.sizes):
-            ones = torch.nn.functional.one_hot(own[2][:, j].clamp(min=0), size).double()
-            parts.append((ones - ones.mean(0)) / ones.std(0, correction=0).clamp(min=1e-6))
-        return torch.cat(parts, 1)
+        """Numbers of variance one, and each category in so many columns, uncorrelated, as it has levels less one."""
+        v = to_normal(own[0] + own[1] / 2)
+        parts = [(v - v.mean(0)) / v.std(0, correction=0).clamp(min=1e-6)]
+        return torch.cat(parts + [_contrasts(own[2][:, j], size) for j, size in enumerate(self.sight.sizes)], 1)
+
+
+def _contrasts(code: Tensor, size: int) -> Tensor:
+    """A category as K - 1 columns of covariance I, (n, K - 1), K the levels that FEW rows or more have, of masses p:
+    the ones and zeros over sqrt(p), in a basis of the complement of sqrt(p), along which they do not vary. Rows of
+    other levels, or of none, lie in the middle: zero.
+    """
+    seen = torch.bincount(code + 1, minlength=size + 1)[1:].double()
+    kept = torch.nonzero(seen >= FEW)[:, 0]
+    p = seen[kept] / seen[kept].sum()
+    basis = torch.linalg.qr(torch.cat([p.sqrt().unsqueeze(1), torch.eye(len(p)).to(p)], 1))[0][:, 1 : len(p)]
+    rows = torch.zeros(size + 1, max(len(p) - 1, 0), dtype=p.dtype, device=p.device)
+    rows[kept + 1] = basis / p.sqrt().unsqueeze(1)
+    return rows[code + 1]
 
 
 # -- images ------------------------------------------------------------------------------------------------------------

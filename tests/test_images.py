@@ -65,7 +65,7 @@ def test_denoising_gives_images_back(tmp_path: Path) -> None:
     assert model.denoise(bars()[:3]).shape == (3, 8, 8)
     with pytest.raises(Unsupported, match="'denoising' cannot draw new examples"):
         model.sample(3)
-    with pytest.raises(Unsupported, match="'denoising' holds no scores of rows kept aside"):
+    with pytest.raises(Unsupported, match="'denoising' can neither score nor rebuild an example: these can: "):
         model.anomaly(bars()[:3])
 
 

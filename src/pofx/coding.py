@@ -9,7 +9,7 @@ import torch
 
 from .codecs.tabular_io import read_table, to_frame
 from .codecs.writing import write_table
-from .errors import CodecError, SpecError, Unsupported
+from .errors import CodecError, SpecError
 from .models.model import Model
 from .models.variational import Variational
 from .spec import Columns
@@ -95,17 +95,13 @@ class Coding:
 
     def anomaly(self, source: Any, *, path: str | Path | None = None) -> Any:
         """The rows with two columns more: `anomaly`, -log p in nats (a bound of RANKED draws, or the squared error of
-        rebuilding, without a likelihood), and `p_value`, the share of rows as strange among those kept aside,
-        (1 + #) / (n + 1).
+        rebuilding, without a likelihood), and `p_value`, the share of rows as strange among the n validation rows, at
+        most CALIBRATION, (1 + #) / (n + 1): never below 1 / (n + 1), so that few such rows call nothing very strange,
+        and none nothing at all.
 
         The scores of the same rows are the same in every call. A p-value below .01 in more than one row of a hundred
-        says that the rows are not of the law that was learned. Raises Unsupported for a model that has neither, or that
-        was saved without the scores of rows kept aside.
+        says that the rows are not of the law that was learned. Raises Unsupported for a model that has neither.
         """
-        if not len(self.usual):
-            raise Unsupported(
-                f"model {self.model.name!r} holds no scores of rows kept aside: fit one that can score anew"
-            )
         rows, kind, x, c = self._read(source)
         score = strangeness(self.model, self._own(x), c) - (self._extra(rows, c) if self._likely() else 0.0)
         as_strange = len(self.usual) - np.searchsorted(self.usual, score, side="left")

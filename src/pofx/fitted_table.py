@@ -171,7 +171,8 @@ class FittedTable(Fitted):
         """The rows with their missing cells filled from p(missing | known); known cells are kept as they are.
 
         One best completion by default: the mode of levels, the median of numbers, over 20 draws. With `draws`, that
-        many rows for each row, told apart by a column `draw`. Raises Unsupported where the model cannot.
+        many rows for each row, told apart by a column `draw`. A missing condition becomes the likeliest given what is
+        known of the row, where the model sums over it. Raises Unsupported where the model cannot.
         """
         import pyarrow as pa
 
@@ -182,6 +183,7 @@ class FittedTable(Fitted):
         table, kind, x, c = self._read(source)
         seed = self._seed(seed)
         known = ~self.model.spec.absent(x)
+        c = self.model.settled(self._own(x), c, known)
         with bar("completing", (draws or GUESSES) * len(known), "row", quiet) as tick:
             made = [filled(self.model, x, known, c, seed + k, tick) for k in range(draws or GUESSES)]
         made = made if draws else [centre(self.model.spec, made, known)]

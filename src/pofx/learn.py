@@ -161,9 +161,10 @@ def fit(
         )  # fmt: skip
         said = final(watched, made, train, done) if watched is not None else None
         say("" if said is None else str(said), quiet)
-        aside = valid if len(took[1]) >= 100 else train
-        typical, remarks = _look_back(made, codec, aside)
-        usual = _scores(made, aside, joint)
+        typical, remarks = _look_back(made, codec, valid if len(took[1]) else train)
+        usual = _scores(made, valid, joint) if len(took[1]) else np.zeros(0)
+        if remarks:
+            remarks["remarks on"] = "validation rows" if len(took[1]) else "training rows, none were kept aside"
     if place is not None:
         place.remove()
     path = str(Path(source).resolve()) if isinstance(source, str | Path) else None
@@ -206,7 +207,7 @@ def fit_prior(
         done = _train(
             made.prior, made.prior.spec, codes, aside, seed, where, precision, steps, until, None, False, quiet
         )
-        usual = _scores(made.eval(), valid if len(valid[made.spec.fields[0].name]) >= 100 else train, None)
+        usual = _scores(made.eval(), valid, None) if len(rows[1]) else np.zeros(0)
         watched = watch(made, train, valid, seed) if guard else None
         said = final(watched, made, train, done) if watched is not None else None
         say("" if said is None else str(said), quiet)

@@ -41,7 +41,8 @@ def bars(values: Tensor, v: Tensor, beta: float = 1.0) -> Tensor:
     Paper: Johnstone 2001, On the Distribution of the Largest Eigenvalue in Principal Components Analysis.
     """
     means = values.flip(0).cumsum(0).flip(0) / torch.arange(len(values), 0, -1)
-    n, d = max(len(v) - 1, 1), max(int((v.flatten(1).double().var(0, correction=0) > NOTHING).sum()), 1)
+    centred = v.flatten(1).double() - v.flatten(1).double().mean(0)
+    n, d = max(len(v) - 1, 1), max(int((centred.square().mean(0) > NOTHING).sum()), 1)
     a, b = math.sqrt(n), math.sqrt(d)
     return beta * ((a + b) ** 2 + TAIL * (a + b) * (1 / a + 1 / b) ** (1 / 3)) / max(n, d) * means
 

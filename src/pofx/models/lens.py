@@ -169,7 +169,8 @@ class RowLens(Lens):
     def plain(self, own: Batch) -> Tensor:
         """Numbers of variance one, and each category in so many columns, uncorrelated, as it has levels less one."""
         v = to_normal(own[0] + own[1] / 2)
-        parts = [(v - v.mean(0)) / v.std(0, correction=0).clamp(min=1e-6)]
+        v = v - v.mean(0)
+        parts = [v / v.square().mean(0).sqrt().clamp(min=1e-6)]
         return torch.cat(parts + [_contrasts(own[2][:, j], size) for j, size in enumerate(self.sight.sizes)], 1)
 
 

@@ -206,7 +206,8 @@ class Model(nn.Module):
 
     def misfit(self, x: Columns, c: Columns | None = None) -> np.ndarray:
         """How ill each row is rebuilt from its code, (n,): what a model without a likelihood says of strange rows."""
-        raise self._cannot("log_prob")
+        able = ", ".join(sorted({*who_can("log_prob"), *who_can("express")}))
+        raise Unsupported(f"model {self.name!r} can neither score nor rebuild an example: these can: {able}")
 
     def restore(self, x: Columns, c: Columns | None = None) -> Columns:
         """Clean rows for spoiled ones."""

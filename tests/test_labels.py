@@ -437,6 +437,28 @@ def test_missing_cells_of_a_tables_condition_are_summed_over() -> None:
     assert model.sample(50, quiet=True)["kind"].notna().all()
 
 
+@pytest.mark.parametrize(
+    ("missing", "gaps"), [("unknown", True), ("unknown", False), ("state", False), ("state", True)]
+)
+def test_completion_fills_a_missing_condition(missing: str, gaps: bool) -> None:
+    rng = np.random.default_rng(0)
+    kind = rng.choice(["u", "v"], 400)
+    frame = pd.DataFrame({"kind": kind, "a": np.round(4.0 * (kind == "u") + rng.normal(0, 0.7, 400), 2)})
+    frame["b"] = np.round(frame["a"] + rng.normal(0, 0.5, 400), 2)
+    learned = frame.assign(kind=[None if gaps and i % 5 == 0 else k for i, k in enumerate(kind)])
+    small = {"latent": 1, "width": 16, "depth": 1, "components": 1, "prior": "normal", "samples": 16}
+    model = pofx.fit(
+        learned, model="vae", condition="kind", missing=missing, steps=120, quiet=True, guard=False, **small
+    )
+    asked = frame.assign(kind=[k if i % 4 == 0 else None for i, k in enumerate(kind)])
+    asked.loc[::3, "b"] = np.nan
+    full = model.complete(asked, quiet=True)
+    assert not full.isna().any().any() and set(full["kind"]) == {"u", "v"}
+    assert (full["kind"] == kind)[::4].all() and (full["kind"] == kind).mean() > 0.9
+    drawn = model.complete(asked, draws=2, quiet=True)
+    assert drawn["kind"].tolist() == 2 * full["kind"].tolist()
+
+
 def test_what_is_known_of_a_condition_counts() -> None:
     a, b = np.array([0, 0, 0, 1, 1, -1], np.int32), np.array([0, 1, 1, 1, -1, 0], np.int32)
     fields = tuple(Category.learn(name, v, ("p", "q")).seen_alone() for name, v in (("a", a), ("b", b)))

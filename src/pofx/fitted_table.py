@@ -183,7 +183,12 @@ class FittedTable(Fitted):
         table, kind, x, c = self._read(source)
         seed = self._seed(seed)
         known = ~self.model.spec.absent(x)
-        c = self.model.settled(self._own(x), c, known)
+        likely = self.model.settled(self._own(x), c, known) or {}
+        c = (
+            {f.name: np.where(f.absent(c[f.name]), likely[f.name], c[f.name]) for f in self.joint.fields}
+            if self.joint and c
+            else None
+        )
         with bar("completing", (draws or GUESSES) * len(known), "row", quiet) as tick:
             made = [filled(self.model, x, known, c, seed + k, tick) for k in range(draws or GUESSES)]
         made = made if draws else [centre(self.model.spec, made, known)]

@@ -188,8 +188,11 @@ class Model(nn.Module):
         """The rows that codes stand for, (n, latent) to stored columns: the centre of p(x | z, c)."""
         raise self._cannot("express")
 
-    def settled(self, x: Columns, c: Columns | None = None) -> Columns | None:
-        """The condition with what is not known of it as it is likeliest given x; as it came where none can say."""
+    def settled(self, x: Columns, c: Columns | None = None, known: np.ndarray | None = None) -> Columns | None:
+        """The condition with what is not known of it as it is likeliest given x; as it came where none can say.
+
+        known: which cells of x are, (n, fields); with it a missing condition is none that stays so, even as a state.
+        """
         return c
 
     @property

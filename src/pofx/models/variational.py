@@ -293,18 +293,25 @@ class Variational(Coded):
         return torch.stack(value), torch.stack(error), torch.stack(size)
 
     @torch.no_grad()
-    def settled(self, x: Columns, c: Columns | None = None) -> Columns | None:
+    def settled(self, x: Columns, c: Columns | None = None, known: np.ndarray | None = None) -> Columns | None:
         """The condition with the class of each row of which it is not known as what p(c|x) says is likeliest."""
         if not c or not self.classes.count:
             return c
-        codes = self.sight_of_condition.see(c)[2]
+        field, codes, at = self.sight_of_condition.fields[0], self.sight_of_condition.see(c)[2], 0
+        if known is not None:
+            codes = torch.where(torch.from_numpy(field.absent(c[field.name])).unsqueeze(1), -1, codes)
         if not len(gone := self.classes.gone(codes)):
             return c
-        name, some = self.sight_of_condition.fields[0].name, {k: v[gone.numpy()] for k, v in x.items()}
-        best = [torch.zeros(0, dtype=torch.int64)]
-        for batch in self.chunks(some, {name: c[name][gone.numpy()]}):
-            value = self._of_classes(self.opened(batch)[0], self.samples)[0]
-            best.append((value + self.classes.log_p.cpu().unsqueeze(1)).argmax(0))
+        some, best = {k: v[gone.numpy()] for k, v in x.items()}, [torch.zeros(0, dtype=torch.int64)]
+        for batch in self.chunks(some, {field.name: c[field.name][gone.numpy()]}):
+            own = self.opened(batch)[0]
+            rows, at = slice(at, at + len(own[0])), at + len(own[0])
+            if known is not None:
+                own = self._known_of({k: v[rows] for k, v in some.items()}, known[gone.numpy()][rows])
+            value = self._of_classes(own, self.samples)[0] + self.classes.log_p.cpu().unsqueeze(1)
+            if known is not None and field.has_missing and len(value) > 1:
+                value[0] = -math.inf
+            best.append(value.argmax(0))
         full = codes.index_copy(0, gone, torch.cat(best).unsqueeze(1))
         return self.sight_of_condition.lower(torch.zeros(len(full), 0), full)
 

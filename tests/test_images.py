@@ -1,6 +1,7 @@
 """Images end to end: read, fit, draw, score, rebuild, write, load; and what is no image says so."""
 
 import gzip
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,10 @@ import pytest
 from PIL import Image
 
 import pofx
+from pofx import store
 from pofx.codecs.image import ImageCodec
 from pofx.codecs.picture_io import Pictures, holds_images, read_images, shades, sheet, write_images
-from pofx.compression import Compressor
-from pofx.errors import CodecError, SpecError, Unsupported
+from pofx.errors import BadFile, CodecError, SpecError, Unsupported
 from pofx.fields import Pixel
 
 SMALL = {"latent": 3, "width": 16, "depth": 1, "components": 2, "samples": 8}
@@ -195,18 +196,21 @@ def test_a_sheet_has_lines_between_its_images() -> None:
     assert made.shape == (9, 14, 1) and made[4].max() == 0 and made[:4, 4].max() == 0
 
 
-@pytest.mark.parametrize(("name", "top"), [("vae", 1), ("vae", 255), ("hvae", 1), ("hvae", 255)])
-def test_compression_is_exact_and_as_short_as_the_bound(name: str, top: int, tmp_path: Path) -> None:
-    x = bars(150) if top == 255 else (bars(150) > 100).astype(np.uint8)
-    words = {"latent": 2, "width": 16, "depth": 1, "components": 2} | ({"prior": "normal"} if name == "vae" else {})
-    model = pofx.fit(x, model=name, steps=150, quiet=True, **words)
-    bits = model.compress(x, tmp_path / "x.pofz")
+COMPRESS = {"latent": 2, "width": 16, "depth": 1, "components": 2, "network": "mlp"}
+
+
+@pytest.mark.parametrize(
+    ("name", "top", "prior"),
+    [("vae", 1, "normal"), ("vae", 255, "normal"), ("vae", 255, "realnvp"), ("hvae", 1, None), ("hvae", 255, None)],
+)
+def test_compression_is_exact_and_as_short_as_the_bound(name: str, top: int, prior: str | None, tmp_path: Path) -> None:
+    x = bars(64, 6) if top == 255 else (bars(64, 6) > 100).astype(np.uint8)
+    model = pofx.fit(x, model=name, steps=60, quiet=True, **COMPRESS | ({"prior": prior} if prior else {}))
+    length = model.compress(x, tmp_path / "x.pofz")
     assert np.array_equal(model.decompress(tmp_path / "x.pofz"), x)
-    words_alone = len(Compressor(model.model).compress(model.codec.encode(Pictures(x[..., None])))) * 32 / x.size
-    bound = -model.model.bound({"grey": x}, draws=1).value.mean() / 64 / np.log(2)
-    given = 32 * (16 * 64 * model.model.latents.count // 32 + 64 + 2 * 64) / x.size  # the bits it begins with
-    assert words_alone - given < bound * 1.05 + 32 * 64 / x.size  # a head of each lane is stored in 64 bits
-    assert bits > words_alone
+    bound = -model.model.bound({"grey": x}, draws=1).value.mean() / 36 / np.log(2)
+    assert length.bound == pytest.approx(bound, rel=0.05)
+    assert 0 < length.bits - length.bound < 8 * 700 / x.size
     again = pofx.load(_saved(model, tmp_path))
     assert np.array_equal(again.decompress(tmp_path / "x.pofz"), x)
 
@@ -216,9 +220,49 @@ def _saved(model: pofx.Fitted, path: Path) -> Path:
     return path / "m.pofx"
 
 
-def test_what_does_not_compress_says_what_does(model: pofx.Fitted, tmp_path: Path) -> None:
-    with pytest.raises(Unsupported, match="does not compress: fit images with hvae, or vae with prior='normal'"):
-        model.compress(bars(5), tmp_path / "x")
+@pytest.fixture(scope="module")
+def packer() -> pofx.Fitted:
+    return pofx.fit(bars(), model="hvae", steps=20, quiet=True, **COMPRESS)
+
+
+@pytest.mark.parametrize("n", [1, 40])
+def test_few_images_begin_with_little(packer: pofx.Fitted, n: int, tmp_path: Path) -> None:
+    length = packer.compress(bars(n), tmp_path / "x.pofz")
+    assert np.array_equal(packer.decompress(tmp_path / "x.pofz"), bars(n))
+    assert (length.bits - length.bound) * bars(n).size / 8 < 600  # bytes
+
+
+def test_a_compressed_file_comes_out_of_its_own_model_alone(packer: pofx.Fitted, tmp_path: Path) -> None:
+    packer.compress(bars(40), tmp_path / "x.pofz")
+    header, arrays = store.read(tmp_path / "x.pofz", "compressed")
+    others = {
+        "weights": pofx.fit(bars(), model="hvae", steps=20, seed=1, quiet=True, split=(1, 0, 0), **COMPRESS),
+        "fields": pofx.fit(255 - bars(), model="hvae", steps=1, quiet=True, **COMPRESS),
+        "(height, width, channels)": pofx.fit(bars(20, 6), model="hvae", steps=1, quiet=True, **COMPRESS),
+    }
+    others["weights"].codec = packer.codec
+    for what, other in others.items():
+        with pytest.raises(BadFile, match=re.escape(f"was written by another model, of other {what}: expected")):
+            other.decompress(tmp_path / "x.pofz")
+    store.write(tmp_path / "y.pofz", "compressed", header | {"pixels": "0" * 16}, arrays)
+    with pytest.raises(BadFile, match="does not come out as the pixels that went in"):
+        packer.decompress(tmp_path / "y.pofz")
+
+
+def test_labels_are_compressed_with_their_images(tmp_path: Path) -> None:
+    x, y = bars(40), np.arange(40) % 3 + 4
+    model = pofx.fit(x, labels=y, model="vae", steps=20, quiet=True, **COMPRESS)
+    model.compress((x, y), tmp_path / "x.pofz")
+    images, labels = model.decompress(tmp_path / "x.pofz")
+    assert np.array_equal(images, x) and np.array_equal(labels, y)
+    with pytest.raises(SpecError, match="expected the label of every image, got 40 missing: fill them in first"):
+        model.compress(x, tmp_path / "x.pofz")
+
+
+def test_what_does_not_compress_says_what_does(tmp_path: Path) -> None:
+    words = COMPRESS | {"prior": "mixture"}
+    with pytest.raises(Unsupported, match="'vae' does not compress: fit images with hvae, or with vae or iwae and"):
+        pofx.fit(bars(20), model="vae", steps=1, quiet=True, **words).compress(bars(5), tmp_path / "x")
     from pofx.cli import main
 
     pofx.fit(_frame(), model="independent", quiet=True).save(tmp_path / "t.pofx")

@@ -23,16 +23,21 @@ Find = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 class Stack:
-    """`lanes` states and the words below them. `seed` fills the bottom with bits that may be drawn from."""
+    """`lanes` states and the words below them. `seed` fills the bottom with bits that may be drawn from.
+
+    untouched: how many of these no symbol was drawn from yet; spent: bits that symbols took, less those they gave back.
+    """
 
     def __init__(self, lanes: int, seed: int = 0, words: int = 0) -> None:
         random = np.random.default_rng(seed)
         self.heads = random.integers(1 << 31, 1 << 63, lanes, dtype=np.uint64)
         self.words = random.integers(0, 1 << 32, words, dtype=np.uint32).tolist()
+        self.untouched, self.spent = words, 0.0
 
     def push(self, start: np.ndarray, frequency: np.ndarray) -> None:
         """A symbol of each of the first len(start) lanes: its interval [start, start + frequency)."""
         f, head = frequency.astype(np.uint64), self.heads[: len(start)]
+        self.spent += len(f) * PRECISION - float(np.log2(f).sum())
         full = head >= (f << np.uint64(63 - PRECISION))
         if full.any():
             self.words.extend((head[full] & np.uint64(0xFFFFFFFF)).astype(np.uint32).tolist())
@@ -44,6 +49,7 @@ class Stack:
         head = self.heads[:lanes]
         place = head & MASK
         symbol, start, frequency = find(place.astype(np.int64))
+        self.spent -= lanes * PRECISION - float(np.log2(frequency).sum())
         head = frequency.astype(np.uint64) * (head >> np.uint64(PRECISION)) + place - start.astype(np.uint64)
         short = np.flatnonzero(head < LOW)
         if len(short):
@@ -51,6 +57,7 @@ class Stack:
                 raise ValueError("the stack has no bits left to draw from")
             taken = np.array(self.words[-len(short) :], np.uint64)
             del self.words[-len(short) :]
+            self.untouched = min(self.untouched, len(self.words))
             head[short] = (head[short] << WORD) | taken
         self.heads[:lanes] = head
         return symbol
@@ -82,18 +89,18 @@ def frequencies(mass: np.ndarray) -> np.ndarray:
 
 
 def finder(rising: np.ndarray) -> Find:
-    """The `Find` of cumulated frequencies (lanes, K + 1)."""
+    """The `Find` of cumulated frequencies (lanes, K + 1), or (1, K + 1) for all."""
 
     def find(place: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         symbol = (rising[:, 1:] <= place[:, None]).sum(1)
-        lane = np.arange(len(place))
+        lane = np.arange(len(place)) % len(rising)
         return symbol, rising[lane, symbol], rising[lane, symbol + 1] - rising[lane, symbol]
 
     return find
 
 
 def push_symbols(stack: Stack, symbol: np.ndarray, rising: np.ndarray) -> None:
-    """Pushes a symbol of each lane by cumulated frequencies (lanes, K + 1)."""
-    lane = np.arange(len(symbol))
+    """Pushes a symbol of each lane by cumulated frequencies (lanes, K + 1), or (1, K + 1) for all."""
+    lane = np.arange(len(symbol)) % len(rising)
     start = rising[lane, symbol]
     stack.push(start, rising[lane, symbol + 1] - start)

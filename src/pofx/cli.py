@@ -161,7 +161,7 @@ CODING = (
     _coding("reconstruct", "give the rows that the codes of rows stand for"),
     _coding("interpolate", "give rows on the way from each row of one file to that of another", ("first", "second")),
     _coding("denoise", "take noise out of rows"),
-    _coding("compress", "write images to a file as short as the model's bound says (hvae, vae with prior=normal)"),
+    _coding("compress", "write images to a file as short as the model's bound says (hvae, vae, iwae)"),
     _coding("decompress", "give the images of a compressed file"),
     _coding("anomaly", "add to each row how strange it is, and how many rows are as strange"),
 )
@@ -360,8 +360,8 @@ def run_compress(told: argparse.Namespace) -> str:
     """pofx compress"""
     from .bundle import load
 
-    bits = _images_of(load(told.model)).compress(told.input, told.output)
-    return f"wrote {told.output}: {bits:.3f} bits a dimension"
+    length = _images_of(load(told.model)).compress(told.input, told.output)
+    return f"wrote {told.output}: {length}"
 
 
 def run_decompress(told: argparse.Namespace) -> str:

@@ -6,7 +6,14 @@ For each lane of images, with the stack holding what came before:
 
 so that x costs -log p(x|z) - log p(z) + log q(z|x), the bound of one draw. A latent number is the index of one of
 2^BINS intervals of equal mass under its own prior N(m, s), given the levels above it: its law under the prior is
-uniform, and q's masses are differences of normal distribution functions.
+uniform, and q's masses are differences of normal distribution functions. Where the prior is a flow z = g(u), the
+numbers are those of u of N(0, I), and q(u|x) is the product of normal laws nearest to g^-1 of draws of q(z|x); any q
+is exact, and this one costs what it is further from p(u|x). A label is pushed last, under p(c).
+
+The first lane takes its z from bits that are known (`Stack`), which none of the images gave: with its head that is
+what a file costs more than the bound. So few images go in few lanes.
+
+All of it is in float64 on one thread, so that the same machine and torch give the same laws on both ways.
 
 Papers: Hinton, van Camp 1993; Townsend, Bird, Barber 2019, Bits Back Coding; Kingma, Abbeel, Ho 2019, Bit-Swap.
 """
@@ -23,25 +30,44 @@ from torch import Tensor
 
 from .ans import PRECISION, Stack, finder, frequencies, push_symbols
 from .errors import SpecError, Unsupported
+from .learn import torch_threads
 from .models.lens import PixelLens
+from .models.lifted import sobol, to_normal
 from .models.model import Model
 from .models.variational import Variational
 from .nn.heads import Bernoulli
 from .nn.latents import Ladder, Single
 from .nn.posteriors import Diagonal
-from .nn.priors import StandardNormal
+from .nn.priors import FlowPrior, StandardNormal
 from .spec import Columns
 
 BINS = 12  # bits of a latent number: 2^BINS intervals
-LANES = 64  # images coded side by side
+LANES = 64  # images coded side by side at most,
+TURNS = 16  # where each lane has so many
+POINTS = 128  # draws of q(z|x) that say where u lies
+ABLE = "fit images with hvae, or with vae or iwae and prior='realnvp' or 'normal'"
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """How long a file became, bits a dimension: in all, and by the bound of the model alone."""
+
+    bits: float
+    bound: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.bits:.3f} bits a dimension, {self.bound:.3f} by the model's bound and {self.bits - self.bound:.3f} "
+            "for the header and the start of each lane, which more images share"
+        )
 
 
 @dataclass
 class Compressor:
-    """Compresses images by a vae with prior="normal" or an hvae.
+    """Compresses images, and their labels, by an hvae, or a vae or iwae whose prior is realnvp or normal.
 
-    Raises Unsupported for other models, for those with a condition, which no file keeps, and for grey images under a
-    law of black and white ones.
+    Raises Unsupported for other models, SpecError for grey images under a law of black and white ones and for labels
+    that are missing.
     """
 
     of: Model
@@ -49,30 +75,35 @@ class Compressor:
     def __post_init__(self) -> None:
         if not isinstance(self.of, Variational):
             raise self._cannot()
-        if self.of.spec.condition:
-            raise Unsupported("a model of images with labels does not compress: fit one without (condition=())")
         self.model = copy.deepcopy(self.of).double().eval()  # in float64, which the user's model is not
         law = self.model.latents
-        plain = isinstance(law, Single) and isinstance(law.prior, StandardNormal) and type(law.posterior) is Diagonal
-        if not isinstance(self.model.lens, PixelLens) or not (plain or isinstance(law, Ladder)):
+        single = isinstance(law, Single) and isinstance(law.prior, FlowPrior | StandardNormal)
+        if not isinstance(self.model.lens, PixelLens) or not (single or isinstance(law, Ladder)):
             raise self._cannot()
+        if self.model.sight_of_condition.numbers:
+            raise Unsupported("more than 256 labels do not compress: fit images without (condition=())")
 
     @property
     def _lens(self) -> PixelLens:
         return cast(PixelLens, self.model.lens)
 
     def _cannot(self) -> Unsupported:
-        return Unsupported(
-            f"model {self.of.name!r} does not compress: fit images with hvae, or vae with prior='normal'"
-        )
+        return Unsupported(f"model {self.of.name!r} does not compress: {ABLE}")
 
     # -- the laws ----------------------------------------------------------------------------------------------------
 
     def _levels(self) -> int:
         return self.model.latents.levels if isinstance(self.model.latents, Ladder) else 1
 
-    def _told(self, own: tuple[Tensor, ...]) -> Tensor:
-        return self.model.encoder(self.model.lens.see(own), torch.zeros(len(own[0]), 0, dtype=torch.float64))
+    def _context(self, codes: Tensor) -> Tensor:
+        """The condition's vector of the codes of labels, (lanes, 1), or of none, (lanes, 0)."""
+        blank = torch.zeros(len(codes), 0, dtype=torch.float64)
+        return self.model.context(blank, blank, codes)
+
+    def _labels(self) -> list[np.ndarray]:
+        """p(c) as cumulated frequencies, (1, labels + 1), where there are labels."""
+        sight = self.model.sight_of_condition
+        return [frequencies(sight.fields[j].mass[None]) for j in sight.groups]
 
     def _prior(self, level: int, state: Tensor) -> tuple[Tensor, Tensor]:
         """(mean, scale) of p(z_level | state)."""
@@ -80,15 +111,23 @@ class Compressor:
             mean, log = self.model.latents.rungs[level].own(state)
             return mean, log.exp()
         blank = torch.zeros(len(state), self.model.latents.count, dtype=torch.float64)
-        return blank, blank + 1
+        return blank, blank + 1  # of u
 
     def _posterior(self, level: int, state: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
         """(mean, scale) of q(z_level | state, x) in units of the prior: of (z - m) / s."""
         if isinstance(self.model.latents, Ladder):
             shift, wider = self.model.latents.rungs[level].change(state, told)
             return shift, wider.exp()
-        mean, log = self.model.latents.posterior.split(told)
-        return mean, log.exp()
+        law = cast(Single, self.model.latents)
+        if isinstance(law.prior, StandardNormal) and type(law.posterior) is Diagonal:
+            mean, log = law.posterior.split(told)
+            return mean, log.exp()
+        noise = to_normal(sobol(law.count, POINTS)).unsqueeze(1).expand(-1, len(told), -1)
+        z = law.infer(told, noise)[0]
+        u = law.prior.pull(z.flatten(0, 1)).view_as(z)
+        off = (u - u.mean(0)).transpose(0, 1)
+        spread = off.mT @ off / POINTS + 1e-9 * torch.eye(law.count, dtype=torch.float64)
+        return u.mean(0), torch.linalg.inv(spread).diagonal(dim1=1, dim2=2).rsqrt()
 
     def _start(self, lanes: int) -> Tensor:
         law = self.model.latents
@@ -96,15 +135,16 @@ class Compressor:
 
     def _step(self, level: int, state: Tensor, index: np.ndarray) -> Tensor:
         """The state below a level, of the middles of its intervals; with one level, z itself."""
-        off = torch.special.ndtri((torch.from_numpy(index).double() + 0.5) / 2**BINS)
-        mean, scale = self._prior(level, state)
-        z = mean + scale * off
-        return self.model.latents.rungs[level].step(state, z) if isinstance(self.model.latents, Ladder) else z
+        off, law = torch.special.ndtri((torch.from_numpy(index).double() + 0.5) / 2**BINS), self.model.latents
+        if isinstance(law, Ladder):
+            mean, scale = self._prior(level, state)
+            return law.rungs[level].step(state, mean + scale * off)
+        return law.push(off, off[:, 0])
 
-    def _pixels(self, code: Tensor) -> Callable[[int], np.ndarray]:
+    def _pixels(self, code: Tensor, context: Tensor) -> Callable[[int], np.ndarray]:
         """Cumulated frequencies of one pixel after the other, (lanes, shades + 1)."""
         lens = self._lens
-        theta = self.model.say(code[None], torch.zeros(len(code), 0, dtype=torch.float64))[0]
+        theta = self.model.say(code[None], context)[0]
         laws = theta.reshape(len(code), lens.head.size, -1)
         shades = torch.arange(lens.top + 1)
         if isinstance(lens.head, Bernoulli):
@@ -120,53 +160,79 @@ class Compressor:
 
     # -- there and back ----------------------------------------------------------------------------------------------
 
+    def _empty(self, lanes: int) -> Stack:
+        return Stack(lanes, words=lanes * (2 * self.model.latents.count + 64))
+
     @torch.no_grad()
-    def compress(self, x: Columns) -> np.ndarray:
-        """The images as 32-bit words, uint32."""
+    def compress(self, x: Columns, c: Columns | None = None) -> tuple[np.ndarray, float]:
+        """(the images as 32-bit words, uint32; the bits that their bound is)."""
         (pixels,), _ = self._lens.prepare(x)
         self._lens.strict((pixels,))
-        stack = Stack(LANES, words=16 * LANES * self.model.latents.count // 32 + 64)
-        for part in pixels.split(LANES):
-            told, state, chosen = self._told((part,)), self._start(len(part)), []
-            for level in range(self._levels()):
-                chosen.append(self._draw(stack, *self._posterior(level, state, told)))
-                state = self._step(level, state, chosen[-1])
-            laws, flat = self._pixels(state), self._symbols(part)
-            for i in range(flat.shape[1]):
-                push_symbols(stack, flat[:, i], laws(i))
-            for index in reversed(chosen):
-                for j in reversed(range(index.shape[1])):
-                    self._push_even(stack, index[:, j])
-        return np.concatenate([np.array([len(pixels)], np.uint32), stack.to_array()])
+        codes = self.model.see_condition(c, len(pixels))[2]
+        if gone := int((codes < 0).any(1).sum()):
+            raise SpecError(f"expected the label of every image, got {gone} missing: fill them in first (complete)")
+        lanes = lanes_of(len(pixels))
+        stack = self._empty(lanes)
+        with torch_threads(1):
+            for part, of in zip(pixels.split(lanes), codes.split(lanes), strict=True):
+                self._push(stack, part, of)
+        head = np.array([len(pixels), stack.untouched], np.uint32)
+        return np.concatenate([head, stack.to_array()[stack.untouched :]]), stack.spent
+
+    def _push(self, stack: Stack, pixels: Tensor, codes: Tensor) -> None:
+        """An image of each lane, (lanes, C, H, W), and the codes of its labels, (lanes, 0 or 1)."""
+        context, state, chosen = self._context(codes), self._start(len(pixels)), []
+        told = self.model.encoder(self._lens.see((pixels,)), context)
+        for level in range(self._levels()):
+            chosen.append(self._draw(stack, *self._posterior(level, state, told)))
+            state = self._step(level, state, chosen[-1])
+        laws, flat = self._pixels(state, context), self._symbols(pixels)
+        for i in range(flat.shape[1]):
+            push_symbols(stack, flat[:, i], laws(i))
+        for index in reversed(chosen):
+            for j in reversed(range(index.shape[1])):
+                self._push_even(stack, index[:, j])
+        for j, law in enumerate(self._labels()):
+            push_symbols(stack, codes[:, j].numpy(), law)
 
     @torch.no_grad()
     def decompress(self, words: np.ndarray) -> Columns:
-        """The images that `compress` made these words of."""
-        if len(words) < 1 + 2 * LANES:
-            raise SpecError("expected what compress wrote, got too few words: take another copy")
-        count, stack = int(words[0]), Stack.from_array(words[1:], LANES)
-        sizes = [min(LANES, count - i) for i in range(0, count, LANES)]
-        lens = self._lens
-        parts = []
-        for lanes in reversed(sizes):
-            state, chosen = self._start(lanes), []
-            for level in range(self._levels()):
-                width = self._prior(level, state)[0].shape[1]
-                index = np.stack([stack.pop(lanes, _even) for _ in range(width)], 1)
-                chosen.append((state, index))
-                state = self._step(level, state, index)
-            laws = self._pixels(state)
-            flat = np.empty((lanes, math.prod(lens.shape)), np.int64)
-            for i in reversed(range(flat.shape[1])):
-                flat[:, i] = stack.pop(lanes, finder(laws(i)))
-            shade = torch.from_numpy(flat * (lens.top if isinstance(lens.head, Bernoulli) else 1)).to(torch.uint8)
-            parts.append(shade.view(lanes, *lens.shape))
-            told = self._told((parts[-1],))
-            for level in reversed(range(self._levels())):
-                above, index = chosen[level]
-                self._give_back(stack, index, *self._posterior(level, above, told))
-        images = torch.cat(parts[::-1]).numpy()
-        return {f.name: images[:, i] for i, f in enumerate(self.model.spec.fields)}
+        """The images, and labels, that `compress` made these words of.
+
+        Raises ValueError where they are those of another model, and it shows.
+        """
+        count, untouched = (int(word) for word in words[:2])
+        lanes = lanes_of(count)
+        below = self._empty(lanes).to_array()[:untouched]
+        stack, parts = Stack.from_array(np.concatenate([below, words[2:]]), lanes), []
+        with torch_threads(1):
+            for many in reversed([min(lanes, count - i) for i in range(0, count, lanes)]):
+                parts.append(self._pop(stack, many))
+        images, codes = (torch.cat(part[::-1]) for part in zip(*parts, strict=True))
+        made = {f.name: images[:, i].numpy() for i, f in enumerate(self.model.spec.fields)}
+        return made | self.model.sight_of_condition.lower(torch.zeros(count, 0), codes)
+
+    def _pop(self, stack: Stack, lanes: int) -> tuple[Tensor, Tensor]:
+        """What `_push` pushed: (pixels, codes)."""
+        lens, of = self._lens, [stack.pop(lanes, finder(law)) for law in self._labels()]
+        codes = torch.from_numpy(np.stack(of, 1)) if of else torch.zeros(lanes, 0, dtype=torch.int64)
+        context, state, chosen = self._context(codes), self._start(lanes), []
+        for level in range(self._levels()):
+            width = self._prior(level, state)[0].shape[1]
+            index = np.stack([stack.pop(lanes, _even) for _ in range(width)], 1)
+            chosen.append((state, index))
+            state = self._step(level, state, index)
+        laws = self._pixels(state, context)
+        flat = np.empty((lanes, math.prod(lens.shape)), np.int64)
+        for i in reversed(range(flat.shape[1])):
+            flat[:, i] = stack.pop(lanes, finder(laws(i)))
+        shade = torch.from_numpy(flat * (lens.top if isinstance(lens.head, Bernoulli) else 1)).to(torch.uint8)
+        pixels = shade.view(lanes, *lens.shape)
+        told = self.model.encoder(lens.see((pixels,)), context)
+        for level in reversed(range(self._levels())):
+            above, index = chosen[level]
+            self._give_back(stack, index, *self._posterior(level, above, told))
+        return pixels, codes
 
     def _symbols(self, pixels: Tensor) -> np.ndarray:
         lens = self._lens
@@ -186,6 +252,11 @@ class Compressor:
     def _give_back(self, stack: Stack, index: np.ndarray, mean: Tensor, scale: Tensor) -> None:
         for j in reversed(range(mean.shape[1])):
             push_symbols(stack, index[:, j], _bins(mean[:, j], scale[:, j]))
+
+
+def lanes_of(count: int) -> int:
+    """How many images are coded side by side, of so many."""
+    return min(LANES, max(1, count // TURNS))
 
 
 EDGES = torch.special.ndtri(torch.arange(1, 2**BINS, dtype=torch.float64) / 2**BINS)

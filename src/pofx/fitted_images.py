@@ -1,10 +1,12 @@
 """`FittedImages`: a model of images, and the verbs on arrays, files and folders of them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from json import dumps as to_json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from . import store
 from .bundle import Fitted
@@ -12,8 +14,8 @@ from .codecs.image import LABEL, ImageCodec
 from .codecs.picture_io import Pictures, read_images, write_images
 from .codecs.tabular_io import to_frame
 from .codecs.writing import write_table
-from .compression import Compressor
-from .errors import CodecError, SpecError, Unsupported
+from .compression import Compressed, Compressor
+from .errors import BadFile, CodecError, SpecError, Unsupported
 from .evaluate_images import ImageEvidence, evaluate_images
 from .judging import publish
 from .models.coded import Coded
@@ -23,6 +25,8 @@ from .spec import Columns, Given
 from .split import parts
 
 COMPRESSED = "compressed"
+MARK = 16  # hexadecimal digits
+MARKS = {"shape": "(height, width, channels)", "spec": "fields", "weights": "weights"}
 
 
 class FittedImages(Fitted):
@@ -125,28 +129,50 @@ class FittedImages(Fitted):
         _, kind, x, c = self._read(source)
         return self._given_out(x | (self.model.settled(self._own(x), c) or {}), kind, path)
 
-    def compress(self, source: Any, path: str | Path) -> float:
-        """Writes the images to a file as short as the model's bound says; bits a dimension of the file.
+    def compress(self, source: Any, path: str | Path) -> Compressed:
+        """Writes the images, with their labels, to a file about as short as the model's bound says; how long it is.
 
-        Raises Unsupported where the model does not compress (compression.py), SpecError for grey pixels under a law of
-        black and white ones.
+        The file keeps which model wrote it, and a checksum of the images. Raises Unsupported where the model does not
+        compress (compression.py), SpecError for grey pixels under a law of black and white ones.
         """
         store.check_folder(Path(path))
-        rows, _, x, _ = self._read(source)
-        words = Compressor(self.model).compress(x)
-        store.write(path, COMPRESSED, {"shape": list(self.codec.shape)}, {"words": words})
-        return 8 * Path(path).stat().st_size / rows.images.size
+        rows, _, x, c = self._read(source)
+        words, bound = Compressor(self.model).compress(x, c)
+        header = {"shape": list(self.codec.shape), **self._marks(), "pixels": _mark(self.codec.decode(x))}
+        store.write(path, COMPRESSED, header, {"words": words})
+        return Compressed(8 * Path(path).stat().st_size / rows.images.size, bound / rows.images.size)
 
     def decompress(self, path: str | Path, *, out: str | Path | None = None) -> Any:
         """The images of a file that `compress` of the same model wrote, exactly.
 
-        Raises BadFile for another file, SpecError for one of images of another size.
+        Raises BadFile for another file, for one of another model, saying what differs, and where the images that come
+        out are not those that went in.
         """
         header, arrays = store.read(path, COMPRESSED)
-        if tuple(header["shape"]) != self.codec.shape:
-            raise SpecError(f"expected a file of images of {self.codec.shape}, got {tuple(header['shape'])}")
-        images = self.codec.decode(Compressor(self.model).decompress(arrays["words"]))
+        own = {"shape": list(self.codec.shape), **self._marks()}
+        for name, value in own.items():
+            if header.get(name) != value:
+                raise BadFile(
+                    f"{str(path)!r} was written by another model, of other {MARKS[name]}: expected {value}, got "
+                    f"{header.get(name)}; give the model that wrote it"
+                )
+        try:
+            images = self.codec.decode(Compressor(self.model).decompress(arrays["words"]))
+        except ValueError:
+            images = None
+        if images is None or _mark(images) != header.get("pixels"):
+            raise BadFile(
+                f"{str(path)!r} does not come out as the pixels that went in: this machine, or torch "
+                f"{torch.__version__}, rounds otherwise than where it was written; decompress it there"
+            )
         return self._written([images], out) if out is not None else self._out(images, "array")
+
+    def _marks(self) -> dict[str, str]:
+        """What tells this model from others: a mark of its Spec, and one of its weights."""
+        header, arrays = self.codec.spec.split()
+        weights = {name: v.detach().cpu().numpy() for name, v in self.model.state_dict().items()}
+        spec = store.digest_of(to_json(header), arrays)
+        return {"spec": spec[:MARK], "weights": store.digest_of(self.model.name, weights)[:MARK]}
 
     def evaluate(
         self,
@@ -238,6 +264,10 @@ class FittedImages(Fitted):
         """The figures of `log_prob(detail=True)`, as a frame or a file."""
         told = self.log_prob(source, detail=True)
         return write_table([_arrow(told)], path, like=None) if path is not None else told
+
+
+def _mark(pictures: Pictures) -> str:
+    return pictures.fingerprint()[:MARK]
 
 
 def _arrow(frame: Any) -> Any:

@@ -20,13 +20,18 @@ FORMAT = 1
 _HEADER_LIMIT = 1 << 30
 
 
-def _checksum(kind: str, number: str, text: str, arrays: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(f"{kind}|{number}|{text}|".encode())
+def digest_of(text: str, arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over a text and the names, kinds, shapes and bytes of arrays, in hexadecimal digits."""
+    digest = hashlib.sha256(text.encode())
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def _checksum(kind: str, number: str, text: str, arrays: Mapping[str, np.ndarray]) -> str:
+    return digest_of(f"{kind}|{number}|{text}|", arrays)
 
 
 def beside(path: Path) -> Path:

@@ -33,6 +33,10 @@ class Prior(nn.Module):
         """(B, latent) normal and (B,) uniform numbers to draws, (B, latent)."""
         raise NotImplementedError
 
+    def pull(self, z: Tensor) -> Tensor:
+        """The normal numbers that `push` makes z of, (B, latent), where it makes each z of one row of them alone."""
+        raise NotImplementedError
+
     def start(self, z: Tensor) -> None:
         """Sets what a prior can learn from codes, (n, latent), before the first step."""
 
@@ -45,6 +49,9 @@ class StandardNormal(Prior):
 
     def push(self, noise: Tensor, u: Tensor) -> Tensor:
         return noise
+
+    def pull(self, z: Tensor) -> Tensor:
+        return z
 
 
 class _Components(Prior):
@@ -118,6 +125,9 @@ class FlowPrior(Prior):
 
     def push(self, noise: Tensor, u: Tensor) -> Tensor:
         return self.flow.layers.inverse_and_ladj(noise)[0]
+
+    def pull(self, z: Tensor) -> Tensor:
+        return self.flow.layers.call_and_ladj(z)[0]
 
 
 PRIORS = ("normal", "mixture", "vamp", "realnvp")

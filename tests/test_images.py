@@ -109,8 +109,16 @@ def folder_of(path: Path, *pictures: Image.Image) -> Path:
 
 def test_a_folder_of_mixed_sizes_says_which_and_takes_a_size(tmp_path: Path) -> None:
     path = folder_of(tmp_path / "p", Image.new("L", (8, 8)), Image.new("L", (9, 7)), Image.new("L", (8, 8)))
-    with pytest.raises(CodecError, match=r"one size, got 2 sizes, 8 x 8 \(2\), 9 x 7 \(1\): give size"):
+    with pytest.raises(CodecError, match=r"one size, got 2 sizes, 8 x 8 \(2\), 9 x 7 \(1\): give the size") as told:
         read_images(path)
+    assert 'reading={"size": (height, width)}' in str(told.value) and "--pixels HEIGHTxWIDTH" in str(told.value)
+    words = {"model": "autoencoder", "steps": 1, "latent": 1, "quiet": True}
+    assert pofx.fit(path, reading={"size": (6, 4)}, **words).codec.shape == (6, 4, 1)
+    from pofx.cli import main
+
+    out = ["-o", str(tmp_path / "m.pofx"), "--model", "autoencoder", "--steps", "1", "--set", "latent=1", "--quiet"]
+    assert main(["fit", str(path), "--pixels", "6x4", *out, "--no-guard"]) == 0
+    assert pofx.load(tmp_path / "m.pofx").codec.shape == (6, 4, 1)
     assert read_images(path, (6, 4))[0].images.shape == (3, 6, 4, 1)
 
 

@@ -1,6 +1,6 @@
 """The codec of images: pictures to channels of pixels and the code of a label, and back.
 
-Images are one uint8 array (n, H, W, C). Pictures of several sizes need `size`; grey and coloured ones
+Images are one uint8 array (n, H, W, C). Pictures of several sizes need a size (`reading`); grey and coloured ones
 together become coloured, transparent ones lie on white (picture_io.py).
 """
 

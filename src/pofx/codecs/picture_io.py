@@ -203,7 +203,10 @@ def _folder(path: Path, size: Size) -> tuple[np.ndarray, list[str | None] | None
     sizes = Counter(picture.size for picture in opened)
     if len(sizes) > 1 and size is None:
         shown = ", ".join(f"{w} x {h} ({count})" for (w, h), count in sizes.most_common(4))
-        raise CodecError(f"expected pictures of one size, got {len(sizes)} sizes, {shown}: give size=(height, width)")
+        raise CodecError(
+            f"expected pictures of one size, got {len(sizes)} sizes, {shown}: give the size to bring them to, "
+            'reading={"size": (height, width)} in Python, --pixels HEIGHTxWIDTH on the command line'
+        )
     mode = "L" if all(picture.mode == "L" for picture in opened) else "RGB"
     fitted = [np.asarray(_fitted(picture, size).convert(mode)) for picture in opened]
     inside = [file.relative_to(path).parts for file in files]

@@ -175,3 +175,33 @@ def test_verbs_of_codes_name_the_models_that_have_them(name: str, verb: str) -> 
     assert verb not in model.abilities
     told = str(model._cannot(verb))
     assert "vae" in told and ("vq" in told) == (verb == "express")
+
+
+# -- scores of tables --------------------------------------------------------------------------------------------------
+
+
+def test_a_bound_of_a_table_says_its_draws_and_how_sure_it_is(tmp_path: Path) -> None:
+    rows = factors()[:40]
+    rows.to_csv(tmp_path / "d.csv", index=False)
+    fitted("vae").save(tmp_path / "m.pofx")
+    two = fitted("vae").with_prior("mixture", data=factors(), quiet=True)
+    for model, known in ((fitted("vae"), "state"), (fitted("vae"), "unknown"), (two, "state")):
+        told = model.log_prob(rows, detail=True, draws=60, missing=known)
+        assert list(told.columns) == ["log_prob", "error", "effective_size", "draws"] and (told["draws"] == 60).all()
+        assert (told["error"] > 0).all() and told["effective_size"].between(1, 60).all()
+        assert np.array_equal(told["log_prob"], model.log_prob(rows, draws=60, missing=known))
+        assert (model.log_prob(rows, detail=True, missing=known)["draws"] == 16).all()
+    here = str(tmp_path)
+    assert main(["score", f"{here}/m.pofx", f"{here}/d.csv", "-o", f"{here}/s.csv", "--draws", "30", "--quiet"]) == 0
+    scored = pd.read_csv(tmp_path / "s.csv")
+    assert list(scored.columns[5:]) == ["log_prob", "error", "effective_size", "draws"]
+    assert (scored["draws"] == 30).all()
+
+
+def test_draws_of_what_is_no_bound_by_importance_are_refused() -> None:
+    for model in (fitted("vq"), fitted("vq").with_prior("independent", data=factors(), quiet=True)):
+        with pytest.raises(Unsupported, match="the log p of model 'vq.*' is not weighed from draws: leave draws out"):
+            model.log_prob(factors()[:3], draws=3)
+        assert list(model.log_prob(factors()[:3], detail=True).columns) == ["log_prob"]
+    with pytest.raises(SpecError, match="expected draws of at least 1, got 0"):
+        fitted("vae").log_prob(factors()[:3], draws=0)

@@ -114,10 +114,11 @@ def _sample(verbs: Any) -> None:
 
 
 def _score(verbs: Any) -> None:
-    verb = _verb(verbs, "score", "add to each row its log-probability and the columns that made it unlikely")
+    verb = _verb(verbs, "score", "add to each row its log-probability, and what made it unlikely or how sure it is")
     verb.add_argument("model", metavar="MODEL")
     verb.add_argument("input")
     verb.add_argument("-o", "--output", required=True)
+    verb.add_argument("--draws", type=int, help="of a bound by importance (vae, iwae, hvae; default: the model's 64)")
 
 
 def _complete(verbs: Any) -> None:
@@ -330,7 +331,7 @@ def run_score(told: argparse.Namespace) -> str:
     from .bundle import load
 
     model = load(told.model)
-    rows = model.score(told.input, path=told.output)
+    rows = model.score(told.input, draws=told.draws, path=told.output)
     bound = " (a lower bound)" if "bound" in model.model.abilities else ""
     return f"wrote {rows:,} rows with log_prob in nats{bound} to {told.output}"
 

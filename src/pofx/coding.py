@@ -112,6 +112,20 @@ class Coding:
     def _likely(self) -> bool:
         return "log_prob" in self.model.abilities
 
+    def _bound(
+        self, x: Columns, c: Columns | None, draws: int | None, known: np.ndarray | None = None
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """log p(x|c), (n,), of the known cells alone where `known` is given; and, of a bound by importance, its
+        standard error, its effective sample size and its draws. Raises Unsupported for draws where it is none.
+        """
+        self._able("log_prob" if known is None else "known")
+        own = self._own(x)
+        if self.model.weighs or draws is not None:
+            bound = self.model.bound(own, c, draws, known)
+            more = {"error": bound.error, "effective_size": bound.size, "draws": np.full(len(bound.value), bound.draws)}
+            return bound.value, more
+        return (self.model.log_prob(own, c) if known is None else self.model.marginal((own, known), c)), {}
+
     def _able(self, what: str) -> None:
         if what not in self.model.abilities:
             raise self.model._cannot(what)

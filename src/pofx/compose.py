@@ -13,8 +13,9 @@ from .errors import SpecError, Unsupported
 from .field import Field
 from .fields import Category, Real
 from .models import create, load_class
-from .models.coded import Coded
+from .models.coded import Bound, Coded
 from .models.model import Model, Rows, who_can
+from .models.variational import Variational
 from .spec import Columns, Given, Spec
 from .training.loop import Trainer
 
@@ -204,6 +205,17 @@ class Latent(Model):
         if "log_prob" not in self.abilities or not isinstance(self.autoencoder, Coded):
             raise self._cannot("log_prob")
         return self.autoencoder.log_prob_under(self.log_prior, x)
+
+    @property
+    def weighs(self) -> bool:
+        return "log_prob" in self.abilities and self.autoencoder.weighs
+
+    def bound(
+        self, x: Columns, c: Columns | None = None, draws: int | None = None, known: np.ndarray | None = None
+    ) -> Bound:
+        if not self.weighs or not isinstance(self.autoencoder, Variational):
+            return super().bound(x, c, draws, known)
+        return self.autoencoder.bound(x, None, draws, known, self.log_prior)
 
 
 def _field(name: str, z: Tensor) -> Field:

@@ -92,19 +92,11 @@ class FittedImages(Fitted):
         With labels it is log p(x, c) of an image x with its label c, and log p(x) = log sum_c p(x, c) of one without.
         detail: a frame with `log_prob.label`, log p(c), and `log_prob.image`, log p(x|c), whose sum it is; bits a
         dimension of the image (-log p(x|c) / (D ln 2), D = H W C); and, for a bound of `draws` draws, its standard
-        error and effective sample size. Raises Unsupported where the model has no likelihood, SpecError for grey pixels
-        where the model has a law of black and white ones.
+        error and effective sample size. Raises Unsupported where the model has no likelihood, or one without draws and
+        some are asked, SpecError for grey pixels where the model has a law of black and white ones.
         """
-        if "log_prob" not in self.model.abilities:
-            raise self.model._cannot("log_prob")
         rows, _, x, c = self._read(source)
-        more: dict[str, np.ndarray] = {}
-        if isinstance(self.model, Variational):
-            bound = self.model.bound(x, c, draws=draws)
-            value = bound.value
-            more = {"error": bound.error, "effective_size": bound.size, "draws": np.full(len(value), bound.draws)}
-        else:
-            value = self.model.log_prob(x, c)
+        value, more = self._bound(x, c, draws)
         extra = self._extra(rows, c)
         if not detail:
             return value + extra
@@ -260,9 +252,9 @@ class FittedImages(Fitted):
         learned, watched, unseen = parts(len(images), self.provenance["split"], self.provenance["seed"])
         return images.take(learned), images.take(watched), images.take(unseen)
 
-    def score(self, source: Any, *, path: str | Path | None = None) -> Any:
+    def score(self, source: Any, *, draws: int | None = None, path: str | Path | None = None) -> Any:
         """The figures of `log_prob(detail=True)`, as a frame or a file."""
-        told = self.log_prob(source, detail=True)
+        told = self.log_prob(source, detail=True, draws=draws)
         return write_table([_arrow(told)], path, like=None) if path is not None else told
 
 

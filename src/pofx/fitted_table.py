@@ -83,35 +83,42 @@ class FittedTable(Fitted):
 
     # -- score -------------------------------------------------------------------------------------------------------
 
-    def log_prob(self, source: Any, *, detail: bool = False, missing: str = "state") -> Any:
+    def log_prob(self, source: Any, *, detail: bool = False, missing: str = "state", draws: int | None = None) -> Any:
         """log p of each row, float64, in nats per row of the user's units (see docs/measure.md); never -inf.
 
-        A lower bound where the model only has one (`pofx models`). missing: "state", a missing cell is a state with a
-        probability of its own, as it was learned; "unknown", it is integrated out, and the figure is that of the cells
-        that are there. detail: a frame with the row's figure, each column's share, and the columns that made the row
-        unlikely.
+        A lower bound where the model only has one (`pofx models`); by importance, of `draws` draws, in `vae`, `iwae`,
+        `hvae`. missing: "state", a missing cell is a state with a probability of its own, as it was learned; "unknown",
+        it is integrated out, and the figure is that of the cells that are there. detail: a frame with the row's figure,
+        of a bound by importance its standard error, effective sample size and draws, and, where the model says as much
+        of cells, each column's share and the columns that made the row unlikely. Raises Unsupported for draws of a
+        model without them.
         """
         table, kind, x, c = self._read(source)
-        if missing == "unknown":
-            return self._marginal(x, c) + self._extra(table, c)
-        if missing != "state":
-            raise SpecError(f'expected missing to be "state" or "unknown", got {missing!r}')
-        cells = self._cells(x, c)
-        extra = self._extra(table, c)
-        total = (cells.sum(1) if cells is not None else self._row_log_prob(x, c)) + extra
+        told, cells = self._scored(table, x, c, missing, draws)
         if not detail:
-            return total
+            return told["log_prob"]
         import pyarrow as pa
 
-        out = {"log_prob": total, "unlikely": self._unlikely(table, cells, extra, len(total))}
         for j, f in enumerate(self.model.spec.fields):
-            out |= {f"log_prob.{f.name}": cells[:, j]} if cells is not None else {}
-        return to_frame(pa.table(out), kind)
+            told |= {f"log_prob.{f.name}": cells[:, j]} if cells is not None else {}
+        return to_frame(pa.table(told), kind)
 
-    def _marginal(self, x: Columns, c: Columns | None) -> np.ndarray:
-        if "known" not in self.model.abilities:
-            raise self.model._cannot("known")
-        return self.model.marginal((x, ~self.model.spec.absent(x)), c)
+    def _scored(
+        self, table: "pa.Table", x: Columns, c: Columns | None, missing: str, draws: int | None
+    ) -> tuple[dict[str, Any], np.ndarray | None]:
+        """(what there is to say of each row, by name; log p of its cells where the model tells them)."""
+        if missing not in ("state", "unknown"):
+            raise SpecError(f'expected missing to be "state" or "unknown", got {missing!r}')
+        known = None if missing == "state" else ~self.model.spec.absent(x)
+        extra = self._extra(table, c)
+        more: dict[str, np.ndarray] = {}
+        cells = self.model.cells(x, c) if known is None and "cells" in self.model.abilities and draws is None else None
+        if cells is not None:
+            value = cells.sum(1)
+        else:
+            value, more = self._bound(x, c, draws, known)
+        why = self._unlikely(table, cells) if cells is not None or self.codec.dependencies else None
+        return {"log_prob": value + extra, **more, **({"unlikely": why} if why is not None else {})}, cells
 
     def _extra(self, table: "pa.Table", c: Columns | None) -> np.ndarray:
         """log p(c) where there is a condition, and 1/(n+1) for each dependency that a row breaks."""
@@ -119,43 +126,26 @@ class FittedTable(Fitted):
         out = broken * -math.log(self.provenance["train_rows"] + 1.0)
         return out + (self.joint.log_prob(c) if self.joint and c else 0.0)
 
-    def _can_score(self) -> None:
-        if "log_prob" not in self.model.abilities:
-            raise self.model._cannot("log_prob")
+    def _unlikely(self, table: "pa.Table", cells: np.ndarray | None) -> list[str]:
+        """The columns, at most three, whose cells fell furthest below what is usual for them; a dependency broken."""
+        broken = self.codec.broken(table)
+        out = [""] * len(broken) if cells is None else self._deep(cells)
+        return [
+            ", ".join(filter(None, (o, "a broken dependency" if b else ""))) for o, b in zip(out, broken, strict=True)
+        ]
 
-    def _cells(self, x: Columns, c: Columns | None) -> np.ndarray | None:
-        self._can_score()
-        return self.model.cells(x, c) if "cells" in self.model.abilities else None
-
-    def _row_log_prob(self, x: Columns, c: Columns | None) -> np.ndarray:
-        self._can_score()
-        return self.model.log_prob(x, c)
-
-    def _unlikely(self, table: "pa.Table", cells: np.ndarray | None, extra: np.ndarray, n: int) -> list[str]:
-        """The columns, at most three, whose cells fell furthest below what is usual for them."""
-        if cells is None:
-            return [""] * n
+    def _deep(self, cells: np.ndarray) -> list[str]:
         names = [f.name for f in self.model.spec.fields]
         usual = np.array([self.typical.get(name, -np.inf) for name in names])
         with np.errstate(invalid="ignore"):
             depth = np.where(np.isfinite(usual), usual - cells, -1.0)
         order = np.argsort(-depth, 1)[:, :3]
-        out = [", ".join(names[j] for j in row if depth[i, j] > 0) for i, row in enumerate(order)]
-        broken = self.codec.broken(table)
-        return [
-            ", ".join(filter(None, (o, "a broken dependency" if b else ""))) for o, b in zip(out, broken, strict=True)
-        ]
+        return [", ".join(names[j] for j in row if depth[i, j] > 0) for i, row in enumerate(order)]
 
-    def score(self, source: Any, *, path: str | Path | None = None) -> Any:
-        """The rows with two columns more: log_prob, and `unlikely`, the columns that made a row unlikely."""
-        import pyarrow as pa
-
+    def score(self, source: Any, *, draws: int | None = None, path: str | Path | None = None) -> Any:
+        """The rows with what `log_prob(detail=True)` says of each but the shares of columns: log_prob first."""
         table, kind, x, c = self._read(source)
-        cells, extra = self._cells(x, c), self._extra(table, c)
-        total = (cells.sum(1) if cells is not None else self._row_log_prob(x, c)) + extra
-        told = with_column(table, "log_prob", pa.array(total))
-        told = with_column(told, "unlikely", pa.array(self._unlikely(table, cells, extra, len(total))))
-        return write_table([told], path, like=None) if path is not None else self._out(told, kind)
+        return self._beside(table, kind, self._scored(table, x, c, "state", draws)[0], path)
 
     # -- complete ----------------------------------------------------------------------------------------------------
 

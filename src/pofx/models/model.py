@@ -148,6 +148,22 @@ class Model(nn.Module):
             return self.cells(x, c).sum(1)
         raise self._cannot("log_prob")
 
+    @property
+    def weighs(self) -> bool:
+        """Whether its log p is a bound by importance, of so many draws as are asked (`bound`)."""
+        return False
+
+    def bound(
+        self, x: Columns, c: Columns | None = None, draws: int | None = None, known: np.ndarray | None = None
+    ) -> Any:
+        """The bound by importance of `draws` draws (models/coded.py), of the known cells alone where `known` is given.
+
+        Raises Unsupported where `weighs` is not.
+        """
+        raise Unsupported(
+            f"the log p of model {self.name!r} is not weighed from draws: leave draws out, or fit vae, iwae or hvae"
+        )
+
     def cells(self, x: Columns, c: Columns | None = None) -> np.ndarray:
         """log p of each cell given those before it in the model's own order, (n, fields); rows sum to log p(x | c)."""
         raise self._cannot("cells")

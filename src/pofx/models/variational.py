@@ -247,6 +247,10 @@ class Variational(Coded):
 
     # -- likelihood --------------------------------------------------------------------------------------------------
 
+    @property
+    def weighs(self) -> bool:
+        return True
+
     @torch.no_grad()
     def bound(
         self,
@@ -258,9 +262,11 @@ class Variational(Coded):
     ) -> Bound:
         """The importance-weighted bound of each row, of its known cells alone where `known`, (n, fields), is given.
 
-        Of a row whose class is not known: log sum_c p(c) e^bound(x|c). law: another law of the
-        codes in place of the prior.
+        Of a row whose class is not known: log sum_c p(c) e^bound(x|c). law: another law of the codes
+        in place of the prior. Raises SpecError for draws below 1.
         """
+        if draws is not None and draws < 1:
+            raise SpecError(f"expected draws of at least 1, got {draws}")
         draws, at, parts = draws or self.samples, 0, [(torch.zeros(0, dtype=torch.float64),) * 3]
         for batch in self.chunks(x, c):
             own, extra, _ = self.opened(batch)

@@ -244,6 +244,45 @@ def test_every_model_with_a_condition_learns_labels(name: str) -> None:
         assert np.isfinite(model.log_prob(x)).all()
 
 
+@pytest.mark.parametrize("name", ["vae", "wae"])
+def test_codes_have_their_label_beside_them(name: str, model: pofx.Fitted, tmp_path: Path) -> None:
+    from pofx.cli import main
+
+    x, y = two_classes(40)
+    words = {"latent": 2, "width": 16, "depth": 1, "network": "mlp"}
+    made = model if name == "vae" else pofx.fit(x, labels=y + 3, model=name, steps=20, quiet=True, **words)
+    codes = made.encode((x, y + 3))
+    assert list(codes.columns) == ["z0", "z1", "label"] and np.array_equal(codes["label"], y + 3)
+    wanted = made.reconstruct((x, y + 3))
+    for given in (codes, codes[["label", "z1", "z0"]]):
+        back = made.decode(given)
+        assert np.array_equal(back.labels, y + 3) and np.abs(back.images.astype(int) - wanted.images).max() <= 1
+    np.savez(tmp_path / "x.npz", images=x, labels=y + 3)
+    made.save(tmp_path / "m.pofx")
+    here = str(tmp_path)
+    assert main(["encode", f"{here}/m.pofx", f"{here}/x.npz", "-o", f"{here}/z.csv", "--quiet"]) == 0
+    assert main(["decode", f"{here}/m.pofx", f"{here}/z.csv", "-o", f"{here}/d.npz", "--quiet"]) == 0
+    assert np.array_equal(np.load(tmp_path / "d.npz")["labels"], y + 3)
+    with pytest.raises(CodecError, match=r"expected the columns z0, z1, ... of codes, and 'label' of the condition, g"):
+        made.decode(codes[["z0", "z1"]])
+    with pytest.raises(SpecError, match="expected 'label' of every (code|row), got 40 missing"):
+        made.decode(codes.assign(label=None))
+    with pytest.raises(CodecError, match="expected labels among '[34]', '[34]', got '9'"):
+        made.decode(codes.assign(label=9))
+
+
+def test_codes_of_a_table_have_their_condition_beside_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    day = pd.to_datetime("2024-01-01") + pd.to_timedelta(rng.integers(0, 9, 200), "D")
+    frame = pd.DataFrame({"z0": ["u", "v"] * 100, "day": day, "a": np.round(rng.normal(size=200), 2)})
+    for source in (frame, str(tmp_path / "d.csv")):
+        frame.to_csv(tmp_path / "d.csv", index=False)
+        made = pofx.fit(source, model="vae", condition=["z0", "day"], steps=5, latent=2, width=16, depth=1, quiet=True)
+        codes = made.encode(source)
+        assert list(codes.columns) == ["z0", "z1", "z0_", "day"]
+        pd.testing.assert_frame_equal(made.decode(codes).astype(str), made.reconstruct(source).astype(str))
+
+
 def test_the_command_line(tmp_path: Path) -> None:
     from pofx.cli import main
 

@@ -27,7 +27,8 @@ class Coding:
     usual: np.ndarray  # scores of rows that were not trained on, rising
 
     def encode(self, source: Any, *, path: str | Path | None = None) -> Any:
-        """The code of each row: columns z0, z1, ..., in the kind of container that came.
+        """The code of each row: columns z0, z1, ..., in the kind of container that came, and beside them the condition
+        where the model has one, its likeliest class where it is missing.
 
         Raises Unsupported where the model has no codes.
         """
@@ -35,24 +36,40 @@ class Coding:
 
         self._able("encode")
         _, kind, x, c = self._read(source)
+        c = self.model.settled(self._own(x), c)
         z = self.model.encode(self._own(x), c).numpy()
-        codes = pa.table({f"z{j}": z[:, j] for j in range(z.shape[1])})
+        cells = [*z.T, *(self._cells_of(c).values() if c else ())]
+        codes = pa.table(cells, names=self._names(z.shape[1]))
         return write_table([codes], path, like=None) if path is not None else to_frame(codes, kind)
 
     def decode(self, codes: Any, *, path: str | Path | None = None) -> Any:
-        """The rows that codes stand for, as `encode` gave them: the centre of p(x|z).
+        """The rows that codes, and the condition beside them, stand for, as `encode` gave them: the centre of p(x|z,c).
 
-        Raises CodecError where the columns are not z0, z1, ..., Unsupported where the model cannot, SpecError for codes
-        that are none of this model's, and where it has a condition, which codes alone do not tell.
+        Raises CodecError where the columns are not z0, z1, ... and those of the condition, Unsupported where the model
+        cannot, SpecError for codes that are none of this model's, and where a cell of the condition is missing.
         """
         self._able("express")
         table, kind = read_table(codes)
-        wanted = [f"z{j}" for j in range(table.num_columns)]
-        if table.column_names != wanted:
-            raise CodecError(f"expected the columns {', '.join(wanted)} of codes, got {', '.join(table.column_names)}")
-        z = torch.from_numpy(np.stack([np.asarray(column, np.float64) for column in table.columns], 1))
+        own = [f.name for f in self.joint.fields] if self.joint else []
+        count = table.num_columns - len(own)
+        wanted = self._names(max(count, 0))
+        if count < 1 or set(table.column_names) != set(wanted):
+            beside = f" of codes, and {', '.join(map(repr, own))} of the condition" if own else " of codes"
+            raise CodecError(f"expected the columns z0, z1, ...{beside}, got {', '.join(table.column_names)}")
+        z = torch.from_numpy(np.stack([np.asarray(table[name], np.float64) for name in wanted[:count]], 1))
         self.model.own_code(z)
-        return self._given_out(self.model.express(z), kind, path)
+        c = self._condition_of({k: table[name] for k, name in zip(own, wanted[count:], strict=True)}) if own else None
+        return self._given_out(self.model.express(z, c) | (c or {}), kind, path)
+
+    def _names(self, count: int) -> list[str]:
+        """The columns of codes of `count` numbers: z0, z1, ..., and the condition's, with an underscore if taken."""
+        names = [f"z{j}" for j in range(count)]
+        for field in self.joint.fields if self.joint else ():
+            name = field.name
+            while name in names:
+                name += "_"
+            names.append(name)
+        return names
 
     def reconstruct(self, source: Any, *, path: str | Path | None = None) -> Any:
         """The rows that the codes of these rows stand for."""
@@ -153,6 +170,14 @@ class Coding:
         raise NotImplementedError
 
     def _written(self, rows: Iterable[Any], path: str | Path) -> int:
+        raise NotImplementedError
+
+    def _cells_of(self, c: Columns) -> dict[str, Any]:
+        """The condition's stored columns as cells of a table, by name."""
+        raise NotImplementedError
+
+    def _condition_of(self, cells: dict[str, Any]) -> Columns:
+        """The condition's stored columns of such cells."""
         raise NotImplementedError
 
     def _extra(self, rows: Any, c: Columns | None) -> np.ndarray | float:

@@ -11,7 +11,7 @@ import torch
 from . import store
 from .bundle import Fitted
 from .codecs.image import LABEL, ImageCodec
-from .codecs.picture_io import Pictures, read_images, write_images
+from .codecs.picture_io import Pictures, labels_of, read_images, write_images
 from .codecs.tabular_io import to_frame
 from .codecs.writing import write_table
 from .compression import Compressed, Compressor
@@ -79,6 +79,13 @@ class FittedImages(Fitted):
     def _extra(self, rows: Pictures, c: Columns | None) -> np.ndarray | float:
         """log p(c), 0 where the label is missing."""
         return self.joint.log_prob(c) if self.joint and c else 0.0
+
+    def _cells_of(self, c: Columns) -> dict[str, Any]:
+        return {LABEL: self.codec.labels(c[LABEL]).tolist()}
+
+    def _condition_of(self, cells: dict[str, Any]) -> Columns:
+        labels = cells[LABEL].to_pylist()
+        return {LABEL: self.codec.codes(labels_of(labels, len(labels)).tolist(), strict=True)}
 
     def _beside(self, rows: Pictures, kind: str, told: dict[str, np.ndarray], path: str | Path | None) -> Any:
         import pyarrow as pa

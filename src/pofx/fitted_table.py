@@ -81,6 +81,12 @@ class FittedTable(Fitted):
         c = {f.name: x[f.name] for f in self.joint.fields} if self.joint else None
         return table, kind, x, c
 
+    def _cells_of(self, c: Columns) -> dict[str, Any]:
+        return {name: self.codec.plan(name).render(stored) for name, stored in c.items()}
+
+    def _condition_of(self, cells: dict[str, Any]) -> Columns:
+        return {name: self.codec.plan(name).parse(column) for name, column in cells.items()}
+
     # -- score -------------------------------------------------------------------------------------------------------
 
     def log_prob(self, source: Any, *, detail: bool = False, missing: str = "state", draws: int | None = None) -> Any:

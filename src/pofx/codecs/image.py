@@ -81,23 +81,28 @@ class ImageCodec:
         if not self.levels:
             return x
         labels = [None] * len(images) if pictures.labels is None else pictures.labels.tolist()
+        return x | {LABEL: self.codes(labels, strict=strict)}
+
+    def codes(self, labels: Sequence[Any], *, strict: bool = False) -> np.ndarray:
+        """The codes of labels, int32 (n,), as `encode` gives them."""
         code = {level: i for i, level in enumerate(self.levels)}
         new = sorted({str(label) for label in labels if label is not None} - set(code))
         if new and strict:
             shown = ", ".join(map(repr, self.levels[:20])) + (", ..." if len(self.levels) > 20 else "")
             raise CodecError(f"expected labels among {shown}, got {', '.join(map(repr, new[:8]))}: leave these out")
-        codes = [-1 if label is None else code.get(str(label), len(code)) for label in labels]
-        return x | {LABEL: np.array(codes, np.int32)}
+        return np.array([-1 if label is None else code.get(str(label), len(code)) for label in labels], np.int32)
+
+    def labels(self, codes: np.ndarray) -> np.ndarray:
+        """The labels of codes, object (n,): int or str, None where missing."""
+        named = [int(level) if self.whole else level for level in self.levels]
+        labels = np.empty(len(codes), object)
+        labels[:] = [named[code] if 0 <= code < len(named) else None for code in codes]
+        return labels
 
     def decode(self, x: Columns) -> Pictures:
         """Pictures of channels by name, and of codes of labels where there are such."""
         images = np.stack([x[f.name] for f in self.spec.fields], -1)
-        if LABEL not in x:
-            return Pictures(images)
-        named = [int(level) if self.whole else level for level in self.levels]
-        labels = np.empty(len(images), object)
-        labels[:] = [named[code] if 0 <= code < len(named) else None for code in x[LABEL]]
-        return Pictures(images, labels)
+        return Pictures(images, self.labels(x[LABEL]) if LABEL in x else None)
 
     def given(self, asked: Sequence[str] | Mapping[str, Any]) -> Given:
         """The set of labels that conditions mean, "label = 3" or {"label": [3, 5]}; several intersect.

@@ -126,6 +126,10 @@ class TableCodec:
             hint = f"; it has {', '.join(map(repr, new[:8]))} instead: rename them" if new else ": add them"
             raise CodecError(f"the table lacks the column(s) {', '.join(map(repr, gone[:8]))}{hint}")
 
+    def plan(self, name: str) -> ColumnPlan:
+        """How the column of this name is read and written."""
+        return self._by_name[name]
+
     def broken(self, table: Any) -> np.ndarray:
         """The number of derived cells in each row, int64 (n,), that break their dependency; 0 where all hold.
 

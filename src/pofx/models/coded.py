@@ -79,7 +79,11 @@ class Coded(Conditioned):
         raise NotImplementedError
 
     def _told(self, z: Tensor, c: Columns | None) -> Tensor:
-        return self.theta(z.to(self.device), self.context(*self.see_condition(c, len(z))))
+        seen = self.see_condition(c, len(z))
+        if gone := len(self.classes.gone(seen[2])):
+            name = self.sight_of_condition.fields[0].name
+            raise SpecError(f"expected {name!r} of every code, got {gone} missing: encode gives it beside the codes")
+        return self.theta(z.to(self.device), self.context(*seen))
 
     @torch.no_grad()
     def express(self, z: Tensor, c: Columns | None = None) -> Columns:

@@ -293,7 +293,10 @@ def test_a_constant_pixel_has_finite_bounds() -> None:
 # -- deterministic ones ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", [{}, {"tied": True}, {"nested": True}, {"depth": 0}])
+@pytest.mark.parametrize(
+    "words",
+    [{}, {"tied": True}, {"nested": True}, {"depth": 0}, {"decoder_depth": 0}, {"depth": 0, "decoder_depth": 2}],
+)
 def test_an_autoencoder_starts_as_pca_and_only_gains(words: dict) -> None:
     x, spec = two_factors()
     model = create("autoencoder", spec, latent=2, **words)
@@ -313,6 +316,25 @@ def test_an_autoencoder_follows_a_curve_that_pca_cannot(tied: bool) -> None:
     model = learn(create("autoencoder", spec, latent=1, width=64, tied=tied), x, 600, rate=5e-3)
     said = model.remarks(x)
     assert said["squared error"] < 0.5 * said["squared error of PCA of 1"]
+
+
+@pytest.mark.parametrize("conv", [False, True])
+def test_a_decoder_may_have_a_width_and_a_depth_of_its_own(conv: bool) -> None:
+    x, spec = images()
+    plain = create("autoencoder", spec, latent=4, width=16, depth=2, conv=conv)
+    others = [{"decoder_width": 64}, {"decoder_depth": 0}, {"decoder_width": 8, "decoder_depth": 3}]
+    for words in others:
+        model = create("autoencoder", spec, latent=4, width=16, depth=2, conv=conv, **words)
+        assert sum(p.numel() for p in model.parameters()) != sum(p.numel() for p in plain.parameters())
+        model.start(model.prepare(x))
+        before = model.misfit(x).mean()
+        assert learn(model, x, 40, rate=5e-3).misfit(x).mean() < 1.01 * before
+    same = create("autoencoder", spec, latent=4, width=16, depth=2, conv=conv, decoder_width=16, decoder_depth=2)
+    assert [p.shape for p in same.parameters()] == [p.shape for p in plain.parameters()]
+    with pytest.raises(SpecError, match="expected no decoder_width and decoder_depth with tied=True"):
+        create("autoencoder", spec, latent=4, tied=True, decoder_depth=1)
+    with pytest.raises(SpecError, match="expected images whose sides divide by 16 for conv of depth 4"):
+        create("autoencoder", spec, latent=4, conv=True, decoder_depth=4)
 
 
 def test_tied_weights_are_one_tensor_convolutions_too() -> None:

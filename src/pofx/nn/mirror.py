@@ -3,8 +3,8 @@
     z = P (v - m) + F(v),    v^ = m + Q z + G(z)
 
 P, Q linear, started from principal components, so that the autoencoder begins as PCA of the same size and can only
-gain; F, G layers that mirror each other, started at zero. With `tied` Q = P' and G has F's matrices transposed, kernels
-of convolutions too; both begin small, by a learned factor each.
+gain; F, G layers that mirror each other, or of widths of their own, started at zero. With `tied` Q = P' and G has F's
+matrices transposed, kernels of convolutions too; both begin small, by a learned factor each.
 """
 
 import math
@@ -48,14 +48,52 @@ class ConvFold(nn.Module):
         return F.conv_transpose2d(h, kernel, self.bias, stride=2, padding=1)
 
 
+def there(shape: tuple[int, ...], latent: int, hidden: Sequence[int], conv: bool) -> nn.Module:
+    """F alone: (B, *shape) to (B, latent) through layers of `hidden` widths; zero at first."""
+    widths, inner = _sizes(shape, hidden, conv)
+    layers: list[nn.Module] = [] if conv else [nn.Flatten()]
+    for a, b in zip(widths, widths[1:], strict=False):
+        layers += [nn.Conv2d(a, b, 4, 2, 1) if conv else nn.Linear(a, b), nn.SiLU()]
+    return nn.Sequential(*layers, nn.Flatten(), _silent(nn.Linear(math.prod(inner), latent)))
+
+
+def back(shape: tuple[int, ...], latent: int, hidden: Sequence[int], conv: bool) -> nn.Module:
+    """G alone: (B, latent) to (B, *shape), its layers from the last of `hidden` to the first; zero at first."""
+    widths, inner = _sizes(shape, hidden, conv)
+    layers: list[nn.Module] = [nn.Linear(latent, math.prod(inner)), nn.Unflatten(1, inner)]
+    for a, b in zip(widths[:0:-1], widths[-2::-1], strict=True):
+        layers += [nn.SiLU(), nn.ConvTranspose2d(a, b, 4, 2, 1) if conv else nn.Linear(a, b)]
+    _silent(layers[-1])
+    return nn.Sequential(*layers, nn.Unflatten(1, shape)) if not conv else nn.Sequential(*layers)
+
+
+def _silent(layer: nn.Module) -> nn.Module:
+    for p in layer.parameters():
+        nn.init.zeros_(p)
+    return layer
+
+
+def _sizes(shape: tuple[int, ...], hidden: Sequence[int], conv: bool) -> tuple[list[int], tuple[int, ...]]:
+    """(widths or channels from the example on; the shape of the last layer)."""
+    widths = [shape[0] if conv else math.prod(shape), *hidden]
+    return widths, (widths[-1], *(side // 2 ** len(hidden) for side in shape[1:])) if conv else (widths[-1],)
+
+
 class Mirror(nn.Module):
     """v (B, *shape) to z (B, latent) and back, through layers of `hidden` widths (channels, where `conv`).
 
-    `shape` of a convolution: (C, H, W), H and W divisible by 2^len(hidden).
+    away: the widths of the way back, where they are others. `shape` of a convolution: (C, H, W), H and W divisible by
+    2^len(hidden) and 2^len(away).
     """
 
     def __init__(
-        self, shape: tuple[int, ...], latent: int, hidden: Sequence[int], tied: bool = False, conv: bool = False
+        self,
+        shape: tuple[int, ...],
+        latent: int,
+        hidden: Sequence[int],
+        tied: bool = False,
+        conv: bool = False,
+        away: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.shape, self.latent, self.tied, size = shape, latent, tied, math.prod(shape)
@@ -63,11 +101,14 @@ class Mirror(nn.Module):
         self.gates = nn.Parameter(torch.full((2,), 0.1)) if tied and hidden else torch.ones(2)
         self.p = nn.Parameter(torch.randn(latent, size) / math.sqrt(size))
         self.q = None if tied else nn.Parameter(self.p.detach().T.clone())
+        self.f = self.g = None
+        if away is not None and list(away) != list(hidden):
+            self.f = there(shape, latent, hidden, conv) if hidden else None
+            self.g = back(shape, latent, away, conv) if away else None
+            hidden = []
         fold = ConvFold if conv else Fold
-        widths = [shape[0] if conv else size, *hidden]
+        widths, self.inner = _sizes(shape, hidden, conv)
         self.folds = nn.ModuleList(fold(a, b, tied) for a, b in zip(widths, widths[1:], strict=False))
-        shrunk = 2 ** len(hidden)
-        self.inner = (widths[-1], *(side // shrunk for side in shape[1:])) if conv else (widths[-1],)
         self.last = Fold(math.prod(self.inner), latent, tied) if hidden else None
         if self.last is not None:
             nn.init.zeros_(self.last.there.bias)
@@ -90,7 +131,7 @@ class Mirror(nn.Module):
         flat = v.flatten(1)
         z = F.linear(flat - self.middle, self.p)
         if self.last is None:
-            return z
+            return z if self.f is None else z + self.f(v)
         h = v if len(self.inner) > 1 else flat
         for fold in self.folds:
             h = F.silu(fold(h))
@@ -100,7 +141,7 @@ class Mirror(nn.Module):
         """(B, latent) to (B, *shape)."""
         flat = self.middle + F.linear(z, self.p.T if self.q is None else self.q)
         if self.last is None:
-            return flat.view(-1, *self.shape)
+            return flat.view(-1, *self.shape) + (0.0 if self.g is None else self.g(z))
         h = self.last.back(z).view(-1, *self.inner)
         for fold in reversed(self.folds):
             h = fold.back(F.silu(h))

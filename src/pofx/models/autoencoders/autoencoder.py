@@ -16,9 +16,10 @@ class Autoencoder(Reconstructing):
     """min E |v - d(e(v))|^2, e: R^D to R^latent, d back; v the example as a vector (models/vectors.py).
 
     The network starts as the principal components of that many axes (nn/mirror.py). width, depth: of the hidden layers,
-    halved from one to the next, or channels, doubled, where `conv`; tied: the decoder has the encoder's matrices,
-    transposed. nested: the code is ordered, since in training only its first numbers, as many as chance says, are kept:
-    `express(z[:, :k])` serves every k. latent: DEFAULT numbers, or as many as a row has where those are fewer.
+    halved from one to the next, or channels, doubled, where `conv`; decoder_width, decoder_depth: of the way back,
+    where it is not to mirror the encoder; tied: the decoder has the encoder's matrices, transposed. nested: the code is
+    ordered, since in training only its first numbers, as many as chance says, are kept: `express(z[:, :k])` serves
+    every k. latent: DEFAULT numbers, or as many as a row has where those are fewer.
 
     v: (B, *shape); z: (B, latent). The loss is the squared error of a row, summed over D, without unit.
 
@@ -38,15 +39,28 @@ class Autoencoder(Reconstructing):
         tied: bool = False,
         conv: bool = False,
         nested: bool = False,
+        decoder_width: int | None = None,
+        decoder_depth: int | None = None,
     ) -> None:
         super().__init__(spec, DEFAULT if latent is None else latent, fits=latent is None)
         latent, shape = self.latent, self.vectors.shape
-        if conv and (len(shape) != 3 or any(side % 2**depth for side in shape[1:])):
-            raise SpecError(f"expected images whose sides divide by {2**depth} for conv of depth {depth}, got {shape}")
+        if tied and (decoder_width, decoder_depth) != (None, None):
+            raise SpecError(
+                "expected no decoder_width and decoder_depth with tied=True, whose decoder has the encoder's matrices"
+            )
+        back = (width if decoder_width is None else decoder_width, depth if decoder_depth is None else decoder_depth)
+        halved = 2 ** max(depth, back[1])
+        if conv and (len(shape) != 3 or any(side % halved for side in shape[1:])):
+            raise SpecError(
+                f"expected images whose sides divide by {halved} for conv of depth {max(depth, back[1])}, got {shape}"
+            )
         if latent > self.size:
             raise SpecError(f"expected a code of at most {self.size} numbers, as a row has, got {latent}: see `sparse`")
-        hidden = [max(8, width * 2**i // 4) if conv else max(8, width // 2**i) for i in range(depth)]
-        self.net, self.nested = Mirror(shape, latent, hidden, tied, conv), nested
+        hidden, away = (
+            [max(8, wide * 2**i // 4) if conv else max(8, wide // 2**i) for i in range(deep)]
+            for wide, deep in ((width, depth), back)
+        )
+        self.net, self.nested = Mirror(shape, latent, hidden, tied, conv, away), nested
 
     def start(self, batch: Batch) -> None:
         super().start(batch)

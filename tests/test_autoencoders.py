@@ -258,6 +258,26 @@ def test_a_vae_learns_images(network: str, top: int) -> None:
     assert model.express(model.encode(x))["grey"].shape == (300, 8, 8)
 
 
+def test_large_examples_are_looked_at_few_at_a_time_and_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, spec = images(200)
+    made = create("vae", spec, network="mlp", latent=4, width=16, depth=1, components=2, samples=4)
+    trainer = Trainer(made, made.prepare(x), made.prepare(x), 0, "cpu", batch=16)
+    noise = made.noise(200, torch.Generator().manual_seed(0))
+
+    def told() -> list[np.ndarray]:
+        z = made.encode(x)
+        drawn, rebuilt = made.decode(noise), made.express(z)
+        said = made.remarks(x)["bound"]
+        return [np.array(trainer.look()), made.log_prob(x), z.numpy(), drawn["grey"], rebuilt["grey"], np.array(said)]
+
+    whole, seen, mass = told(), [], made.lens.log_mass
+    monkeypatch.setattr("pofx.models.model.RESIDENT", 40 * made.room)
+    monkeypatch.setattr(made.lens, "log_mass", lambda theta, own: seen.append(theta.shape[1]) or mass(theta, own))
+    for a, b in zip(whole, told(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3)
+    assert max(seen) == 32 and made.together(7) == 7
+
+
 def test_masses_of_all_small_images_sum_to_one() -> None:
     x, spec = images(60, 2, 1)
     model = create("vae", spec, network="mlp", latent=2, width=16, depth=1, samples=2000)

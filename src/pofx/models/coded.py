@@ -52,6 +52,10 @@ class Coded(Conditioned):
         self.context = Context(self.sight_of_condition)
         self.classes = Classes(self.sight_of_condition if self.sums else Sight(()))
 
+    @property
+    def room(self) -> int:
+        return self.lens.room
+
     def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
         own, extra = self.lens.prepare(x)
         return *own, extra, *self.see_condition(c, len(extra))
@@ -78,30 +82,34 @@ class Coded(Conditioned):
         """What the decoder says of codes, (n, latent), and the condition's vector: (n, *told)."""
         raise NotImplementedError
 
-    def _told(self, z: Tensor, c: Columns | None) -> Tensor:
+    def _told(self, z: Tensor, c: Columns | None, say: Callable[[Tensor, slice], Columns]) -> Columns:
+        """Stored columns that `say` makes of what the decoder says of codes, some (a slice of all) at a time."""
         seen = self.see_condition(c, len(z))
         if gone := len(self.classes.gone(seen[2])):
             name = self.sight_of_condition.fields[0].name
             raise SpecError(f"expected {name!r} of every code, got {gone} missing: encode gives it beside the codes")
-        return self.theta(z.to(self.device), self.context(*seen))
+        context, size = self.context(*seen), self.together(max(len(z), 1))
+        some = (slice(i, i + size) for i in range(0, max(len(z), 1), size))
+        parts = [say(self.theta(z[at].to(self.device), context[at]), at) for at in some]
+        return {f.name: np.concatenate([part[f.name] for part in parts]) for f in self.spec.fields}
 
     @torch.no_grad()
     def express(self, z: Tensor, c: Columns | None = None) -> Columns:
         """The centre of p(x|z,c) of codes, (n, latent)."""
-        return self.lens.centre(self._told(z, c))
+        return self._told(z, c, lambda theta, _: self.lens.centre(theta))
 
     @torch.no_grad()
     def utter(self, z: Tensor, u: Tensor, c: Columns | None = None) -> Columns:
         """A draw of p(x|z,c) for each code, (n, latent), and uniform numbers, (n, lens.draws)."""
-        return self.lens.draw(self._told(z, c), u.to(self.device))
+        return self._told(z, c, lambda theta, at: self.lens.draw(theta, u[at].to(self.device)))
 
     def log_prob_under(self, law: Law, x: Columns) -> np.ndarray:
         """A bound of log p(x) of each row, (n,), where codes have another law; of models with a likelihood."""
         raise self._cannot("log_prob")
 
     def chunks(self, x: Columns, c: Columns | None = None) -> Iterator[Batch]:
-        """The rows as batches of at most ROWS, on the model's device."""
-        for part in zip(*(tensor.split(ROWS) for tensor in self.prepare(x, c)), strict=True):
+        """The rows as batches of at most ROWS, fewer of large ones, on the model's device."""
+        for part in zip(*(tensor.split(self.together(ROWS)) for tensor in self.prepare(x, c)), strict=True):
             yield tuple(tensor.to(self.device) for tensor in part)
 
 

@@ -59,6 +59,10 @@ class Recipe:
     most: int | None = None
 
 
+RESIDENT = 2**23  # numbers of examples that are worked on together: 32 MiB, some four times that with what is between
+DEALT = 16  # normal numbers are dealt in so many: rows by as many get the draws that all of them together would
+
+
 class Model(nn.Module):
     """Base of every model.
 
@@ -78,6 +82,16 @@ class Model(nn.Module):
     def __init__(self, spec: Spec) -> None:
         super().__init__()
         self.spec = spec
+
+    @property
+    def room(self) -> int:
+        """Numbers that an example works on at a time; 0 where they are few."""
+        return 0
+
+    def together(self, most: int) -> int:
+        """How many examples are worked on together where no gradient is kept: at most `most`, and RESIDENT numbers."""
+        fit = RESIDENT // self.room if self.room else most
+        return min(most, max(1, fit - fit % DEALT if fit > DEALT else fit))
 
     # -- obligations -------------------------------------------------------------------------------------------------
 

@@ -186,7 +186,8 @@ class Variational(Coded):
         without = known is not None and bool(given) and given == there
         self.refuse(given and not without, None)
         context, parts = self.context(*self.see_condition(c, len(z))), []
-        for at in (slice(i, i + SPAN) for i in range(0, max(len(z), 1), SPAN)):
+        span = self.together(SPAN)
+        for at in (slice(i, i + span) for i in range(0, max(len(z), 1), span)):
             normal, u, uniform = z[at].to(self.device).split([self.latents.count, 1, self.lens.draws], 1)
             if known is None:
                 code = self.latents.unfold(self.latents.push(normal.to(self.dtype), u[:, 0].to(self.dtype)))
@@ -357,7 +358,7 @@ class Variational(Coded):
         told = self.encoder(self.lens.see(own), context)
         z, code, excess = self.latents.infer(told, self._noise(1, len(told), generator))
         other = code[:, torch.arange(len(extra)).roll(1)]
-        like, turned_ = (self.lens.log_mass(self.say(part, context), own)[0] for part in (code, other))
+        like, turned_ = (self._like(part, context, own) for part in (code, other))
         mean = self.latents.middle(told)
         said = {
             "bound": like - excess[0] + extra,
@@ -376,14 +377,20 @@ class Variational(Coded):
             | self._of_numbers(own, context, told, z)
         )
 
+    def _like(self, code: Tensor, c: Tensor, own: Batch) -> Tensor:
+        """log p(x|z, c), (B,), of codes (1, B, width)."""
+        size = self.together(max(len(c), 1))
+        parts = zip(code.split(size, 1), c.split(size), *(part.split(size) for part in own), strict=True)
+        return torch.cat([self.lens.log_mass(self.say(z, of), tuple(some))[0] for z, of, *some in parts])
+
     def _of_numbers(self, own: Batch, c: Tensor, told: Tensor, z: Tensor) -> dict[str, list[float]]:
         """What each number costs and what is lost without it, nats; the costly or, without costs, the missed first."""
         some, c, z, cost = tuple(part[:PAIRED] for part in own), c[:PAIRED], z[:, :PAIRED], self.latents.each(told, z)
-        like, lost = self.lens.log_mass(self.say(self.latents.unfold(z), c), some).mean(), []
+        like, lost = self._like(self.latents.unfold(z), c, some).mean(), []
         for j in range(self.latents.count):
             other = z.clone()
             other[..., j] = z[..., j].roll(1, 1)
-            lost.append(like - self.lens.log_mass(self.say(self.latents.unfold(other), c), some).mean())
+            lost.append(like - self._like(self.latents.unfold(other), c, some).mean())
         missed = torch.stack(lost)
         order = (missed if cost is None else cost).argsort(descending=True)
         costs = {} if cost is None else {"nats of each number": cost[order].tolist()}

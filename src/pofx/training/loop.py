@@ -238,8 +238,7 @@ class Trainer:
             if self.guard is not None:
                 value = self.guard.look()
             elif self.valid is not None:
-                got = self.model.validate(self.valid, torch.Generator(self.device).manual_seed(0))
-                value = None if got is None else float(got.double().mean())
+                value = self._watched(self.valid)
             better = value is None or self.history.best is None or value < self.history.best
             if better and (value is None or math.isfinite(value)):
                 self.history.best, self.history.best_step = value, self.step
@@ -249,6 +248,14 @@ class Trainer:
         if self.guard is not None and self.history.best_step == self.step:
             self.kept = self.state(kept=False)
         return value
+
+    def _watched(self, valid: Batch) -> float | None:
+        """The mean of what the model watches, as many rows at a time as `together` says."""
+        generator = torch.Generator(self.device).manual_seed(0)
+        size = self.model.together(VALID_ROWS)
+        parts = zip(*(t.split(size) for t in valid), strict=True)
+        got = [part for some in parts if (part := self.model.validate(some, generator)) is not None]
+        return float(torch.cat([part.reshape(-1) for part in got]).double().mean()) if got else None
 
     def _go_back(self) -> None:
         """Everything as it was at the guard's best look, but the step, and one change."""

@@ -61,6 +61,20 @@ def test_what_is_written_can_be_read(model: pofx.Fitted, tmp_path: Path, name: s
     assert np.array_equal(read_images(tmp_path / name)[0].plain(), drawn)
 
 
+@pytest.mark.parametrize("shape", [(20, 6, 6), (20, 6, 6, 1), (20, 6, 6, 3)])
+@pytest.mark.parametrize("name", ["x.npz", "x.npy"])
+def test_images_come_out_in_the_shape_that_they_came_in(shape: tuple[int, ...], name: str, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    np.save(tmp_path / name, x) if name.endswith("npy") else np.savez(tmp_path / name, images=x)
+    made = pofx.fit(tmp_path / name, model="autoencoder", steps=1, latent=2, width=8, quiet=True)
+    made.save(tmp_path / "m.pofx")
+    made = pofx.load(tmp_path / "m.pofx")
+    assert made.reconstruct(x).shape == shape
+    made.reconstruct(tmp_path / name, path=tmp_path / f"y{name}")
+    held = np.load(tmp_path / f"y{name}")
+    assert (held["images"] if name.endswith("npz") else held).shape == shape
+
+
 def test_denoising_gives_images_back(tmp_path: Path) -> None:
     model = pofx.fit(bars(), model="denoising", steps=30, quiet=True, width=8, depth=1)
     assert model.denoise(bars()[:3]).shape == (3, 8, 8)

@@ -32,10 +32,10 @@ MARKS = {"shape": "(height, width, channels)", "spec": "fields", "weights": "wei
 class FittedImages(Fitted):
     """A fitted model of images.
 
-    What comes out is an array, uint8 (n, H, W), or (n, H, W, 3) in colour, or goes to .npz, .npy, a sheet (.png) or a
-    folder. A model with the condition `label` takes and gives pairs (images, labels): in a .npz the array `labels`, in
-    a folder a sub-folder for each, on a sheet rows of its own. Where a label is missing, likelihoods sum over it, and
-    codes and what is made of them take the likeliest.
+    What comes out is an array, uint8 (n, H, W) or (n, H, W, C), as what was learned, or goes to .npz, .npy, a sheet
+    (.png) or a folder. A model with the condition `label` takes and gives pairs (images, labels): in a .npz the array
+    `labels`, in a folder a sub-folder for each, on a sheet rows of its own. Where a label is missing, likelihoods sum
+    over it, and codes and what is made of them take the likeliest.
     """
 
     codec: ImageCodec
@@ -56,7 +56,8 @@ class FittedImages(Fitted):
 
     def _joined(self, rows: list[Pictures]) -> Pictures:
         labels = [part.labels for part in rows if part.labels is not None]
-        return Pictures(np.concatenate([part.images for part in rows]), np.concatenate(labels) if labels else None)
+        images = np.concatenate([part.images for part in rows])
+        return Pictures(images, np.concatenate(labels) if labels else None, self.codec.deep)
 
     def _written(self, rows: Iterable[Pictures], path: str | Path) -> int:
         return write_images(self._joined(list(rows)), Path(path), self._top)
@@ -250,7 +251,7 @@ class FittedImages(Fitted):
             )
         size = self.provenance["reading"].get("size")
         images = read_images(source, tuple(size) if size else None)[0]
-        images = images if self.joint else Pictures(images.images)
+        images = images if self.joint else images.bare()
         if images.fingerprint() != self.provenance["fingerprint"]:
             raise CodecError(
                 f"{source if isinstance(source, str) else 'the array'!r} is not what the model was fitted on: "

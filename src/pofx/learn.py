@@ -238,7 +238,7 @@ def _images(source: Any, reading: Mapping[str, Any], split: Sequence[float], see
     rows, container = read_images(source, reading.get("size"), asked["labels"])
     took = parts(len(rows), split, seed)
     keep, notes = _labels(rows, container, asked["condition"], asked["cls"])
-    rows = rows if keep else Pictures(rows.images)
+    rows = rows if keep else rows.bare()
     return ImageCodec.learn(rows.take(took[0]), container), rows, container, took, notes
 
 

@@ -29,13 +29,13 @@ class ImageCodec:
     """How images become a block of pixels, their labels a condition, and back.
 
     spec: channels over H x W, and the field `label` where it is the condition; like: the kind of what was read; whole:
-    whether labels are whole numbers.
+    whether labels are whole numbers; deep: whether grey ones have an axis of one channel.
     """
 
     kind = "image"
 
-    def __init__(self, spec: Spec, like: str = "array", whole: bool = False) -> None:
-        self.spec, self.like, self.whole = spec, like, whole
+    def __init__(self, spec: Spec, like: str = "array", whole: bool = False, deep: bool = False) -> None:
+        self.spec, self.like, self.whole, self.deep = spec, like, whole, deep
 
     @classmethod
     def learn(cls, pictures: Pictures, like: str = "array") -> Self:
@@ -51,10 +51,10 @@ class ImageCodec:
         fields = tuple(Pixel.learn(name, v, top=top) for name, v in zip(_names(images.shape[3]), channels, strict=True))
         block = Block("image", fields, images.shape[1:3])
         if pictures.labels is None:
-            return cls(Spec((block,)), like)
+            return cls(Spec((block,)), like, deep=pictures.deep)
         label = Spec((Block(LABEL, (_label_field(pictures.labels),)),))
         whole = all(isinstance(value, int) for value in pictures.labels if value is not None)
-        return cls(Spec((block,), label), like, whole)
+        return cls(Spec((block,), label), like, whole, pictures.deep)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -102,7 +102,7 @@ class ImageCodec:
     def decode(self, x: Columns) -> Pictures:
         """Pictures of channels by name, and of codes of labels where there are such."""
         images = np.stack([x[f.name] for f in self.spec.fields], -1)
-        return Pictures(images, self.labels(x[LABEL]) if LABEL in x else None)
+        return Pictures(images, self.labels(x[LABEL]) if LABEL in x else None, self.deep)
 
     def given(self, asked: Sequence[str] | Mapping[str, Any]) -> Given:
         """The set of labels that conditions mean, "label = 3" or {"label": [3, 5]}; several intersect.
@@ -127,12 +127,13 @@ class ImageCodec:
     def to_json(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Plain values and arrays that rebuild the codec."""
         header, arrays = self.spec.split()
-        return {"kind": self.kind, "spec": header, "like": self.like, "whole": self.whole}, arrays
+        meta = {"kind": self.kind, "spec": header, "like": self.like, "whole": self.whole, "deep": self.deep}
+        return meta, arrays
 
     @classmethod
     def from_json(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
         """What `to_json` gave."""
-        return cls(Spec.join(meta["spec"], arrays), meta["like"], meta.get("whole", False))
+        return cls(Spec.join(meta["spec"], arrays), meta["like"], meta.get("whole", False), meta.get("deep", False))
 
 
 def _label_field(labels: np.ndarray) -> Category:

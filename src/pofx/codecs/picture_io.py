@@ -4,7 +4,7 @@ import gzip
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -27,22 +27,34 @@ class Labelled(NamedTuple):
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images, uint8 (n, H, W, C), and the label of each, all int or all str, None where missing; or None: no labels."""
+    """Images, uint8 (n, H, W, C), and the label of each, all int or all str, None where missing; or None: no labels.
+
+    deep: whether grey ones came with an axis of one channel, as they go out.
+    """
 
     images: np.ndarray
     labels: np.ndarray | None = None
+    deep: bool = False
 
     def __len__(self) -> int:
         return len(self.images)
 
     def take(self, index: np.ndarray) -> Self:
         """Those of these numbers."""
-        return type(self)(self.images[index], None if self.labels is None else self.labels[index])
+        return replace(self, images=self.images[index], labels=None if self.labels is None else self.labels[index])
+
+    def bare(self) -> Self:
+        """Those without their labels."""
+        return replace(self, labels=None)
+
+    @property
+    def array(self) -> np.ndarray:
+        """As a user has them: (n, H, W) where they are grey and came so, else (n, H, W, C)."""
+        return self.images[..., 0] if self.images.shape[-1] == 1 and not self.deep else self.images
 
     def plain(self) -> np.ndarray | Labelled:
         """As a user has them: an array, or with labels a pair."""
-        images = self.images[..., 0] if self.images.shape[-1] == 1 else self.images
-        return images if self.labels is None else Labelled(images, array_of(self.labels))
+        return self.array if self.labels is None else Labelled(self.array, array_of(self.labels))
 
     def fingerprint(self) -> str:
         """SHA-256 over shape, pixels and labels."""
@@ -114,11 +126,12 @@ def read_images(source: Any, size: Size = None, labels: Any = None) -> tuple[Pic
     if isinstance(source, tuple):
         source, labels = source[0], source[1] if labels is None else labels
     if isinstance(source, np.ndarray):
-        images, found, kind = shades(source), None, "array"
+        array, found, kind = source, None, "array"
     else:
-        images, found, kind = _opened(Path(source), size)
-    held = found if labels is None else labels
-    return Pictures(images, None if held is None else labels_of(held, len(images))), kind
+        array, found, kind = _opened(Path(source), size)
+    images, held = shades(array), found if labels is None else labels
+    deep = array.ndim == 4 and array.shape[-1] == 1 and kind != "folder"
+    return Pictures(images, None if held is None else labels_of(held, len(images)), deep), kind
 
 
 def _opened(path: Path, size: Size) -> tuple[np.ndarray, Any, str]:
@@ -129,7 +142,7 @@ def _opened(path: Path, size: Size) -> tuple[np.ndarray, Any, str]:
         raise CodecError(f"expected images at {str(path)!r}, found nothing: check the path")
     try:
         array, found = _idx(path) if "idx3-ubyte" in path.name else _numpy(path)
-        return shades(array), found, "npz"
+        return array, found, "npz"
     except (OSError, ValueError, EOFError, KeyError) as error:
         raise CodecError(f"could not read images from {str(path)!r}: {error}") from error
 
@@ -267,9 +280,9 @@ def write_images(pictures: Pictures, path: Path, top: int = 255) -> int:
             if ending == ".png":
                 _picture(sheet(bright) if labels is None else sheet_of_labels(bright, labels)).save(file, "PNG")
             elif ending == ".npy":
-                np.save(file, pictures.images)
+                np.save(file, pictures.array)
             else:
-                held = {"images": pictures.images} | ({} if labels is None else {"labels": array_of(labels)})
+                held = {"images": pictures.array} | ({} if labels is None else {"labels": array_of(labels)})
                 np.savez_compressed(file, allow_pickle=False, **held)
         part.replace(path)
     except OSError as error:

@@ -2,6 +2,7 @@
 
     python recipes/literature.py power --files DIR           published preprocessing and hyper-parameters: hours to days
     python recipes/literature.py miniboone --files DIR --steps 2000
+    python recipes/literature.py all --files DIR             every set whose files are there, beside what was published
 
 What each set is read from, as its source distributes it, inside DIR:
 
@@ -129,9 +130,10 @@ def standardised(train: np.ndarray, valid: np.ndarray, test: np.ndarray) -> Part
 
 @dataclass(frozen=True)
 class Setting:
-    """What the paper's table says of a set: the flow, and how it is trained."""
+    """What the paper's table says of a set: the flow, and how it is trained; and the files that it is read from."""
 
     read: Callable[[Path], Parts]
+    files: tuple[str, ...]
     published: float  # RQ-NSF (C), test nats
     transforms: int
     width: int
@@ -144,11 +146,25 @@ class Setting:
 
 
 SETTINGS = {
-    "power": Setting(power, 0.64, 10, 256, 0.0),
-    "gas": Setting(gas, 13.09, 10, 256, 0.1),
-    "hepmass": Setting(hepmass, -14.75, 20, 128, 0.2),
-    "miniboone": Setting(miniboone, -9.67, 10, 32, 0.2, bins=4, blocks=1, batch=128, steps=200_000, rate=3e-4),
-    "bsds300": Setting(bsds300, 157.54, 20, 128, 0.2),
+    "power": Setting(power, ("household_power_consumption.txt",), 0.64, 10, 256, 0.0),
+    "gas": Setting(gas, ("ethylene_CO.txt",), 13.09, 10, 256, 0.1),
+    "hepmass": Setting(hepmass, ("1000_train.csv", "1000_test.csv"), -14.75, 20, 128, 0.2),
+    "miniboone": Setting(
+        miniboone, ("MiniBooNE_PID.txt",), -9.67, 10, 32, 0.2, bins=4, blocks=1, batch=128, steps=200_000, rate=3e-4
+    ),
+    "bsds300": Setting(bsds300, ("BSDS300.hdf5",), 157.54, 20, 128, 0.2),
+}
+
+
+PUBLISHED = {  # test nats in the order of SETTINGS; sources in docs/flows.md
+    "Gaussian": (-7.74, -3.58, -27.93, -37.24, 96.67),
+    "MADE": (-3.08, 3.56, -20.98, -15.59, 148.85),
+    "RealNVP(10)": (0.17, 8.33, -18.71, -13.84, 153.28),
+    "MAF(10)": (0.24, 10.08, -17.73, -12.24, 154.93),
+    "FFJORD": (0.46, 8.59, -14.92, -10.43, 157.40),
+    "MAF, with LU maps and residual networks": (0.45, 12.35, -17.03, -10.92, 156.95),
+    "RQ-NSF (C)": (0.64, 13.09, -14.75, -9.67, 157.54),
+    "RQ-NSF (AR)": (0.66, 13.09, -14.01, -9.22, 157.31),
 }
 
 
@@ -221,14 +237,38 @@ def run(name: str, folder: Path, steps: int | None, seed: int) -> float:
     return nats
 
 
+def absent(name: str, folder: Path) -> list[str]:
+    """The files of a set that are not in the folder."""
+    return [file for file in SETTINGS[name].files if not (folder / file).is_file()]
+
+
+def table(found: dict[str, float]) -> str:
+    """What was published, and below it what was found, by set; a set that was not tried has a dash."""
+    lines = ["| model | " + " | ".join(map(str.upper, SETTINGS)) + " |", "|---" * (1 + len(SETTINGS)) + "|"]
+    lines += [f"| {who} | " + " | ".join(f"{nats:.2f}" for nats in row) + " |" for who, row in PUBLISHED.items()]
+    own = (f"{found[name]:.2f}" if name in found else "-" for name in SETTINGS)
+    return "\n".join([*lines, "| this recipe | " + " | ".join(own) + " |"])
+
+
 def main(words: list[str]) -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument("name", choices=list(SETTINGS))
+    ask.add_argument("name", choices=[*SETTINGS, "all"])
     ask.add_argument("--files", type=Path, required=True, metavar="DIR", help="where the files of the set lie")
     ask.add_argument("--steps", type=int, help="instead of the published number")
     ask.add_argument("--seed", type=int, default=0)
     told = ask.parse_args(words)
-    run(told.name, told.files, told.steps, told.seed)
+    gone = {name: absent(name, told.files) for name in (SETTINGS if told.name == "all" else (told.name,))}
+    there = [name for name, files in gone.items() if not files]
+    if not there:
+        files = ", ".join(file for files in gone.values() for file in files)
+        ask.error(
+            f"expected {files} in {str(told.files)!r}, found none or not all: see --help for where they come from"
+        )
+    for name in gone.keys() - there:
+        print(f"{name}: left out, {', '.join(gone[name])} not found")
+    found = {name: run(name, told.files, told.steps, told.seed) for name in there}
+    if told.name == "all":
+        print(table(found))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """Compiled and eager agree; a fit compiles only where its minutes repay it, and goes on aloud where it cannot."""
 
 import inspect
+import re
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -217,3 +219,9 @@ def test_a_process_may_compile_more_flows_than_one_cache_holds(monkeypatch: pyte
         x = torch.randn(16, features)
         with torch._dynamo.config.patch(recompile_limit=2):  # what monkeypatch sets there does not come back
             torch.testing.assert_close(flow.compiled()(x), flow.log_prob(x))
+
+
+def test_the_page_on_flows_says_which_compile() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "flows.md").read_text()
+    said = page.split("Of the flows ")[1].split(" compile;")[0]
+    assert set(re.findall(r"`(\w+)`", said)) == {name for name in names("flows") if load_class(name).compiles}

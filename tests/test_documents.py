@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import pofx
@@ -55,3 +56,20 @@ def test_the_documents_name_files_that_exist() -> None:
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} names {target}"
+
+
+def test_the_code_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first block, on made files of the names that it has, and a few steps in place of a minute."""
+    code = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    short = code.replace("minutes=1", 'steps=20, size="small", quiet=True')
+    assert short != code
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"sex": random.choice(["Female", "Male"], 150), "age": random.integers(17, 80, 150)})
+    frame["income"] = np.where(frame["age"] + random.normal(0, 20, 150) > 50, "high", "low")
+    monkeypatch.chdir(tmp_path)
+    frame.to_csv("adult.csv", index=False)
+    for name in ("new", "unseen"):
+        frame.sample(60, random_state=1).to_csv(f"{name}.csv", index=False)
+    frame.head(20).mask(random.random((20, 3)) < 0.2).to_csv("gaps.csv", index=False)
+    exec(compile(short, "README.md", "exec"), {})
+    assert all((tmp_path / made).stat().st_size for made in ("report.html", "model.html", "adult.pofx"))

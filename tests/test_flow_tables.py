@@ -117,3 +117,11 @@ def test_the_steps_of_a_solver_are_no_steps_of_the_fit_and_a_draw_may_take_other
         model.sample(3, solver_steps=-1, quiet=True)
     with pytest.raises(Unsupported, match="in so many steps of a solver: these can: ffjord, flow_matching"):
         pofx.fit(table, model="independent", quiet=True).sample(3, solver_steps=5, quiet=True)
+
+
+def test_a_token_of_tarflow_may_hold_several_columns() -> None:
+    table = awkward(30)[[f"x{j}" for j in range(4)]]
+    words = {"width": 8, "heads": 2, "transforms": 2, "samples": 2}
+    assert np.isfinite(pofx.fit(table, model="tarflow", patch=2, **SMALL, **words).log_prob(table)).all()
+    with pytest.raises(SpecError, match="expected a patch that divides the 4 features, got 3"):
+        pofx.fit(table, model="tarflow", patch=3, **SMALL, **words)

@@ -46,11 +46,20 @@ def made_miniboone(folder: Path) -> None:
     write(folder / "MiniBooNE_PID.txt", " 100 50", x, " ")
 
 
+def made_bsds300(folder: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(folder / "BSDS300.hdf5", "w") as file:
+        for part, rows in (("train", 80), ("validation", 10), ("test", 10)):
+            x = random.normal(size=(rows, 63))
+            file[part] = (x - x.mean(0)) / x.std(0)
+
+
 CASES = [
     ("power", made_power, 196, 6),
     ("gas", made_gas, 100, 8),
     ("hepmass", made_hepmass, 200, 21),
     ("miniboone", made_miniboone, 99, 49),
+    ("bsds300", made_bsds300, 100, 63),
 ]
 
 
@@ -92,3 +101,25 @@ def test_bsds300_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     with pytest.raises(SystemExit, match="pip install h5py"):
         literature.bsds300(tmp_path)
+
+
+def test_all_sets_that_are_there_stand_beside_what_was_published(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        literature.main(["power", "--files", str(tmp_path)])
+    assert "expected household_power_consumption.txt in" in capsys.readouterr().err
+    made_miniboone(tmp_path)
+    (tmp_path / "1000_train.csv").touch()
+    literature.main(["all", "--files", str(tmp_path), "--steps", "2"])
+    out = capsys.readouterr().out
+    assert "hepmass: left out, 1000_test.csv not found" in out
+    assert "| RQ-NSF (C) | 0.64 | 13.09 | -14.75 | -9.67 | 157.54 |" in out
+    assert all(
+        setting.published == published
+        for setting, published in zip(literature.SETTINGS.values(), literature.PUBLISHED["RQ-NSF (C)"], strict=True)
+    )
+    own = out.strip().splitlines()[-1].split(" | ")
+    assert own[0] == "| this recipe" and own[1:4] == ["-", "-", "-"] and float(own[4]) < 0
+    docs = (Path(__file__).parents[1] / "docs" / "flows.md").read_text()
+    assert all(line in docs for line in out.splitlines() if line.startswith("| ") and "this recipe" not in line)

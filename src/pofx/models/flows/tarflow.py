@@ -11,10 +11,10 @@ from ..model import Recipe
 class Tarflow(Flowing):
     """p(z) by the change of variables with y_i = x_i exp(s_i) + m_i, s_i and m_i by attention to x_1..x_{i-1}.
 
-    Each field is a token of `width` numbers; `transforms` maps of `depth` attention blocks each, the order of the
-    fields reversed between them. `bins` > 0 puts splines of so many bins in place of the paper's affine maps.
-    See models/flowing.py for how a table's rows become numbers, the units and the bound; nn/tarflow.py for the flow.
-    A pass costs many times one of `maf`, the more so the more fields there are.
+    Each `patch` fields, a number that divides theirs, are a token of `width` numbers; `transforms` maps of `depth`
+    attention blocks each, the order of the fields reversed between them. `bins` > 0 puts splines of so many bins in
+    place of the paper's affine maps. See models/flowing.py for how a table's rows become numbers, the units and the
+    bound; nn/tarflow.py for the flow. A pass costs many times one of `maf`, the more so the more fields there are.
     Paper: Zhai et al. 2024, Normalizing Flows are Capable Generative Models.
 
         >>> pofx.fit("numbers.parquet", model="tarflow")  # doctest: +SKIP
@@ -28,6 +28,7 @@ class Tarflow(Flowing):
         heads: int = 4,
         depth: int = 1,
         bins: int = 0,
+        patch: int = 1,
         waves: int = 8,
         samples: int = 16,
     ) -> None:
@@ -39,6 +40,7 @@ class Tarflow(Flowing):
             width,
             heads,
             depth,
+            patch,
             waves=waves,
             elementwise=Spline(bins) if bins else Affine(),
         )

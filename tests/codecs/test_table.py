@@ -287,6 +287,27 @@ def test_infinite_values(cells: list) -> None:
         TableCodec.learn(pa.table({"x": cells, "y": ["a", "b", "a"]}))
 
 
+@pytest.mark.parametrize(
+    ("name", "low", "high", "how"),
+    [
+        ("wind_dir", 0.0, 360.0, "angle"),
+        ("Bearing (deg)", 0.0, 360.0, "angle"),
+        ("price", 0.0, 360.0, "positive"),
+        ("bearing", 0.0, 90.0, "positive"),
+        ("triangle", 0.0, 360.0, "positive"),
+        ("angle", 0.0, 400.0, "positive"),
+    ],
+)
+def test_an_angle_is_found_by_its_name_and_the_circle_that_it_fills(
+    name: str, low: float, high: float, how: str
+) -> None:
+    v = np.random.default_rng(0).uniform(low + 0.1, high - 0.1, 500).round(1)
+    codec = TableCodec.learn(table := pa.table({name: v, "y": np.arange(500) % 7}))
+    assert codec.plans[0].how == how
+    assert ("named like an angle" in codec.profile()) == (how == "angle")
+    assert codec.table(codec.encode(table)).equals(table)
+
+
 # -- keys --------------------------------------------------------------------------------------------------------------
 
 

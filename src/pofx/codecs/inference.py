@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 FEW = 50
 WORDS = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"})
+_NAMED_ANGLE = re.compile(
+    r"(^|[^a-z])(angle|azimuth|bearing|heading|direction|wind_?dir|degrees?|deg)([^a-z]|$)", re.IGNORECASE
+)
 _NAMED_KEY = re.compile(r"[a-z](Id|ID)$|(^|[^A-Za-z])((?i:id|uuid|guid|key|index|rowid))$|^Unnamed: 0$")
 
 
@@ -171,6 +174,8 @@ def number(draft: Draft, v: np.ndarray, counts: np.ndarray, decimals: int, form:
     elif decimals > 0 and len(v) >= FEW and 0 <= low <= 0.02 and 0.98 <= high <= 1:
         plan.how, plan.why = "bounded", f"numbers that fill [0, 1], {decimals} decimals"
         plan.form |= {"low": 0.0, "high": 1.0}
+    elif len(v) >= FEW and 0 <= low <= 4 and 356 <= high < 360 and _NAMED_ANGLE.search(plan.name):
+        plan.how, plan.why = "angle", f"numbers that fill [0, 360), named like an angle, {decimals} decimals"
     else:
         plan.how = "positive" if low > 0 else "real"
         plan.why = f"numbers{' above zero' if low > 0 else ''}, {decimals} decimals"

@@ -26,6 +26,7 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .coding import strangeness
@@ -33,7 +34,7 @@ from .errors import PofxError, SpecError, Unsupported
 from .fields import Real
 from .learn import pick_device, torch_threads
 from .models import create, load_class
-from .models.model import Model, who_can
+from .models.model import ABILITIES, Model, who_can
 from .spec import Columns, Spec
 from .training.loop import Trainer
 
@@ -93,7 +94,7 @@ class _Estimator(BaseEstimator):
                             for rows in (order[held:], order[:held]))  # fmt: skip
             trainer = Trainer(self.model_, train, valid, seed, pick_device(self.device))
             trainer.run(self.steps or trainer.recipe.steps)
-            self.model_.to("cpu")
+            self.model_.to("cpu").double()  # so that what is said of a row does not depend on the rows beside it
 
     def _columns(self, X: np.ndarray) -> Columns:
         return {f"x{j}": np.round(X[:, j], d) for j, d in enumerate(self._decimals)}
@@ -114,17 +115,29 @@ def _decimals(v: np.ndarray) -> int:
     return next(few, most)
 
 
+def _if_able(what: str) -> Any:
+    """A method of the estimators whose model has an ability; the others have no such method."""
+
+    def able(estimator: _Estimator) -> bool:
+        if what not in load_class(estimator.model).abilities:
+            raise Unsupported(
+                f"model {estimator.model!r} cannot {ABILITIES[what]}: these can: {', '.join(who_can(what))}"
+            )
+        return True
+
+    return available_if(able)
+
+
 class Density(_Estimator):
     """p(x) of the rows of X. A model without a likelihood (`gan`, `wae`, `aae`) can be sampled alone."""
 
+    @_if_able("log_prob")
     def score_samples(self, X: Any) -> np.ndarray:
-        """log p of each row, (n,), nats, in the units of X; a lower bound where the model only has one.
-
-        Raises Unsupported where the model has none.
-        """
+        """log p of each row, (n,), nats, in the units of X; a lower bound where the model only has one."""
         x = self._seen(X)
         return self.model_.log_prob(x)
 
+    @_if_able("log_prob")
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of log p over the rows."""
         return float(self.score_samples(X).mean())
@@ -207,6 +220,7 @@ class Encoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Estimator):
         x = self._seen(X)
         return self.model_.encode(x).double().numpy()
 
+    @_if_able("express")
     def inverse_transform(self, Z: Any) -> np.ndarray:
         """The rows that codes stand for, (n, features)."""
         check_is_fitted(self, "model_")

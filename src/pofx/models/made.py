@@ -92,7 +92,9 @@ class Pass:
         self.net, self.position = net, 0
         width, device = len(net.degree), net.degree.device
         self.sums = net.read.blank().repeat(n, 1)
-        self.layers = [torch.empty(n, width, device=device) for _ in range(2 * len(net.blocks) + 1)]
+        self.layers = [
+            torch.empty(n, width, device=device, dtype=self.sums.dtype) for _ in range(2 * len(net.blocks) + 1)
+        ]
 
     @property
     def hidden(self) -> Tensor:

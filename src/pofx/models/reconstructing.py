@@ -1,6 +1,8 @@
 """What the deterministic autoencoders have in common as models: vectors in, codes, vectors out, and the PCA beside."""
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,6 +67,11 @@ class Reconstructing(Model):
         """|v - v'|^2 of each row, (B,)."""
         return (v - other).flatten(1).square().sum(1)
 
+    def _parts(self, x: Columns) -> Iterator[Tensor]:
+        """v of the examples, CHUNK at a time, where the model is and in its precision."""
+        for part in self.vectors.prepare(x).split(CHUNK):
+            yield self.vectors.of(part.to(self.device)).to(self.middle)
+
     def noise(self, n: int, generator: torch.Generator) -> Tensor:
         raise self._cannot("sample")
 
@@ -76,8 +83,7 @@ class Reconstructing(Model):
     @torch.no_grad()
     def encode(self, x: Columns, c: Columns | None = None) -> Tensor:
         """e(v), (n, latent)."""
-        held = self.vectors.prepare(x).split(CHUNK)
-        return torch.cat([self.code(self.vectors.of(part.to(self.device))).cpu() for part in held])
+        return torch.cat([self.code(v).cpu() for v in self._parts(x)])
 
     @property
     def code_size(self) -> int:
@@ -87,19 +93,24 @@ class Reconstructing(Model):
     def express(self, z: Tensor, c: Columns | None = None) -> Columns:
         """d(z) as stored columns, of codes (n, at most latent); numbers that are not given are zero."""
         full = torch.cat([z, z.new_zeros(len(z), self.latent - z.shape[1])], 1)
-        return self.vectors.lower(self.rebuild(full.to(self.device, torch.float32)))
+        return self.vectors.lower(self.rebuild(full.to(self.middle)))
 
     @torch.no_grad()
     def misfit(self, x: Columns, c: Columns | None = None) -> np.ndarray:
         """|v - d(e(v))|^2, (n,)."""
-        held = (self.vectors.of(part.to(self.device)) for part in self.vectors.prepare(x).split(CHUNK))
-        return torch.cat([self.error(v, self.rebuild(self.code(v))).cpu() for v in held]).double().numpy()
+        return torch.cat([self.error(v, self.rebuild(self.code(v))).cpu() for v in self._parts(x)]).double().numpy()
 
     @torch.no_grad()
-    def remarks(self, x: Columns, c: Columns | None = None) -> dict[str, float]:
-        """The squared error of a number of v on these rows, and that of principal components of the same size."""
-        v = self.vectors.of(self.vectors.prepare(x)[:CHUNK].to(self.device))
+    def remarks(self, x: Columns, c: Columns | None = None) -> dict[str, Any]:
+        """The squared error of a number of v on these rows, and that of as many components as a code tells numbers."""
+        v = next(self._parts(x))
         off = v.flatten(1) - self.middle
-        linear = (off - off @ self.axes.T @ self.axes).square().mean()
-        own = self.error(v, self.rebuild(self.code(v))).mean() / self.size
-        return {"squared error": float(own), f"squared error of PCA of {len(self.axes)}": float(linear)}
+        z = self.code(v)
+        axes = self.axes[: self.numbers_told(z)]
+        own = self.error(v, self.rebuild(z)).mean() / self.size
+        return {"squared error": float(own), f"squared error of PCA of {len(axes)}": self._linear(off, axes)}
+
+    @staticmethod
+    def _linear(off: Tensor, axes: Tensor) -> float:
+        """The squared error of a number of vectors, (n, D) about the mean, left by axes, (k, D)."""
+        return float((off - off @ axes.T @ axes).square().mean())

@@ -48,7 +48,7 @@ class VQ(Quantiser):
         self.register_buffer("begun", torch.zeros((), dtype=torch.bool))
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        flat = z.reshape(-1, z.shape[-1]).float()
+        flat = z.reshape(-1, z.shape[-1]).to(self.vectors.dtype)
         if self.training:
             self._begin(flat.detach())
         far = self.vectors.square().sum(1) - 2 * flat @ self.vectors.T

@@ -174,9 +174,35 @@ def test_symbols_have_no_walk_and_models_without_codes_no_section() -> None:
     found = learned("vq").evaluate(train=people(), quiet=True)
     told = found.tables["rebuilding"]
     assert "symbols rebuild unseen rows" in told["words"] and told["walk"] == {}
+    assert told["stands"] == "no PCA is comparable" and "a symbol a few bits" in told["words"]
     page = render(found, title="t", provenance={})
     assert "What codes tell" in page and "A walk through" not in page
     assert "rebuilding" not in learned("any_order").evaluate(train=people(), quiet=True).tables
+
+
+def test_a_sparse_code_stands_beside_as_many_components_as_it_has_active_units() -> None:
+    model = learned("sparse")
+    told = model.evaluate(train=people(), quiet=True).tables["rebuilding"]
+    assert told["components"] <= 2 < told["codes"] == 8 and "of them active in a row" in told["words"]
+    assert any(k in model.provenance["fit"] for k in ("squared error of PCA of 1", "squared error of PCA of 2"))
+
+
+@pytest.mark.parametrize("name", ["wae", "aae", "vae"])
+def test_info_shows_an_error_of_rebuilding_beside_pcas(name: str) -> None:
+    said = learned(name, **({"samples": 4} if name == "vae" else {})).provenance["fit"]
+    assert 0 < said["squared error of PCA of 2"] < 1 and said["squared error"] > 0
+
+
+def test_a_nested_code_is_told_by_size() -> None:
+    model = pofx.fit(people(), model="autoencoder", steps=8, quiet=True, nested=True, latent=4, width=16, depth=1)
+    said = model.provenance["fit"]
+    own, linear = said["squared error by size"], said["that of PCA by size"]
+    assert len(own) == len(linear) == 4 and linear == sorted(linear, reverse=True)
+    assert own[-1] == pytest.approx(said["squared error"], rel=1e-5)
+    assert linear[-1] == pytest.approx(said["squared error of PCA of 4"], rel=1e-5)
+    assert "squared error by size" in model.info()
+    words = model.evaluate(train=people(), quiet=True).tables["rebuilding"]["words"]
+    assert "Its first numbers alone: 1: " in words and ", 2: " in words and "(PCA " in words
 
 
 def test_codes_under_a_condition_and_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,8 @@ from pofx.training import loop
 from pofx.training.checkpoint import Checkpoint
 from pofx.training.loop import Feed, Trainer, rate
 
+RESUMED = ("vae", "iwae", "hvae", "vq", "wae", "aae", "sparse", "contractive", "denoising")
+
 
 def trainer(name: str = "any_order", **recipe: object) -> Trainer:
     x = mixed()
@@ -35,7 +37,7 @@ def _own_random_state() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("name", ["vae", "gan", *names("flows")])
+@pytest.mark.parametrize("name", [*RESUMED, "gan", *names("flows")])
 def test_a_fit_resumed_ends_as_one_unbroken(name: str, tmp_path: Path) -> None:
     assert name in names()
     whole = trainer(name)

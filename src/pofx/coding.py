@@ -9,7 +9,8 @@ import torch
 
 from .codecs.tabular_io import read_table, to_frame
 from .codecs.writing import write_table
-from .errors import CodecError, SpecError
+from .errors import CodecError, SpecError, Unsupported
+from .models.autoencoders.denoising import Denoising
 from .models.model import Model
 from .models.variational import Variational
 from .spec import Columns
@@ -109,6 +110,27 @@ class Coding:
         self._able("restore")
         _, kind, x, c = self._read(source)
         return self._given_out(self.model.restore(self._own(x), c), kind, path)
+
+    def denoising_score(self, source: Any) -> Any:
+        """The slope of log p of noisy rows at these rows, d log p_s / dx, in one over the user's units.
+
+        p_s is the density of standard scores v(x) = Phi^-1(F(x)) (of images: shades over their top) with Gaussian noise
+        of deviation s, the `strength` of the fit; dv/dx is in the slope, but log dv/dx is not in p_s. Of a table, for
+        each number `score.NAME` and `sigma.NAME`, the deviation of the noise about that value, in the units of NAME;
+        missing where there is no slope (`Denoising.slopes`). Of images an array of their shape, s being `strength` x
+        their top. Raises Unsupported for another model than `denoising` with Gaussian noise of one strength.
+        """
+        import pyarrow as pa
+
+        if not isinstance(self.model, Denoising):
+            raise Unsupported(f"model {self.model.name!r} has no slope of log p of noisy data: fit model='denoising'")
+        _, kind, x, _ = self._read(source)
+        found = self.model.slopes(self._own(x))
+        if not self.model.rows:
+            out = np.stack([slope for slope, _ in found.values()], -1)
+            return out[..., 0] if out.shape[-1] == 1 else out
+        told = {f"{what}.{name}": pair[i] for name, pair in found.items() for i, what in enumerate(("score", "sigma"))}
+        return to_frame(pa.table(told), kind)
 
     def anomaly(self, source: Any, *, path: str | Path | None = None) -> Any:
         """The rows with two columns more: `anomaly`, -log p in nats (a bound of RANKED draws, or the squared error of

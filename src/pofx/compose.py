@@ -183,6 +183,9 @@ class Latent(Model):
     def encode(self, x: Columns, c: Columns | None = None) -> Tensor:
         return self.autoencoder.encode(x)
 
+    def numbers_told(self, z: Tensor) -> int | None:
+        return self.autoencoder.numbers_told(z)
+
     @property
     def code_size(self) -> int:
         return self.autoencoder.code_size

@@ -228,7 +228,8 @@ def _rebuilding(model: Model, splits: Splits, codes: Tensor, evidence: ImageEvid
     learned = splits.flat(splits.train)[:FITTED] / splits.top
     test, made = (splits.flat(x) / splits.top for x in (splits.unseen, model.express(codes, splits.condition)))
     mean = learned.mean(0)
-    axes = principal(torch.from_numpy(learned - mean), min(codes.shape[1], *learned.shape)).numpy()
+    told = model.numbers_told(codes)
+    axes = principal(torch.from_numpy(learned - mean), min(told or codes.shape[1], *learned.shape)).numpy()
     linear = (mean + (test - mean) @ axes.T @ axes).clip(0, 1)
     name = f"PCA of {len(axes)}"
     found = {
@@ -236,12 +237,25 @@ def _rebuilding(model: Model, splits: Splits, codes: Tensor, evidence: ImageEvid
         name: _errors(test, np.round(linear * splits.top) / splits.top),
         "mean image": _errors(test, np.broadcast_to(np.round(mean * splits.top) / splits.top, test.shape)),
     }
+    for k in (2**i for i in range(codes.shape[1].bit_length()) if getattr(model, "nested", False)):
+        if k < codes.shape[1]:
+            few = (mean + (test - mean) @ axes[:k].T @ axes[:k]).clip(0, 1)
+            short = splits.flat(model.express(codes[:, :k], splits.condition)) / splits.top
+            found[f"{model.name}, first {k}"] = _errors(test, short)
+            found[f"PCA of {k}"] = _errors(test, np.round(few * splits.top) / splits.top)
     evidence.rebuilding = {k: _row(v) for k, v in found.items()}
     gain = found[name]["mse"] - found[model.name]["mse"]
     loses = gain.mean() < -2 * mean_error(gain)
     own, other = (evidence.rebuilding[k]["psnr"] for k in (model.name, name))
+    if told is None:
+        evidence.words.append(
+            f"{codes.shape[1]} symbols rebuild unseen images with {own:.2f} dB; a component of PCA is a real number "
+            "and a symbol a few bits, so that PCA is no measure here."
+        )
+        return
+    active = f", {told} of them active in an image," if told < codes.shape[1] else ""
     evidence.words.append(
-        f"{codes.shape[1]} numbers rebuild unseen images with {own:.2f} dB, as many components of PCA with {other:.2f}"
+        f"{codes.shape[1]} numbers{active} rebuild unseen images with {own:.2f} dB, {name} with {other:.2f}"
         + (": the model loses." if loses else ".")
     )
 

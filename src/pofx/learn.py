@@ -22,6 +22,7 @@ from .errors import SpecError, Unsupported
 from .models import create, load_class
 from .models.model import Model, who_can
 from .progress import bar, say
+from .rebuilding import squared_errors
 from .spec import Columns, Spec
 from .split import fingerprint, parts
 from .training.checkpoint import Checkpoint
@@ -161,7 +162,7 @@ def fit(
         )  # fmt: skip
         said = final(watched, made, train, done) if watched is not None else None
         say("" if said is None else str(said), quiet)
-        typical, remarks = _look_back(made, codec, valid if len(took[1]) else train)
+        typical, remarks = _look_back(made, codec, train, valid if len(took[1]) else train)
         usual = _scores(made, valid, joint) if len(took[1]) else np.zeros(0)
         if remarks:
             remarks["remarks on"] = "validation rows" if len(took[1]) else "training rows, none were kept aside"
@@ -345,16 +346,19 @@ def _pixels(spec: Spec) -> int:
     return len(block.fields) * math.prod(side or 1 for side in block.sites) if block.sites else 0
 
 
-def _look_back(model: Model, codec: Any, x: Columns) -> tuple[dict[str, float], dict[str, Any]]:
+def _look_back(model: Model, codec: Any, train: Columns, x: Columns) -> tuple[dict[str, float], dict[str, Any]]:
     """For each column, the log-probability under which only one held-out cell in a hundred falls; and the remarks."""
     spec = codec.spec
     rows = max(100, min(1000, LOOKED // size) if (size := _pixels(spec)) else TELLING_CELLS // len(spec.fields))
     some = {k: v[:rows] for k, v in x.items()}
     own, c = _only(spec.fields, some), _only(spec.condition.fields, some) if spec.condition else None
+    said = model.remarks(own, c)
+    if model.abilities >= {"encode", "express"} and "squared error" not in said:
+        said |= squared_errors(model, _only(spec.fields, train), own, model.settled(own, c))
     if "cells" not in model.abilities:
-        return {}, model.remarks(own, c)
+        return {}, said
     low = np.quantile(model.cells(own, c), TELLING, axis=0)
-    return {f.name: float(q) for f, q in zip(spec.fields, low, strict=True)}, model.remarks(own, c)
+    return {f.name: float(q) for f, q in zip(spec.fields, low, strict=True)}, said
 
 
 def _scores(model: Model, x: Columns, joint: Joint | None) -> np.ndarray:

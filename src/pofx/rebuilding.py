@@ -19,6 +19,7 @@ from .metrics import count, is_level, numbers
 from .metrics.likelihood import mean_error
 from .metrics.two_sample import level_name, number_word
 from .models.model import Model
+from .models.vectors import vectors_of
 from .nn.mirror import principal
 from .spec import Columns
 
@@ -130,11 +131,13 @@ def rebuilding(model: Model, train: Columns, unseen: Columns, condition: Columns
     condition = _at(condition, slice(JUDGED)) if condition else None
     z = model.encode(unseen, condition)
     made, asked = model.express(z, condition), questions(model.spec.fields, train)
-    linear, components = _linear(asked, train, unseen, z.shape[1])
+    told = model.numbers_told(z)
+    linear, components = _linear(asked, train, unseen, told or z.shape[1])
     found = [
         _figures(question, unseen, question.truth(made), guess) for question, guess in zip(asked, linear, strict=True)
     ]
-    words, stands, level = _words(found, z, components)
+    words, stands, level = _words(found, z, components, told)
+    words += _by_size(model, asked, train, unseen, z) if getattr(model, "nested", False) else ""
     out = {
         "words": words, "stands": stands, "level": level, "model": model.name, "pays": "bound" in model.abilities,
         "judged": len(z), "codes": z.shape[1], "components": components,
@@ -178,7 +181,40 @@ def _figures(question: Question, x: Columns, own: np.ndarray, linear: np.ndarray
     return row, gain / variance if variance else np.full(len(truth), np.nan)
 
 
-def _words(found: list[tuple[dict[str, Any], np.ndarray]], z: Tensor, components: int) -> tuple[str, str, int]:
+def _by_size(model: Model, asked: list[Question], train: Columns, unseen: Columns, z: Tensor) -> str:
+    """Of a nested code, R^2 of numbers (or the share of levels that are right) of its first 1, 2, 4, ... alone."""
+    shown = []
+    for k in (2**i for i in range(z.shape[1].bit_length()) if 2**i < z.shape[1]):
+        made, (linear, _) = model.express(z[:, :k]), _linear(asked, train, unseen, k)
+        rows = [_figures(q, unseen, q.truth(made), guess)[0] for q, guess in zip(asked, linear, strict=True)]
+        kind, key = ("number", "r2") if any(row["kind"] == "number" for row in rows) else ("level", "right")
+        some = [row for row in rows if row["kind"] == kind and row["own"][key] is not None]
+        if some:
+            own, other = (float(np.mean([row[who][key] for row in some])) for who in ("own", "linear"))
+            shown.append(f"{k}: {own:.2f} (PCA {other:.2f})")
+    return f" Its first numbers alone: {', '.join(shown)}." if shown else ""
+
+
+def squared_errors(model: Model, train: Columns, x: Columns, c: Columns | None = None) -> dict[str, float]:
+    """The squared error of a number of x as a vector (models/vectors.py) when rebuilt from its code, beside that of as
+    many components of the training rows; nothing where codes are symbols. c: the condition, all of it known.
+    """
+    z, vectors = model.encode(x, c), vectors_of(model.spec)
+    if (told := model.numbers_told(z)) is None or not len(z):
+        return {}
+    learned, v, made = (
+        vectors.of(vectors.prepare(part)).flatten(1).double()
+        for part in (_at(train, slice(FITTED)), x, model.express(z, c))
+    )
+    off = v - (mean := learned.mean(0))
+    axes = principal(learned - mean, min(told, *learned.shape))
+    linear = (off - off @ axes.T @ axes).square().mean()
+    return {"squared error": float((v - made).square().mean()), f"squared error of PCA of {len(axes)}": float(linear)}
+
+
+def _words(
+    found: list[tuple[dict[str, Any], np.ndarray]], z: Tensor, components: int, numbers: int | None
+) -> tuple[str, str, int]:
     """(the sentence of the summary, how it stands beside PCA, its level)."""
     told, lost, won = [], [], []
     for kind, key, form in (
@@ -193,7 +229,15 @@ def _words(found: list[tuple[dict[str, Any], np.ndarray]], z: Tensor, components
         lost += [f"{kind}s"] if gain.mean() < -2 * mean_error(gain) else []
         won += [f"{kind}s"] if gain.mean() > 2 * mean_error(gain) else []
     size = f"{z.shape[1]} {'numbers' if z.is_floating_point() else 'symbols'}"
+    size += f", {numbers} of them active in a row," if numbers is not None and numbers < z.shape[1] else ""
     linear = f", beside PCA of {components}" if components != z.shape[1] else ""
+    if numbers is None:
+        fair = "a component is a real number and a symbol a few bits, so that PCA is no measure here"
+        return (
+            f"{size} rebuild unseen rows: {', '.join(told) or 'nothing to rebuild'}; {fair}.",
+            "no PCA is comparable",
+            1,
+        )
     ends = f": the model loses on {' and '.join(lost)}" if lost else ""
     words = f"{size} rebuild unseen rows{linear}: {', '.join(told) or 'nothing to rebuild'}{ends}."
     if won and lost:

@@ -225,6 +225,13 @@ class Model(nn.Module):
         """
         return c
 
+    def numbers_told(self, z: Tensor) -> int | None:
+        """How many principal components tell as much as codes (n, latent) do; None where numbers are no measure of it.
+
+        A code of symbols tells a few bits each, and a component a real number: neither is fair beside the other.
+        """
+        return z.shape[1] if z.is_floating_point() else None
+
     @property
     def code_size(self) -> int:
         """How many numbers a code has that `express` takes."""

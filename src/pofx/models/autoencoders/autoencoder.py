@@ -1,11 +1,13 @@
 """autoencoder: a code of few numbers, and the way back."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ...errors import SpecError
 from ...nn.mirror import Mirror
-from ...spec import Spec
+from ...spec import Columns, Spec
 from ..model import Batch, Clock
 from ..reconstructing import Reconstructing
 
@@ -83,6 +85,20 @@ class Autoencoder(Reconstructing):
             kept = torch.randint(1, self.latent + 1, (len(z), 1), generator=generator, device=z.device)
             z = z * (torch.arange(self.latent, device=z.device) < kept)
         return self.error(v, self.rebuild(z))
+
+    @torch.no_grad()
+    def remarks(self, x: Columns, c: Columns | None = None) -> dict[str, Any]:
+        """Of a nested code also the errors of its first 1, 2, ... numbers, beside those of as many components."""
+        said = super().remarks(x, c)
+        if not self.nested:
+            return said
+        v = next(self._parts(x))
+        z, off, sizes = self.code(v), v.flatten(1) - self.middle, range(1, self.latent + 1)
+        cut = (z * (torch.arange(self.latent, device=z.device) < k) for k in sizes)
+        return said | {
+            "squared error by size": [float(self.error(v, self.rebuild(part)).mean() / self.size) for part in cut],
+            "that of PCA by size": [self._linear(off, self.axes[:k]) for k in sizes],
+        }
 
 
 MODEL = Autoencoder

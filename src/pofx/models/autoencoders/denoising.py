@@ -1,5 +1,6 @@
 """denoising: from a spoiled example to the clean one, and with that the slope of log p of spoiled data."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -138,7 +139,8 @@ class Denoising(Model):
     @torch.no_grad()
     def clean(self, w: Tensor) -> Tensor:
         """r(w), (n, *shape)."""
-        return torch.cat([self.net(part.to(self.device)).cpu() for part in w.split(CHUNK)])
+        like = next(self.net.parameters())
+        return torch.cat([self.net(part.to(like)).cpu() for part in w.split(CHUNK)])
 
     def restore(self, x: Columns, c: Columns | None = None) -> Columns:
         """The clean examples of spoiled ones."""
@@ -150,6 +152,32 @@ class Denoising(Model):
         if self.blind or not gaussian:
             raise Unsupported("the score needs Gaussian noise of one strength: fit with corruption='gaussian'")
         return (self.clean(v) - v) / self.strength**2
+
+    def slopes(self, x: Columns) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """(d/dx log p_strength(v(x)), strength / (dv/dx)) of each number, float64, by its field: the slope in the
+        user's units, and the noise's deviation there in the same.
+
+        dv/dx is that of the line between the ends of one deviation of noise about v. NaN where a value is missing, or
+        so frequent that both ends are the same.
+        """
+        vectors = self.vectors
+        v = vectors.of(vectors.prepare(x))
+        slope = self.score(v).double()
+        if not isinstance(vectors, RowVectors):
+            each = zip(self.spec.fields, slope.unbind(1), strict=True)
+            at = float(self.spec.fields[0].top)  # type: ignore[attr-defined]
+            return {f.name: ((part / at).numpy(), np.full(part.shape, self.strength * at)) for f, part in each}
+        rest, out = v[:, len(vectors.sight.numbers) :], {}
+        ends = [vectors.lower(torch.cat([v[:, : -rest.shape[1] or None] + side * self.strength / 2, rest], 1))
+                for side in (-1, 1)]  # fmt: skip
+        low, high = (vectors.prepare(end).double() for end in ends)
+        for i, j in enumerate(vectors.sight.numbers):
+            field = self.spec.fields[j]
+            wide = (ends[1][field.name] - ends[0][field.name]).astype(np.float64)
+            gone = np.any([field.absent(part[field.name]) for part in (x, *ends)], 0) | (wide <= 0)
+            steep = (high - low)[:, i].numpy() / np.where(gone, np.nan, wide)
+            out[field.name] = slope[:, i].numpy() * steep, self.strength / steep
+        return out
 
     def _swaps(self) -> bool:
         return isinstance(self.vectors, RowVectors) and bool(self.vectors.sight.groups)

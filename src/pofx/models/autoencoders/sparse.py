@@ -1,5 +1,7 @@
 """sparse: a wide code of which few units are active at a time."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -101,8 +103,12 @@ class Sparse(Reconstructing):
         spoken = self._sum(torch.zeros_like(heard).scatter(1, strongest.indices, felt))
         return REVIVAL * (left - spoken).square().sum(1)
 
+    def numbers_told(self, z: Tensor) -> int:
+        """The active units of a row, their mean."""
+        return max(1, round(float((z > 1e-3).float().sum(1).mean())))
+
     @torch.no_grad()
-    def remarks(self, x: Columns, c: Columns | None = None) -> dict[str, float]:
+    def remarks(self, x: Columns, c: Columns | None = None) -> dict[str, Any]:
         z = self.encode(x)
         alive, at_once = (z > 1e-3).any(0).float().mean(), (z > 1e-3).float().sum(1).mean()
         return super().remarks(x, c) | {"share of units alive": float(alive), "active units of a row": float(at_once)}

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_flows import LAYERS, moved, randn
+from test_flows import LAYERS, inside, moved, randn
 from torch import Tensor
 
 import pofx
@@ -44,7 +44,8 @@ class Off(Layer):
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_layer_passes(name: str) -> None:
-    found = certify(Flow(moved(LAYERS[name]), 3, 2).double(), X, randn(64, 2, seed=4), 10 * X)
+    layer = moved(LAYERS[name])
+    found = certify(Flow(layer, 3, 2).double(), inside(layer, X), randn(64, 2, seed=4), inside(layer, 10 * X))
     assert found.ok, str(found)
     assert found.rows == found.tails == 64
     assert all(layer.slope[0] <= layer.slope[1] for layer in found.layers)

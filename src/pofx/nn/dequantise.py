@@ -132,7 +132,7 @@ class Dequantised(Integers):
         below = torch.logaddexp(k.log(), logsigmoid(v))
         above = torch.logaddexp((self.levels - 1 - k).log(), logsigmoid(-v))
         slope = self.levels.to(v).log() - below - above + logsigmoid(v) + logsigmoid(-v)
-        return self.flow.log_prob(below - above, c) + slope.sum(1) - log_q
+        return self.flow.density(below - above, c) + slope.sum(1) - log_q
 
     @torch.no_grad()
     def draw(self, n: int, c: Tensor | None = None) -> Tensor:

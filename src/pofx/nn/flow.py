@@ -84,6 +84,10 @@ class Flow(nn.Module):
         c = self.seen(x, c, turns)
         if not torch.compiler.is_compiling():
             self.look(x)
+        return self.density(x, c)
+
+    def density(self, x: Tensor, c: Tensor | None) -> Tensor:
+        """`log_prob` of rows and contexts that are known to fit, and are no data to warn of."""
         z, ladj = self.layers.call_and_ladj(x, c)
         return self.base.log_prob(z, c) + ladj
 

@@ -151,7 +151,8 @@ def heat_of(flow: Flow, c: Tensor | None = None, reach: float = REACH, bins: int
     middle = torch.from_numpy((edges[1:] + edges[:-1]) / 2).to(flow.like)
     up, across = torch.meshgrid(middle, middle, indexing="ij")
     x = torch.stack([across.flatten(), up.flatten()], 1)
-    log = flow.log_prob(x, None if c is None else c.to(x).expand(len(x), -1))
+    c = flow.known(None if c is None else c.to(x), len(x))
+    log = flow.density(x, c)
     return Heat(edges, edges, log.exp().nan_to_num(0.0).view(bins, bins).double().cpu().numpy())
 
 

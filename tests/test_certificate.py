@@ -45,7 +45,9 @@ class Off(Layer):
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_layer_passes(name: str) -> None:
     layer = moved(LAYERS[name])
-    found = certify(Flow(layer, 3, 2).double(), inside(layer, X), randn(64, 2, seed=4), inside(layer, 10 * X))
+    flow = Flow(layer, 3, 2).double()
+    x = X.to(flow.like)
+    found = certify(flow, inside(layer, x), randn(64, 2, seed=4), inside(layer, 10 * x))
     assert found.ok, str(found)
     assert found.rows == found.tails == 64
     assert all(layer.slope[0] <= layer.slope[1] for layer in found.layers)

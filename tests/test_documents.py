@@ -32,7 +32,8 @@ def test_the_readme_tells_what_a_model_can(name: str) -> None:
     assert {"flow": "flows", "autoencoder": "autoencoders", "adversarial": "gans", "baseline": "baselines"}[
         family
     ] == cls.family
-    assert [bool(cell) for cell in said] == [ability in cls.abilities for ability in COLUMNS]
+    assert [bool(cell) for cell in said] == [ability in cls.abilities | cls.optional.keys() for ability in COLUMNS]
+    assert all(cls.optional[a].lower() in cell for a, cell in zip(COLUMNS, said, strict=True) if a in cls.optional)
     if "log_prob" in cls.abilities:
         assert said[1] == ("bound" if "bound" in cls.abilities else "exact")
 

@@ -1,5 +1,6 @@
 """Adversarial networks: objectives, penalties and their modes, rows and images, conditions."""
 
+import inspect
 import math
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from pofx import objectives as o
 from pofx.cli import main
 from pofx.errors import SpecError, Unsupported
 from pofx.fields import Category, Integer, Pixel
-from pofx.models import create
+from pofx.models import SIZES, create, load_class, names, sized
 from pofx.models.gans import gan
 from pofx.models.gans.gan import GAN
 from pofx.models.model import Batch, Clock
@@ -194,9 +195,64 @@ def test_finite_differences_are_watched() -> None:
     exact = game(x, spec, penalty_mode="exact")
     model.load_state_dict(exact.state_dict())
     assert weight_of(model, x, 0) == pytest.approx(weight_of(exact, x, 0), rel=0.3)
-    assert model.ratios and abs(math.log(model.ratios[0])) < math.log(1.3)
+    assert not model.ratios
+    for step in (1, 50, 51, 500):
+        weight_of(model, x, step)
+    assert len(model.ratios) == 2 and abs(math.log(model.ratios[0])) < math.log(1.3)
+    fresh = game(x, spec, penalty_mode="finite-difference")
     with pytest.warns(UserWarning, match="by finite differences is 5 times the exact one"):
-        model._compare(torch.tensor([5.0]), torch.tensor([1.0]))
+        fresh._compare(torch.tensor([5.0]), torch.tensor([1.0]))
+    assert fresh.remarks({}) == {"finite differences": 5.0}
+    assert "was 5 times the exact one" in fresh.words(fresh.remarks({}))
+
+
+def test_a_short_fit_keeps_the_ratio_of_finite_differences_and_the_weight_in_force(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": np.random.default_rng(0).normal(size=200)})
+    words = {"model": "gan", "steps": 60, "width": 8, "latent": 2, "quiet": True}
+    model = pofx.fit(frame, penalty_mode="finite-difference", **words)
+    assert model.provenance["fit"]["finite differences"] == model.model.ratios[-1] and len(model.model.ratios) == 1
+    assert "weight 1," in model.info() and "weight None" not in model.info()
+    model.save(tmp_path / "m.pofx")
+    assert "finite differences" in pofx.load(tmp_path / "m.pofx").info()
+
+
+def test_spectral_norms_are_kept_in_a_bundle(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": np.random.default_rng(0).normal(size=200), "b": ["x", "y"] * 100})
+    words = {"model": "gan", "steps": 5, "width": 8, "latent": 2, "quiet": True, "guard": False}
+    model = pofx.fit(frame, penalty="spectral", encoder=True, **words)
+    model.save(tmp_path / "m.pofx")
+    again = pofx.load(tmp_path / "m.pofx")
+    assert again.sample(50, seed=1, quiet=True).equals(model.sample(50, seed=1, quiet=True))
+    assert (
+        again.encode(frame).equals(model.encode(frame))
+        and again.model.state_dict().keys() == model.model.state_dict().keys()
+    )
+    batch = model.model.prepare(model._own(model._read(frame)[2]))
+    scores = [m.model.eval().attend(batch, None, torch.Generator().manual_seed(0)) for m in (model, again)]
+    assert scores[0]["critic on training"] == scores[1]["critic on training"]
+
+
+def test_small_and_large_are_widths(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": np.random.default_rng(0).normal(size=60), "b": ["x", "y"] * 30})
+    for name in names():
+        arguments = inspect.signature(load_class(name).__init__).parameters
+        if name in ("any_order", "autoregressive"):
+            assert sized(name, "small") == {"size": "small"}
+        elif "width" in arguments:
+            wide = arguments["width"].default
+            assert [sized(name, size)["width"] for size in SIZES] == [wide // 2, wide, 2 * wide]
+        else:
+            with pytest.raises(SpecError, match=f"model '{name}' has no width for size='small': leave it out; the"):
+                sized(name, "small")
+    assert sized("vq", 3) == {"size": 3}
+    with pytest.raises(SpecError, match="expected a size among small, base, large, got 'huge'"):
+        sized("gan", "huge")
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    told = ["fit", str(tmp_path / "x.csv"), "-o", str(tmp_path / "m.pofx"), "--model", "gan", "--steps", "1"]
+    assert main([*told, "--size", "small", "--no-guard", "--quiet"]) == 0
+    assert pofx.load(tmp_path / "m.pofx").model.config["width"] == 64
+    assert main([*told, "--size", "small", "--set", "width=8", "--no-guard", "--quiet"]) == 0
+    assert pofx.load(tmp_path / "m.pofx").model.config["width"] == 8
 
 
 def test_clipped_weights_stay_within_and_spectral_ones_stretch_nothing() -> None:
@@ -280,7 +336,8 @@ def test_without_an_encoder_there_are_no_codes() -> None:
     x, spec = mixed(30)
     model = game(x, spec)
     for verb in (model.encode, model.misfit):
-        with pytest.raises(Unsupported, match="model 'gan' cannot"):
+        words = r"model 'gan' cannot .*: fit it with encoder=True \(--set encoder=true\), or take one that can: .*vae"
+        with pytest.raises(Unsupported, match="model 'gan' cannot" if verb == model.misfit else words):
             verb(x)
 
 

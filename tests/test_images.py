@@ -142,8 +142,7 @@ def test_a_folder_of_mixed_modes_becomes_coloured_and_transparent_parts_white(tm
     images = read_images(path)[0].images
     assert images.shape == (3, 4, 4, 3)
     assert images[:, 0, 0].tolist() == [[7, 7, 7], [1, 2, 3], [255, 255, 255]]
-    deep = Image.fromarray(np.full((4, 4), 257 * 9, np.uint16))
-    assert read_images(folder_of(tmp_path / "q", deep, deep))[0].images.max() == 9
+    assert "1 of 3 lie on white where they are transparent; 1 of 3 are grey" in read_images(path)[0].notes["pictures"]
 
 
 def test_what_is_no_image_says_so(tmp_path: Path) -> None:
@@ -161,9 +160,7 @@ def test_what_is_no_image_says_so(tmp_path: Path) -> None:
         read_images(tmp_path / "two.npz")
     for array, words in (
         (np.zeros((3, 4, 4, 17), np.uint8), r"got an array of \(3, 4, 4, 17\)"),
-        (np.full((3, 4, 4), 2.5), "expected shades from 0 to 1 .*, got 2.5 to 2.5"),
-        (np.full((3, 4, 4), np.nan), "expected shades from 0 to 1"),
-        (np.full((3, 4, 4), 300), "expected shades from 0 to 255"),
+        (np.full((3, 4, 4), np.nan), "expected shades that are finite numbers, got nan to nan"),
     ):
         with pytest.raises(CodecError, match=words):
             shades(array)

@@ -165,10 +165,11 @@ def test_a_class_with_one_image_and_constant_images() -> None:
     x, y = two_classes(30)
     y[0] = 7
     inside, outside = quick(x, labels=y, split=(1, 0, 0)), quick(x, labels=y, split=(0.5, 0.5, 0), seed=1)
-    assert inside.codec.levels == (*outside.codec.levels, "7")
+    assert inside.codec.levels == outside.codec.levels == ("1", "0", "7")
+    assert set(outside.sample(5, given="label = 7", quiet=True).labels) == {7}
     assert np.isfinite(inside.log_prob((x, y))).all() and np.isfinite(outside.log_prob(x)).all()
-    with pytest.raises(CodecError, match="got '7': leave these out"):
-        outside.log_prob((x, y))
+    with pytest.raises(CodecError, match="got '8': leave these out"):
+        outside.log_prob((x, np.where(y == 7, 8, y)))
     blank = quick(np.zeros((20, 6, 6), np.uint8), labels=[0, 1] * 10)
     assert np.isfinite(blank.log_prob((np.zeros((2, 6, 6), np.uint8), [0, 1]))).all()
 

@@ -131,11 +131,30 @@ class Fitted(Coding):
         truncation: float = 1.0,
         solver_steps: int | None = None,
         quiet: bool = False,
+        allow_failed: bool = False,
     ) -> Iterator[Rows]:
         """n new rows (Arrow tables, arrays of images), a stretch at a time; a worker draws blocks on one torch thread.
 
-        `plain` turns texts of a file that stand for numbers, dates and truth values into such.
+        `plain` turns texts of a file that stand for numbers, dates and truth values into such. Raises what `sample`
+        does.
         """
+        self._trust(allow_failed)
+        return self._draws(
+            n, given, seed, plain=plain, truncation=truncation, solver_steps=solver_steps, quiet=quiet
+        )  # fmt: skip
+
+    def _draws(
+        self,
+        n: int,
+        given: Sequence[str] | str | Mapping[str, Any] | None = None,
+        seed: int = 0,
+        *,
+        plain: bool = False,
+        truncation: float = 1.0,
+        solver_steps: int | None = None,
+        quiet: bool = False,
+    ) -> Iterator[Rows]:
+        """`draws` of any model, as evidence asks for."""
         if n < 1:
             raise SpecError(f"expected a number of rows of at least 1, got {n}")
         if "sample" not in self.model.abilities:
@@ -190,12 +209,12 @@ class Fitted(Coding):
         Raises SpecError for n < 1, CodecError for a condition that cannot hold, Unsupported where the model cannot;
         Failed, unless `allow_failed`, where the fit failed and samples are not finite or worse than trivial ones.
         """
-        self._trust(allow_failed)
         seed, plain = self._seed(seed), path is not None and self._plain(Path(path))
         if path is not None:
             store.check_folder(Path(path))
         rows = self.draws(
-            n, given, seed, plain=plain, truncation=truncation, solver_steps=solver_steps, quiet=quiet
+            n, given, seed, plain=plain, truncation=truncation, solver_steps=solver_steps, quiet=quiet,
+            allow_failed=allow_failed,
         )  # fmt: skip
         if path is not None:
             return self._written(rows, path)
@@ -211,13 +230,13 @@ class Fitted(Coding):
         return [f["words"] for f in self.provenance.get("verdict", {}).get("findings", [])]
 
     def _trust(self, allow_failed: bool) -> None:
-        """Refuses to sample a model that failed, or warns."""
+        """Refuses to show what a model makes that failed, or warns: what every verb that does so asks first."""
         if self.verdict != "FAIL":
             return
         told = f"the fit of this model failed: {'; '.join(self.reasons()[:2])}"
         if self.provenance["verdict"]["refused"] and not allow_failed:
-            raise Failed(f"{told}; allow_failed=True (--allow-failed) samples all the same")
-        warnings.warn(told, stacklevel=3)
+            raise Failed(f"{told}; allow_failed=True (--allow-failed) goes on all the same")
+        warnings.warn(told, stacklevel=4)
 
     def _seed(self, seed: int | None) -> int:
         self.last_seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
@@ -325,8 +344,9 @@ class Fitted(Coding):
         """What the model is, in lines for a terminal."""
         p, m = self.provenance, self.model
         count = sum(v.numel() for v in m.parameters())
+        config = {k: getattr(m, k, None) if v is None else v for k, v in m.config.items()}  # None: what is in force
         lines = [
-            f"model      {m.name} ({m.family}), {count:,} parameters, {_words(m.config)}",
+            f"model      {m.name} ({m.family}), {count:,} parameters, {_words(config)}",
             f"learned    {p['source']}, {p['train_rows']:,} of {p['rows']:,} rows, {self._shape()}",
             f"split      {'/'.join(map(str, p['split']))} train/validation/test by a permutation, seed {p['seed']}",
             f"can        {', '.join(sorted(m.abilities))}",

@@ -63,19 +63,18 @@ def _reading(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--fields", metavar="JSON", help='how columns are read: {"zip": "category"}')
 
 
-def _fit(verbs: Any) -> None:
-    verb = _verb(verbs, "fit", "learn p(x) of a table or of images")
+def _fitting(verb: argparse.ArgumentParser) -> None:
+    """What `fit` and `doctor` ask alike."""
     verb.add_argument(
         "input",
         help="CSV, TSV (.gz, .zst), Parquet, Feather or JSON Lines; images: .npz, .npy, IDX, a folder",
     )
     verb.add_argument("--kind", choices=("auto", "table", "image"), default="auto", help="of the data, if not plain")
     verb.add_argument("--pixels", metavar="HxW", help="the size that pictures of several sizes are brought to")
-    verb.add_argument("-o", "--output", required=True, help="the model file to write")
     verb.add_argument("--model", default="any_order", help="a name of `pofx models` (default any_order)")
-    verb.add_argument("--minutes", type=float, help="how long it may take")
-    verb.add_argument("--steps", type=int, help="how many steps to train, instead of minutes")
-    verb.add_argument("--size", choices=("small", "base", "large"), help="of the network")
+    verb.add_argument(
+        "--size", choices=("small", "base", "large"), help="of the network: half, once or twice its default width"
+    )
     verb.add_argument("--seed", type=int, default=0)
     verb.add_argument(
         "--precision", choices=("auto", "float32"), default="auto", help="auto: wide networks may train in bfloat16"
@@ -92,11 +91,19 @@ def _fit(verbs: Any) -> None:
     )
     verb.add_argument("--device", default="auto", help="auto, cpu or cuda")
     verb.add_argument("--threads", type=int, help="of the processor")
-    verb.add_argument("--no-guard", action="store_true", help="no verdict at the end, and none watched on the way")
     verb.add_argument("--split", default="0.8,0.1,0.1", help="shares for training, validation, test")
-    verb.add_argument("--resume", action="store_true", help="go on where a killed fit with the same words stopped")
     verb.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an argument of the model")
     _reading(verb)
+
+
+def _fit(verbs: Any) -> None:
+    verb = _verb(verbs, "fit", "learn p(x) of a table or of images")
+    _fitting(verb)
+    verb.add_argument("-o", "--output", required=True, help="the model file to write")
+    verb.add_argument("--minutes", type=float, help="how long it may take")
+    verb.add_argument("--steps", type=int, help="how many steps to train, instead of minutes")
+    verb.add_argument("--no-guard", action="store_true", help="no verdict at the end, and none watched on the way")
+    verb.add_argument("--resume", action="store_true", help="go on where a killed fit with the same words stopped")
 
 
 def _sample(verbs: Any) -> None:
@@ -110,6 +117,10 @@ def _sample(verbs: Any) -> None:
     )
     verb.add_argument("--solver-steps", type=int, help="of the differential equation (ffjord, flow_matching)")
     verb.add_argument("--seed", type=int, help="drawn and printed if not given")
+    _failed(verb)
+
+
+def _failed(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--allow-failed", action="store_true", help="of a model whose fit failed all the same")
 
 
@@ -128,6 +139,7 @@ def _complete(verbs: Any) -> None:
     verb.add_argument("-o", "--output", required=True)
     verb.add_argument("--draws", type=int, help="several completions of each row instead of the best one")
     verb.add_argument("--seed", type=int, default=0)
+    _failed(verb)
 
 
 def _prior(verbs: Any) -> None:
@@ -152,8 +164,13 @@ def _coding(name: str, words: str, inputs: Sequence[str] = ("input",)) -> Callab
         verb.add_argument("-o", "--output", required=True)
         if name == "interpolate":
             verb.add_argument("--steps", type=int, default=8, help="rows from one to the other (default 8)")
+        if name in MADE:
+            _failed(verb)
 
     return add
+
+
+MADE = ("decode", "reconstruct", "interpolate")  # verbs that show what a model makes
 
 
 CODING = (
@@ -201,17 +218,12 @@ def _plot(verbs: Any) -> None:
     verb.add_argument("--data", help="real rows to draw beside the samples")
     verb.add_argument("--rows", type=int, default=2000, help="how many to draw (default 2000)")
     verb.add_argument("--seed", type=int, default=0)
+    _failed(verb)
 
 
 def _doctor(verbs: Any) -> None:
     verb = _verb(verbs, "doctor", "try every phase of a fit on a few steps, and tell how long it would take")
-    verb.add_argument("input")
-    verb.add_argument("--model", default="any_order", help="a name of `pofx models` (default any_order)")
-    verb.add_argument("--condition", help="as of fit")
-    verb.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    verb.add_argument("--threads", type=int, help="of the processor")
-    verb.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an argument of the model")
-    _reading(verb)
+    _fitting(verb)
 
 
 def _profile(verbs: Any) -> None:
@@ -282,6 +294,20 @@ def _settings(texts: Sequence[str], verb: Callable[..., Any]) -> dict[str, Any]:
     return out
 
 
+def _words_of_fitting(told: argparse.Namespace) -> dict[str, Any]:
+    from .learn import fit
+
+    try:
+        split = tuple(float(s) for s in told.split.split(","))
+    except ValueError as error:
+        raise PofxError(f"expected --split as three numbers, 0.8,0.1,0.1, got {told.split!r}") from error
+    same = ("model", "size", "seed", "device", "threads", "kind", "missing", "precision")
+    words = {name: getattr(told, name) for name in same} | {"split": split}
+    words |= {"fields": _json(told.fields), "condition": _words_of(told.condition)}
+    words |= {"reading": _words_of_reading(told) | _pixels(told.pixels)}
+    return words | _settings(told.set, fit)
+
+
 def run_fit(told: argparse.Namespace) -> str:
     """pofx fit"""
     from . import store
@@ -289,19 +315,9 @@ def run_fit(told: argparse.Namespace) -> str:
 
     output = Path(told.output)
     store.check_folder(output)
-    try:
-        split = tuple(float(s) for s in told.split.split(","))
-    except ValueError as error:
-        raise PofxError(f"expected --split as three numbers, 0.8,0.1,0.1, got {told.split!r}") from error
-    settings = {"size": told.size} | ({"guard": False} if told.no_guard else {}) | _settings(told.set, fit)
     model = fit(
-        told.input, model=told.model, minutes=told.minutes, steps=told.steps, seed=told.seed,
-        fields=_json(told.fields), condition=_words_of(told.condition),
-        device=told.device, threads=told.threads, split=split, quiet=told.quiet, kind=told.kind, missing=told.missing,
-        precision=told.precision,
-        reading=_words_of_reading(told) | _pixels(told.pixels),
-        checkpoint=output.with_name(output.name + ".checkpoint"), resume=told.resume,
-        **settings,
+        told.input, minutes=told.minutes, steps=told.steps, quiet=told.quiet, guard=not told.no_guard,
+        checkpoint=output.with_name(output.name + ".checkpoint"), resume=told.resume, **_words_of_fitting(told),
     )  # fmt: skip
     model.save(output)
     said = Said(f"{model.info()}\nwrote      {output} ({output.stat().st_size / 2**20:.1f} MiB)")
@@ -340,7 +356,8 @@ def run_complete(told: argparse.Namespace) -> str:
     """pofx complete"""
     from .bundle import load
 
-    rows = load(told.model).complete(told.input, draws=told.draws, seed=told.seed, path=told.output, quiet=told.quiet)
+    words = {"draws": told.draws, "seed": told.seed, "quiet": told.quiet, "allow_failed": told.allow_failed}
+    rows = load(told.model).complete(told.input, path=told.output, **words)
     return f"wrote {rows:,} rows to {told.output}"
 
 
@@ -350,7 +367,8 @@ def run_coding(told: argparse.Namespace) -> str:
     from .bundle import load
 
     store.check_folder(Path(told.output))
-    rows = getattr(load(told.model), told.verb)(told.input, path=told.output)
+    words = {"allow_failed": told.allow_failed} if told.verb in MADE else {}
+    rows = getattr(load(told.model), told.verb)(told.input, path=told.output, **words)
     return f"wrote {rows:,} rows to {told.output}"
 
 
@@ -383,7 +401,8 @@ def run_interpolate(told: argparse.Namespace) -> str:
     """pofx interpolate"""
     from .bundle import load
 
-    rows = load(told.model).interpolate(told.first, told.second, steps=told.steps, path=told.output)
+    words = {"steps": told.steps, "allow_failed": told.allow_failed}
+    rows = load(told.model).interpolate(told.first, told.second, path=told.output, **words)
     return f"wrote {rows:,} rows to {told.output}"
 
 
@@ -437,20 +456,16 @@ def run_plot(told: argparse.Namespace) -> str:
     """pofx plot"""
     from .bundle import load
 
-    load(told.model).plot(told.output, told.columns, data=told.data, rows=told.rows, seed=told.seed)
+    words = {"data": told.data, "rows": told.rows, "seed": told.seed, "allow_failed": told.allow_failed}
+    load(told.model).plot(told.output, told.columns, **words)
     return f"wrote {told.output}"
 
 
 def run_doctor(told: argparse.Namespace) -> str:
     """pofx doctor"""
     from .checkup import doctor
-    from .learn import fit
 
-    checkup = doctor(
-        told.input, model=told.model, condition=_words_of(told.condition), device=told.device, threads=told.threads,
-        fields=_json(told.fields), reading=_words_of_reading(told), **_settings(told.set, fit),
-    )  # fmt: skip
-    return str(checkup)
+    return str(doctor(told.input, **_words_of_fitting(told)))
 
 
 def run_profile(told: argparse.Namespace) -> str:
@@ -478,6 +493,7 @@ def run_models(told: argparse.Namespace) -> str:
     for name in names():
         cls = load_class(name)
         can = [f"{a}*" if a == "log_prob" and "bound" in cls.abilities else a for a in ABILITIES if a in cls.abilities]
+        can += [f"{a} ({words.lower()})" for a, words in cls.optional.items()]
         lines.append(f"{name:<16}{cls.family:<14}{', '.join(c for c in can if c != 'bound')}")
     return "\n".join([*lines, "* a lower bound"])
 

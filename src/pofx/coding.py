@@ -43,13 +43,13 @@ class Coding:
         codes = pa.table(cells, names=self._names(z.shape[1]))
         return write_table([codes], path, like=None) if path is not None else to_frame(codes, kind)
 
-    def decode(self, codes: Any, *, path: str | Path | None = None) -> Any:
+    def decode(self, codes: Any, *, path: str | Path | None = None, allow_failed: bool = False) -> Any:
         """The rows that codes, and the condition beside them, stand for, as `encode` gave them: the centre of p(x|z,c).
 
         Raises CodecError where the columns are not z0, z1, ... and those of the condition, Unsupported where the model
         cannot, SpecError for codes that are none of this model's, and where a cell of the condition is missing.
         """
-        self._able("express")
+        self._makes("express", allow_failed)
         table, kind = read_table(codes)
         own = [f.name for f in self.joint.fields] if self.joint else []
         count = table.num_columns - len(own)
@@ -72,25 +72,27 @@ class Coding:
             names.append(name)
         return names
 
-    def reconstruct(self, source: Any, *, path: str | Path | None = None) -> Any:
+    def reconstruct(self, source: Any, *, path: str | Path | None = None, allow_failed: bool = False) -> Any:
         """The rows that the codes of these rows stand for."""
-        self._able("express")
+        self._makes("express", allow_failed)
         _, kind, x, c = self._read(source)
         own, c = self._own(x), self.model.settled(self._own(x), c)
         return self._given_out(self.model.express(self.model.encode(own, c), c) | (c or {}), kind, path)
 
-    def interpolate(self, a: Any, b: Any, *, steps: int = 8, path: str | Path | None = None) -> Any:
+    def interpolate(
+        self, a: Any, b: Any, *, steps: int = 8, path: str | Path | None = None, allow_failed: bool = False
+    ) -> Any:
         """From each row of a to the row of b beside it: `steps` rows whose codes lie evenly on the line between theirs.
 
         A condition is that of the nearer end. Raises SpecError for fewer than two steps or different numbers of rows,
         Unsupported where codes have nothing between them (symbols).
         """
+        self._makes("interpolate", allow_failed)
         x, near, kind = self._between(a, b, steps)
         return self._given_out(x | near, kind, path)
 
     def _between(self, a: Any, b: Any, steps: int) -> tuple[Columns, Columns, str]:
         """(rows on the way, their condition, kind of container)."""
-        self._able("interpolate")
         (_, kind, x, c), (_, _, y, d) = self._read(a), self._read(b)
         x, y = self._own(x), self._own(y)
         c, d = self.model.settled(x, c), self.model.settled(y, d)
@@ -168,6 +170,15 @@ class Coding:
     def _able(self, what: str) -> None:
         if what not in self.model.abilities:
             raise self.model._cannot(what)
+
+    def _makes(self, what: str, allow_failed: bool) -> None:
+        """Refuses to show what a model makes that cannot, or whose fit failed, or warns."""
+        self._able(what)
+        self._trust(allow_failed)
+
+    def _trust(self, allow_failed: bool) -> None:
+        """Refuses a model whose fit failed, or warns."""
+        raise NotImplementedError
 
     def _own(self, x: Columns) -> Columns:
         return {f.name: x[f.name] for f in self.model.spec.fields}

@@ -1,6 +1,7 @@
 """`FittedImages`: a model of images, and the verbs on arrays, files and folders of them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from json import dumps as to_json
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,10 @@ class FittedImages(Fitted):
     """A fitted model of images.
 
     What comes out is an array, uint8 (n, H, W) or (n, H, W, C), as what was learned, or goes to .npz, .npy, a sheet
-    (.png) or a folder. A model with the condition `label` takes and gives pairs (images, labels): in a .npz the array
-    `labels`, in a folder a sub-folder for each, on a sheet rows of its own. Where a label is missing, likelihoods sum
-    over it, and codes and what is made of them take the likeliest.
+    (.png) or a folder; values of more than 8 bits come back as they were (docs/images.md). A model with the condition
+    `label` takes and gives pairs (images, labels): in a .npz the array `labels`, in a folder a sub-folder for each, on
+    a sheet rows of its own. Where a label is missing, likelihoods sum over it, and codes and what is made of them take
+    the likeliest.
     """
 
     codec: ImageCodec
@@ -57,7 +59,7 @@ class FittedImages(Fitted):
     def _joined(self, rows: list[Pictures]) -> Pictures:
         labels = [part.labels for part in rows if part.labels is not None]
         images = np.concatenate([part.images for part in rows])
-        return Pictures(images, np.concatenate(labels) if labels else None, self.codec.deep)
+        return replace(rows[0], images=images, labels=np.concatenate(labels) if labels else None)
 
     def _written(self, rows: Iterable[Pictures], path: str | Path) -> int:
         return write_images(self._joined(list(rows)), Path(path), self._top)
@@ -71,9 +73,9 @@ class FittedImages(Fitted):
 
     def _read(self, source: Any) -> tuple[Pictures, str, Columns, Columns | None]:
         size = self.provenance["reading"].get("size")
-        rows, kind = read_images(source, tuple(size) if size else None)
+        rows, kind = read_images(source, tuple(size) if size else None, depth=self.codec.depth)
         if rows.images.shape[-1] == 1 and self.codec.shape[-1] == 3:
-            rows = Pictures(rows.images.repeat(3, -1), rows.labels)
+            rows = replace(rows, images=rows.images.repeat(3, -1))
         x = self.codec.encode(rows, strict=True)
         return rows, kind, x, {LABEL: x[LABEL]} if self.joint else None
 
@@ -112,10 +114,13 @@ class FittedImages(Fitted):
         told |= {"log_prob.image": value, "log_prob.label": np.asarray(extra)} if self.joint else {}
         return self._beside(rows, "array", told, None)
 
-    def interpolate(self, a: Any, b: Any, *, steps: int = 8, path: str | Path | None = None) -> Any:
+    def interpolate(
+        self, a: Any, b: Any, *, steps: int = 8, path: str | Path | None = None, allow_failed: bool = False
+    ) -> Any:
         """From each image of a to the image of b beside it, in this order: `steps` images whose codes lie evenly on the
         line between theirs, made under the label of the nearer end, and given without.
         """
+        self._makes("interpolate", allow_failed)
         x, _, kind = self._between(a, b, steps)
         return self._given_out(x, kind, path)
 
@@ -257,7 +262,9 @@ class FittedImages(Fitted):
                 f"{source if isinstance(source, str) else 'the array'!r} is not what the model was fitted on: "
                 "its images differ; give those (train=, data=, --data)"
             )
-        learned, watched, unseen = parts(len(images), self.provenance["split"], self.provenance["seed"])
+        learned, watched, unseen = parts(
+            len(images), self.provenance["split"], self.provenance["seed"], self.codec.kept(images.labels)
+        )
         return images.take(learned), images.take(watched), images.take(unseen)
 
     def score(self, source: Any, *, draws: int | None = None, path: str | Path | None = None) -> Any:

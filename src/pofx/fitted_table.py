@@ -163,17 +163,18 @@ class FittedTable(Fitted):
         seed: int | None = 0,
         path: str | Path | None = None,
         quiet: bool = False,
+        allow_failed: bool = False,
     ) -> Any:
         """The rows with their missing cells filled from p(missing | known); known cells are kept as they are.
 
         One best completion by default: the mode of levels, the median of numbers, over 20 draws. With `draws`, that
         many rows for each row, told apart by a column `draw`. A missing condition becomes the likeliest given what is
-        known of the row, where the model sums over it. Raises Unsupported where the model cannot.
+        known of the row, where the model sums over it. Raises Unsupported where the model cannot, Failed where `sample`
+        would.
         """
         import pyarrow as pa
 
-        if "known" not in self.model.abilities:
-            raise self.model._cannot("known")
+        self._makes("known", allow_failed)
         if draws is not None and draws < 1:
             raise SpecError(f"expected draws of at least 1, got {draws}")
         table, kind, x, c = self._read(source)
@@ -234,7 +235,7 @@ class FittedTable(Fitted):
         if {"sample", "express"} & self.model.abilities == {"express"}:
             evidence = self._of_codes(learned, unseen, target)
         else:
-            drawn = self._joined(list(self.draws(learned.num_rows, None, seed, quiet=quiet)))
+            drawn = self._joined(list(self._draws(learned.num_rows, None, seed, quiet=quiet)))
             evidence = judged(self.codec, drawn, learned, unseen, target, self._ladder(learned, unseen), seed, quiet)
             evidence.tables |= {"rebuilding": found} if (found := self._rebuilding(learned, unseen)) else {}
         evidence.tables |= {"annealing": self.sandwich(sandwich, seed=seed).figures()} if sandwich else {}
@@ -304,12 +305,14 @@ class FittedTable(Fitted):
         data: Any = None,
         rows: int = 2000,
         seed: int = 0,
+        allow_failed: bool = False,
     ) -> None:
         """Writes pictures of what was learned: .html (a page), .png, or .gif (a flow's way from noise to data).
 
         columns: at most five; data: real rows to draw beside the samples. Raises SpecError for an unknown ending or
-        column, Unsupported for a .gif of a model that has no layers.
+        column, Unsupported for a .gif of a model that has no layers, Failed where `sample` would.
         """
         from .report.plot import plot
 
+        self._trust(allow_failed)
         plot(self, path, columns, data=data, rows=rows, seed=seed)

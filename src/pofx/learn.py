@@ -19,7 +19,7 @@ from .codecs.tabular_io import read_table
 from .coding import CALIBRATION, strangeness
 from .compose import Joint, Latent
 from .errors import SpecError, Unsupported
-from .models import create, load_class
+from .models import create, load_class, sized
 from .models.model import Model, who_can
 from .progress import bar, say
 from .rebuilding import squared_errors
@@ -96,7 +96,8 @@ def fit(
     H, W) or (n, H, W, 3), a .npy, .npz or IDX file, or a folder of pictures. labels: of images, one each, None where
     missing; a .npz (array `labels`), the labels file beside an IDX file and class sub-folders bring theirs. kind: table
     or image, where that is not plain. model: a name of `pofx models`. minutes or steps bound the work (by default the
-    model's recipe does); minutes count from the call. fields: how columns are to be read, where inference errs.
+    model's recipe does); minutes count from the call. size: small, base or large, half, once or twice the width a
+    network has by default. fields: how columns are to be read, where inference errs.
     condition: columns c of p(x | c); of images "label", which is also what is done where nothing is said and labels are
     found ("none" or () leaves them out). missing: "state", a missing cell is a state with a probability of its own;
     "unknown", it is integrated out by models that can, and samples have none. precision: "auto", wide networks train in
@@ -140,8 +141,9 @@ def fit(
                 f"can: {', '.join(who_can('unknown'))}; or fit with missing='state' (--missing state)"
             )
         train, valid = _parts(codec.encode(rows), took[:2])  # of all: a cell that cannot be read is named by its row
-        tick(len(rows), ", ".join(f"{k} {v}" for k, v in notes.items()))
-    config |= {"size": size} if size is not None else {}
+        tick(len(rows))
+    say("\n".join(f"{k}: {v}" for k, v in notes.items()), quiet)
+    config = (sized(model, size) if size is not None else {}) | config
     made = create(model, codec.spec, seed, **config)
     c = codec.spec.condition
     joint = Joint.learn(c.fields, _only(c.fields, train)) if c else None
@@ -237,10 +239,16 @@ def _images(source: Any, reading: Mapping[str, Any], split: Sequence[float], see
     if asked["fields"]:
         raise Unsupported("images have no fields to name: leave fields out")
     rows, container = read_images(source, reading.get("size"), asked["labels"])
-    took = parts(len(rows), split, seed)
     keep, notes = _labels(rows, container, asked["condition"], asked["cls"])
     rows = rows if keep else rows.bare()
-    return ImageCodec.learn(rows.take(took[0]), container), rows, container, took, notes
+    took = parts(len(rows), split, seed, rows.labels)
+    codec = ImageCodec.learn(rows.take(took[0]), container)
+    found = [] if rows.labels is None else rows.labels.tolist()
+    gone = sorted({str(label) for label in found if label is not None} - set(codec.levels))
+    if gone:
+        shown = ", ".join(map(repr, gone[:8])) + (", ..." if len(gone) > 8 else "")
+        notes["labels"] += f"; {len(gone):,} of them without a training image, which are not learned: {shown}"
+    return codec, rows, container, took, notes | rows.notes
 
 
 def _labels(rows: Pictures, kind: str, asked: Sequence[str] | None, cls: type[Model]) -> tuple[bool, dict[str, str]]:

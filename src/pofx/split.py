@@ -1,6 +1,7 @@
 """Which rows are for training, validation and test: a permutation under the fit's seed; and what the rows were."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,17 +13,40 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def parts(rows: int, shares: Sequence[float], seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def parts(
+    rows: int, shares: Sequence[float], seed: int, labels: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row numbers for training, validation and test, in shares of the whole; at least one row is for training.
 
-    Raises SpecError for shares that are negative or do not sum to one.
+    Of each label, (rows,), None for those that do not count, one row is for training while there are labels of which
+    two are: it changes places with one of those. Raises SpecError for shares that are negative or do not sum to one.
     """
     if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or shares[0] == 0:
         raise SpecError(f"expected three shares (train, validation, test) that sum to one, got {tuple(shares)}")
     order = np.random.default_rng(seed).permutation(rows)
     test, valid = int(rows * shares[2]), int(rows * shares[1])
     cut = rows - test - valid
+    if labels is not None:
+        _spread(order, cut, labels)
     return np.sort(order[:cut]), np.sort(order[cut : cut + valid]), np.sort(order[cut + valid :])
+
+
+def _spread(order: np.ndarray, cut: int, labels: np.ndarray) -> None:
+    """Moves one row of each label that has none before `cut` there, for a row of a label that has two or more."""
+    count = Counter(labels[order[:cut]].tolist())
+    free = cut - 1
+    for place in range(cut, len(order)):
+        label = labels[order[place]]
+        if label is None or count[label]:
+            continue
+        while free >= 0 and (of := labels[order[free]]) is not None and count[of] < 2:
+            free -= 1
+        if free < 0:
+            return
+        count[labels[order[free]]] -= 1
+        count[label] += 1
+        order[[place, free]] = order[[free, place]]
+        free -= 1
 
 
 def fingerprint(table: "pa.Table") -> str:

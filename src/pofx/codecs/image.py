@@ -1,7 +1,6 @@
 """The codec of images: pictures to channels of pixels and the code of a label, and back.
 
-Images are one uint8 array (n, H, W, C). Pictures of several sizes need a size (`reading`); grey and coloured ones
-together become coloured, transparent ones lie on white (picture_io.py).
+Images are one uint8 array (n, H, W, C); which files and arrays become what is in docs/images.md.
 """
 
 from collections import Counter
@@ -16,6 +15,7 @@ from ..spec import Block, Columns, Given, Spec
 from . import conditions
 from .columns import ColumnPlan
 from .picture_io import Pictures
+from .shades import Depth
 
 NAMES = {1: ("grey",), 3: ("red", "green", "blue")}
 LABEL = "label"
@@ -29,13 +29,16 @@ class ImageCodec:
     """How images become a block of pixels, their labels a condition, and back.
 
     spec: channels over H x W, and the field `label` where it is the condition; like: the kind of what was read; whole:
-    whether labels are whole numbers; deep: whether grey ones have an axis of one channel.
+    whole numbers; deep: whether grey ones have an axis of one channel; depth: which values the shades stand for, if
+    others than they are.
     """
 
     kind = "image"
 
-    def __init__(self, spec: Spec, like: str = "array", whole: bool = False, deep: bool = False) -> None:
-        self.spec, self.like, self.whole, self.deep = spec, like, whole, deep
+    def __init__(
+        self, spec: Spec, like: str = "array", whole: bool = False, deep: bool = False, depth: Depth | None = None
+    ) -> None:
+        self.spec, self.like, self.whole, self.deep, self.depth = spec, like, whole, deep, depth
 
     @classmethod
     def learn(cls, pictures: Pictures, like: str = "array") -> Self:
@@ -46,15 +49,15 @@ class ImageCodec:
         images = pictures.images
         if len(images) < 2:
             raise CodecError(f"expected two images or more to learn from, got {len(images)}")
-        top = 1 if images.max() <= 1 else 255
+        top = 1 if pictures.depth is None and images.max() <= 1 else 255
         channels = (np.ascontiguousarray(images[..., i]) for i in range(images.shape[3]))
         fields = tuple(Pixel.learn(name, v, top=top) for name, v in zip(_names(images.shape[3]), channels, strict=True))
         block = Block("image", fields, images.shape[1:3])
         if pictures.labels is None:
-            return cls(Spec((block,)), like, deep=pictures.deep)
+            return cls(Spec((block,)), like, deep=pictures.deep, depth=pictures.depth)
         label = Spec((Block(LABEL, (_label_field(pictures.labels),)),))
         whole = all(isinstance(value, int) for value in pictures.labels if value is not None)
-        return cls(Spec((block,), label), like, whole, pictures.deep)
+        return cls(Spec((block,), label), like, whole, pictures.deep, pictures.depth)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -68,13 +71,23 @@ class ImageCodec:
         field = self.spec.condition.fields[0] if self.spec.condition else None
         return field.levels if isinstance(field, Category) else ()
 
+    def kept(self, labels: np.ndarray | None) -> np.ndarray | None:
+        """Labels, (n,), None in place of those that were not learned."""
+        known = set(self.levels)
+        return labels if labels is None else np.array([v if str(v) in known else None for v in labels], object)
+
     def encode(self, pictures: Pictures, *, strict: bool = False) -> Columns:
         """Channels by name, uint8 (n, H, W), and the codes of labels, int32 (n,), -1 where missing.
 
         A label never seen gets the code after the last one, or with `strict` raises CodecError, as do images of another
-        size or number of channels.
+        size, number of channels or depth.
         """
         images = pictures.images
+        if pictures.depth not in (None, self.depth):
+            low, high, dtype = pictures.depth
+            raise CodecError(
+                f"expected shades of 8 bits, as were learned, got {low:g} to {high:g} ({dtype}): scale them"
+            )
         if images.shape[1:] != self.shape:
             raise CodecError(f"expected images of {self.shape} (height, width, channels), got {images.shape[1:]}")
         x = {f.name: np.ascontiguousarray(images[..., i]) for i, f in enumerate(self.spec.fields)}
@@ -102,7 +115,7 @@ class ImageCodec:
     def decode(self, x: Columns) -> Pictures:
         """Pictures of channels by name, and of codes of labels where there are such."""
         images = np.stack([x[f.name] for f in self.spec.fields], -1)
-        return Pictures(images, self.labels(x[LABEL]) if LABEL in x else None, self.deep)
+        return Pictures(images, self.labels(x[LABEL]) if LABEL in x else None, self.deep, self.depth)
 
     def given(self, asked: Sequence[str] | Mapping[str, Any]) -> Given:
         """The set of labels that conditions mean, "label = 3" or {"label": [3, 5]}; several intersect.
@@ -128,12 +141,14 @@ class ImageCodec:
         """Plain values and arrays that rebuild the codec."""
         header, arrays = self.spec.split()
         meta = {"kind": self.kind, "spec": header, "like": self.like, "whole": self.whole, "deep": self.deep}
-        return meta, arrays
+        return meta | ({"depth": list(self.depth)} if self.depth else {}), arrays
 
     @classmethod
     def from_json(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
         """What `to_json` gave."""
-        return cls(Spec.join(meta["spec"], arrays), meta["like"], meta.get("whole", False), meta.get("deep", False))
+        depth = Depth(*meta["depth"]) if "depth" in meta else None
+        whole, deep = meta.get("whole", False), meta.get("deep", False)
+        return cls(Spec.join(meta["spec"], arrays), meta["like"], whole, deep, depth)
 
 
 def _label_field(labels: np.ndarray) -> Category:

@@ -2,24 +2,22 @@
 
 import gzip
 import hashlib
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from ..errors import CodecError
+from .pictures import Size, opened, stacked
+from .shades import Depth, shades
 
-MOST = 16  # channels of an array of images; pictures have one (grey) or three (red, green, blue)
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 COLUMNS = 16  # pictures side by side in a sheet
-Size = tuple[int, int] | None
 
 
 class Labelled(NamedTuple):
-    """Images, uint8 (n, H, W) or (n, H, W, 3), and their labels, (n,): whole numbers, or texts, "" where missing."""
+    """Images (n, H, W) or (n, H, W, 3) and their labels, (n,): whole numbers, or texts, "" where missing."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -29,12 +27,15 @@ class Labelled(NamedTuple):
 class Pictures:
     """Images, uint8 (n, H, W, C), and the label of each, all int or all str, None where missing; or None: no labels.
 
-    deep: whether grey ones came with an axis of one channel, as they go out.
+    deep: whether grey ones came with an axis of one channel, as they go out; depth: which values the shades stand for,
+    if others than they are; notes: what was lost in reading, by subject.
     """
 
     images: np.ndarray
     labels: np.ndarray | None = None
     deep: bool = False
+    depth: Depth | None = None
+    notes: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -47,10 +48,15 @@ class Pictures:
         """Those without their labels."""
         return replace(self, labels=None)
 
+    def values(self) -> np.ndarray:
+        """What the shades stand for, (n, H, W, C): uint8, or values of `depth`."""
+        return self.images if self.depth is None else self.depth.values(self.images)
+
     @property
     def array(self) -> np.ndarray:
-        """As a user has them: (n, H, W) where they are grey and came so, else (n, H, W, C)."""
-        return self.images[..., 0] if self.images.shape[-1] == 1 and not self.deep else self.images
+        """As a user has them: values (n, H, W) where they are grey and came so, else (n, H, W, C)."""
+        images = self.values()
+        return images[..., 0] if images.shape[-1] == 1 and not self.deep else images
 
     def plain(self) -> np.ndarray | Labelled:
         """As a user has them: an array, or with labels a pair."""
@@ -114,56 +120,43 @@ def holds_images(source: Any) -> bool:
     return path.suffix.lower() in (".npy", ".npz") or "idx3-ubyte" in path.name
 
 
-def read_images(source: Any, size: Size = None, labels: Any = None) -> tuple[Pictures, str]:
+def read_images(source: Any, size: Size = None, labels: Any = None, depth: Depth | None = None) -> tuple[Pictures, str]:
     """(pictures, kind of container) of an array, a pair of images and labels, a file or a folder.
 
     Labels are those of the pair, the array `labels` of a .npz, the labels file beside an IDX file, the sub-folders of a
-    folder (missing for pictures that lie in none), or `labels`, which go before all these.
+    folder (missing for pictures that lie in none), or `labels`, which go before all these. depth: which values become
+    which shades, where a model has learned that; the rules of reading are in docs/images.md.
 
-    Raises CodecError, saying what is wrong, for what holds no images, for pictures of several sizes without `size`, for
-    numbers that are no shades, and where there are not as many labels as images.
+    Raises CodecError, saying what is wrong, for what holds no images, for pictures of several sizes without `size` or
+    of several depths, for values that are not finite or beyond `depth`, and where there are not as many labels as
+    images.
     """
+    said = ""
     if isinstance(source, tuple):
         source, labels = source[0], source[1] if labels is None else labels
     if isinstance(source, np.ndarray):
         array, found, kind = source, None, "array"
+    elif Path(source).is_dir():
+        array, found, said = _folder(Path(source), size)
+        kind = "folder"
     else:
-        array, found, kind = _opened(Path(source), size)
-    images, held = shades(array), found if labels is None else labels
+        (array, found), kind = _file(Path(source)), "npz"
+    held = found if labels is None else labels
     deep = array.ndim == 4 and array.shape[-1] == 1 and kind != "folder"
-    return Pictures(images, None if held is None else labels_of(held, len(images)), deep), kind
+    images, depth, note = shades(array, depth)
+    notes = {name: words for name, words in (("pictures", said), ("values", note)) if words}
+    kept = None if held is None else labels_of(held, len(images))
+    return Pictures(images, kept, deep, depth, notes), kind
 
 
-def _opened(path: Path, size: Size) -> tuple[np.ndarray, Any, str]:
-    """(images, labels, kind of container) of a path."""
-    if path.is_dir():
-        return *_folder(path, size), "folder"
+def _file(path: Path) -> tuple[np.ndarray, Any]:
+    """(images, labels) of a file."""
     if not path.is_file():
         raise CodecError(f"expected images at {str(path)!r}, found nothing: check the path")
     try:
-        array, found = _idx(path) if "idx3-ubyte" in path.name else _numpy(path)
-        return array, found, "npz"
+        return _idx(path) if "idx3-ubyte" in path.name else _numpy(path)
     except (OSError, ValueError, EOFError, KeyError) as error:
         raise CodecError(f"could not read images from {str(path)!r}: {error}") from error
-
-
-def shades(array: np.ndarray) -> np.ndarray:
-    """An array of images as uint8 (n, H, W, C): booleans, whole numbers from 0 to 255, or reals from 0 to 1."""
-    if array.ndim == 3:
-        array = array[..., None]
-    if array.ndim != 4 or not 1 <= array.shape[3] <= MOST or 0 in array.shape[1:3]:
-        raise CodecError(
-            f"expected images (n, H, W) or (n, H, W, C), C from 1 to {MOST}, got an array of {array.shape}"
-        )
-    if array.dtype in (np.uint8, np.bool_):
-        return array.astype(np.uint8, copy=False)
-    low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
-    top = 1 if array.dtype.kind == "f" else 255
-    if not (low >= 0 and high <= top):
-        raise CodecError(
-            f"expected shades from 0 to {top} of {array.dtype} images, got {low:g} to {high:g}: rescale them"
-        )
-    return np.round(array * (255 / top)).astype(np.uint8)
 
 
 def _numpy(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
@@ -199,54 +192,21 @@ def _bytes(path: Path, magic: bytes, what: str) -> bytes:
     return data
 
 
-def _folder(path: Path, size: Size) -> tuple[np.ndarray, list[str | None] | None]:
-    """The pictures of a folder and of all below it, and the sub-folders in which they lie, if any do."""
-    from PIL import Image, UnidentifiedImageError
-
+def _folder(path: Path, size: Size) -> tuple[np.ndarray, list[str | None] | None, str]:
+    """The pictures of a folder and of all below it, the sub-folders in which they lie, if any do, and what was done."""
     files = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES)
     if not files:
         raise CodecError(f"expected pictures ({', '.join(PICTURES)}) in {str(path)!r}, found none")
-    opened = []
+    pictures = []
     for file in files:
         try:
-            with Image.open(file) as picture:
-                opened.append(_flat(picture))
-        except (OSError, UnidentifiedImageError) as error:
+            pictures.append(opened(file))
+        except OSError as error:  # of which Pillow's for what is no picture is one
             raise CodecError(f"could not read the picture {str(file)!r}: {error}; remove or replace it") from error
-    sizes = Counter(picture.size for picture in opened)
-    if len(sizes) > 1 and size is None:
-        shown = ", ".join(f"{w} x {h} ({count})" for (w, h), count in sizes.most_common(4))
-        raise CodecError(
-            f"expected pictures of one size, got {len(sizes)} sizes, {shown}: give the size to bring them to, "
-            'reading={"size": (height, width)} in Python, --pixels HEIGHTxWIDTH on the command line'
-        )
-    mode = "L" if all(picture.mode == "L" for picture in opened) else "RGB"
-    fitted = [np.asarray(_fitted(picture, size).convert(mode)) for picture in opened]
     inside = [file.relative_to(path).parts for file in files]
     labels = [parts[0] if len(parts) > 1 else None for parts in inside]
-    return shades(np.stack(fitted)), labels if any(labels) else None
-
-
-def _flat(picture: Any) -> Any:
-    """A picture as grey or coloured, transparent parts on white, 16 bits as 8."""
-    from PIL import Image
-
-    if picture.mode in ("1", "L"):
-        return picture.convert("L")
-    if picture.mode.startswith("I"):
-        return Image.fromarray((np.asarray(picture) / 257).round().clip(0, 255).astype(np.uint8))
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        above = picture.convert("RGBA")
-        below = Image.new("RGBA", above.size, "white")
-        return Image.alpha_composite(below, above).convert("RGB")
-    return picture.convert("RGB")
-
-
-def _fitted(picture: Any, size: Size) -> Any:
-    """The middle of a picture, scaled to a size."""
-    from PIL import ImageOps
-
-    return picture if size is None or picture.size == size[::-1] else ImageOps.fit(picture, size[::-1])
+    array, said = stacked(pictures, size)
+    return array, labels if any(labels) else None, said
 
 
 # -- out ---------------------------------------------------------------------------------------------------------------
@@ -254,9 +214,11 @@ def _fitted(picture: Any, size: Size) -> Any:
 
 def write_images(pictures: Pictures, path: Path, top: int = 255) -> int:
     """Writes .npz (images, labels), .npy, a sheet (.png, each label on rows of its own), or, where the path has no
-    ending, a folder of pictures (a sub-folder for each label); how many.
+    ending, a folder of pictures (a sub-folder for each label); how many. Values of more than 8 bits come back in all
+    but a sheet, which shows shades.
 
-    Raises CodecError for another ending, and for a folder of labels that cannot name one.
+    Raises CodecError for another ending, for a folder of labels that cannot name one, and for one of coloured pictures
+    of more than 8 bits.
     """
     from .. import store
 
@@ -272,7 +234,7 @@ def write_images(pictures: Pictures, path: Path, top: int = 255) -> int:
         )
     bright = pictures.images if top == 255 else pictures.images * np.uint8(255)
     if not ending:
-        return _write_folder(bright, labels, path)
+        return _write_folder(pictures if pictures.depth else replace(pictures, images=bright), path)
     store.check_folder(path)
     part = store.beside(path)
     try:
@@ -292,16 +254,23 @@ def write_images(pictures: Pictures, path: Path, top: int = 255) -> int:
     return len(pictures)
 
 
-def _write_folder(images: np.ndarray, labels: Iterable[Any] | None, path: Path) -> int:
-    names = [""] * len(images) if labels is None else ["" if label is None else str(label) for label in labels]
+def _write_folder(pictures: Pictures, path: Path) -> int:
+    """Pictures as .png; values that are not whole, or beyond 16 bits, as .tif of float32."""
+    labels, values, depth = pictures.labels, pictures.values(), pictures.depth
+    if depth and values.shape[-1] > 1:
+        raise CodecError(f"expected grey pictures of {depth.dtype} for a folder, got coloured ones: write .npy or .npz")
+    short = depth is None or (depth.whole and depth.low >= 0 and depth.high < 2**16)
+    if depth:
+        values = values.astype(np.uint16 if short else np.float32)
+    names = [""] * len(values) if labels is None else ["" if label is None else str(label) for label in labels]
     for name in sorted(set(names)):
         if name in (".", "..") or not {"/", "\\", "\0"}.isdisjoint(name):
             raise CodecError(f"expected labels that can name folders, got {name!r}: write .npz")
     path.mkdir(parents=False, exist_ok=True)
-    for i, (image, name) in enumerate(zip(images, names, strict=True)):
+    for i, (image, name) in enumerate(zip(values, names, strict=True)):
         (path / name).mkdir(exist_ok=True)
-        _picture(image).save(path / name / f"{i:06d}.png")
-    return len(images)
+        _picture(image).save(path / name / f"{i:06d}.{'png' if short else 'tif'}")
+    return len(values)
 
 
 def _picture(image: np.ndarray) -> Any:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..spec import Spec
     from .model import Model
 
+SIZES = {"small": 0.5, "base": 1.0, "large": 2.0}  # times the width that a model has by default
 FAMILIES = ("flows", "autoencoders", "gans", "restorers", "baselines")
 
 
@@ -43,6 +44,22 @@ def load_class(name: str) -> "type[Model]":
         raise SpecError(f"expected a model among {', '.join(names())}, got {name!r}: see `pofx models`")
     module = import_module(f".{_files()[name]}.{name}", __name__)
     return module.MODEL
+
+
+def sized(name: str, size: Any) -> dict[str, Any]:
+    """What small, base or large means for a model: its own `size`, or SIZES times its width.
+
+    Raises SpecError for another word, and for a model without a width, naming what it has.
+    """
+    arguments = {k: v.default for k, v in inspect.signature(load_class(name).__init__).parameters.items()}
+    if not isinstance(size, str) or isinstance(arguments.get("size"), str):
+        return {"size": size}
+    if size not in SIZES:
+        raise SpecError(f"expected a size among {', '.join(SIZES)}, got {size!r}")
+    if "width" not in arguments:
+        known = ", ".join(k for k in arguments if k not in ("self", "spec")) or "no argument"
+        raise SpecError(f"model {name!r} has no width for size={size!r}: leave it out; the model has {known} (--set)")
+    return {"width": int(SIZES[size] * arguments["width"])}
 
 
 def create(name: str, spec: "Spec", seed: int = 0, **config: Any) -> "Model":

@@ -74,6 +74,7 @@ class Model(nn.Module):
     abilities: frozenset[str] = frozenset({"sample"})
     trained: ClassVar[bool] = True
     compiles: bool = False
+    optional: ClassVar[dict[str, str]] = {}  # abilities that an argument of the fit brings, and that argument
     images: ClassVar[bool] = False  # whether it learns blocks over sites, beside rows of tables
     config: dict[str, Any]
     name: str
@@ -254,7 +255,9 @@ class Model(nn.Module):
         raise self._cannot("restore")
 
     def _cannot(self, what: str) -> Unsupported:
-        return Unsupported(f"model {self.name!r} cannot {ABILITIES[what]}: these can: {', '.join(who_can(what))}")
+        words = self.optional.get(what)
+        own = f"fit it with {words} (--set {words.lower()}), or take one that can" if words else "these can"
+        return Unsupported(f"model {self.name!r} cannot {ABILITIES[what]}: {own}: {', '.join(who_can(what))}")
 
     @property
     def device(self) -> torch.device:

@@ -127,7 +127,7 @@ def _pictures(fitted: "Fitted", fields: list[Field], rows: int, seed: int, data:
     import pyarrow as pa
 
     codec = fitted.codec
-    fake = codec.encode(pa.concat_tables(fitted.draws(rows, None, seed, quiet=True)), derived=True)
+    fake = codec.encode(pa.concat_tables(fitted._draws(rows, None, seed, quiet=True)), derived=True)
     seen = codec.encode(read_table(data)[0].slice(0, rows), derived=True) if data is not None else None
     out, own = [], fitted.model.spec.fields
     if len(own) == 2 and not fitted.joint and "log_prob" in fitted.model.abilities and not any(map(is_level, own)):

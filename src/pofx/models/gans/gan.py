@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ WEIGHTS = {"none": 0.0, "clip": 0.01, "gradient": 10.0, "one-sided": 10.0, "r1":
            "spectral": 0.0}  # fmt: skip
 SQUARES = ("r1", "r2", "r1+r2")  # penalties of squared slopes
 MODES = ("lazy", "exact", "finite-difference")
-COMPARED, APART = 500, 2.0  # steps between two looks at a finite difference, and the ratio that is too far from one
+FIRST, COMPARED, APART = 50, 500, 2.0  # the first look at a finite difference, steps between the others; too far off
 DIRECTIONS = 128
 TARGET, STRIDE, MOST = 0.3, 0.05, 0.8  # of the gap: where it is to be; of the chance: what it moves by, and its bound
 SURE = 2.0  # standard errors by which D has to tell data from generated examples before its gap says something
@@ -40,7 +41,7 @@ class GAN(Conditioned):
     E(|grad D| - 1)^2 between x and y, or `one-sided`, slopes above one alone; `clip`: weights of D within +-weight;
     `spectral`: matrices of D over their largest singular value; `none`. penalty_mode: `exact` in each step, `lazy`,
     every `lazy` steps and so many times as strong, or, for r1 and r2, `finite-difference`, without second derivatives
-    (the ratio to the exact one is looked at every 500 steps, and a warning given where it is 2). The weight of
+    (the ratio to the exact one is looked at after 50 steps and every 500, with a warning where it is 2). The weight of
     slopes falls by half a cosine to `anneal` of it over the fit; 1 keeps it.
 
     Examples as D sees them: rivals.py. D scores `pack` of them at once, so that a lack of variety shows, and weighs
@@ -63,6 +64,7 @@ class GAN(Conditioned):
     family = "gans"
     images = True
     abilities = frozenset({"sample", "condition", "truncate"})
+    optional = dict.fromkeys(("encode", "express", "interpolate"), "encoder=True")
 
     def __init__(
         self,
@@ -246,18 +248,25 @@ class GAN(Conditioned):
         if self.mode != "finite-difference":
             return 0.5 * slope(score, at).view(-1, len(x)).sum(0)
         found = finite_slope(score, at, torch.randn(at.shape, generator=generator, device=x.device, dtype=x.dtype))
-        if clock.step % COMPARED == 0:
+        if clock.step == FIRST or (clock.step and clock.step % COMPARED == 0):
             self._compare(found, slope(score, at))
         return 0.5 * found.view(-1, len(x)).sum(0)
 
     def _compare(self, found: Tensor, exact: Tensor) -> None:
         """Keeps the ratio of two penalties of a batch, and warns where they are far apart."""
         self.ratios.append(float(found.detach().mean() / exact.detach().mean().clamp(min=1e-12)))
-        if len(self.ratios) > 1 and abs(math.log(max(self.ratios[-1], 1e-12))) > math.log(APART):
+        if abs(math.log(max(self.ratios[-1], 1e-12))) > math.log(APART):
             warnings.warn(
                 f"the penalty by finite differences is {self.ratios[-1]:.2g} times the exact one: take "
                 "penalty_mode='lazy'", stacklevel=2,
             )  # fmt: skip
+
+    def remarks(self, x: Columns, c: Columns | None = None) -> dict[str, Any]:
+        return {"finite differences": self.ratios[-1]} if self.ratios else {}
+
+    def words(self, said: dict[str, Any]) -> str:
+        ratio = said.get("finite differences")
+        return "" if ratio is None else f"the last penalty by finite differences was {ratio:.2g} times the exact one"
 
     @torch.no_grad()
     def attend(self, train: Batch, valid: Batch | None, generator: torch.Generator) -> dict[str, float]:

@@ -207,7 +207,7 @@ def test_bad_arguments_of_any_model_are_a_spec_error_of_one_line() -> None:
     ("model", "words", "text"),
     [
         ("maf", "samples=0", "model 'maf': expected samples of at least 1, got 0"),
-        ("nsf", "bins=0", "model 'nsf': expected bins of at least 1, got 0"),
+        ("nsf", "bins=0", "expected bins of at least 1, got 0"),
         ("realnvp", "width=wide", "model 'realnvp': expected width of type int, got 'wide'"),
         ("tarflow", "heads=3", "expected heads that divide the width of 64, got 3"),
         ("any_order", "dropout=2", "expected a dropout from 0 to below 1, got 2"),

@@ -92,7 +92,8 @@ def denoiser(made: Denoiser, x: np.ndarray, can: frozenset[str]) -> None:
 
 TINY = {
     "autoencoder": {"latent": 2, "width": 8}, "sparse": {"latent": 8, "active": 2}, "contractive": {"latent": 2},
-    "denoising": {"width": 4, "depth": 2}, "vq": {"width": 16, "depth": 1, "groups": 2}, "tarflow": {"size": "small"},
+    "denoising": {"width": 4, "depth": 2}, "vq": {"width": 16, "depth": 1, "groups": 2},
+    "tarflow": {"width": 16, "transforms": 2},
     **{name: {"latent": 2, "width": 16, "depth": 1} for name in ("vae", "iwae", "wae", "aae")},
     **{name: {"size": "small"} for name in ("any_order", "autoregressive")},
 }  # fmt: skip

@@ -19,6 +19,7 @@ from .codecs.tabular_io import read_table
 from .coding import CALIBRATION, strangeness
 from .compose import Joint, Latent
 from .errors import SpecError, Unsupported
+from .fields import Category
 from .models import create, load_class, sized
 from .models.model import Model, who_can
 from .progress import bar, say
@@ -294,8 +295,9 @@ def _parts(x: Columns, took: Sequence[np.ndarray]) -> list[Columns]:
 
 
 def _unknown(spec: Spec) -> list[str]:
-    """The columns, of x and of the condition, some of whose cells nobody saw."""
-    return [f.name for f in (*spec.fields, *(spec.condition.fields if spec.condition else ())) if f.unknown]
+    """The columns some of whose cells nobody saw, but for levels of the condition: those have a vector of their own."""
+    told = [f for f in spec.condition.fields if not isinstance(f, Category)] if spec.condition else []
+    return [f.name for f in (*spec.fields, *told) if f.unknown]
 
 
 def _only(fields: Sequence[Any], x: Columns) -> Columns:

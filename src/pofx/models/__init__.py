@@ -78,13 +78,12 @@ def create(name: str, spec: "Spec", seed: int = 0, **config: Any) -> "Model":
     if extra:
         known = [k for k in signature.parameters if k not in ("self", "spec")]
         raise SpecError(f"model {name!r} has no argument {', '.join(sorted(extra))}: it has {', '.join(known)}")
+    _check(name, signature, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
             model = cls(spec, **config)
-            _check(name, signature, config)
         except (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError, AssertionError) as error:
-            _check(name, signature, config)
             words = ", ".join(f"{k}={v!r}" for k, v in config.items())
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise SpecError(f"model {name!r} cannot be made with {words or 'its defaults'}: {reason}") from error
@@ -95,7 +94,7 @@ def create(name: str, spec: "Spec", seed: int = 0, **config: Any) -> "Model":
     return model
 
 
-ZERO = ("waves", "depth")  # counts that may be none, beside those that are none by default
+ZERO = ("waves", "depth", "decoder_depth")  # counts that may be none, beside those that are none by default
 NUMBERS = {int: Integral, float: Real}
 
 

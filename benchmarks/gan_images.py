@@ -29,8 +29,9 @@ from pofx.models import create
 from pofx.models.gans.gan import GAN
 from pofx.spec import Block, Columns, Spec
 from pofx.training.examination import Examiner
-from pofx.training.guard import judge, sampler
+from pofx.training.guard import sampler
 from pofx.training.loop import Trainer
+from pofx.training.verdict import judge
 from record import asking, measure
 
 VALID = 2000

@@ -1,13 +1,14 @@
 """How often the guard accuses real examples, and how often it names what is wrong: calibration of training/guard.py.
 
     make bench-guard
-    python benchmarks/guard.py --data adult mnist --seeds 0 1 2
+    python benchmarks/guard.py --data adult mnist "fits adult" --seeds 0 1 2
 
 Of each set real examples of a split of their own stand in the place of samples (`real`: every finding is a false
 alarm), then samples of known failures: training examples (`parrot`), examples of half of the clusters (`half the
 modes`), one example again and again (`one point`), columns drawn alone or a normal law of pixels (`trivial`), real
-examples of which a third are training ones (`third parrot`). Figures: in how many of the seeds the failure was named,
-by the finding named beside it, and what it was called otherwise.
+examples of which a third are training ones (`third parrot`), images under the next label (`labels shifted`). Figures:
+in how many of the seeds the failure was named, by the finding named beside it, and what it was called otherwise. Sets
+whose name begins with `fits` are fits, healthy ones and hurt ones: guard_fits.py.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import guard_fits
 from autoencoders import pixels
 from pofx.codecs.table import TableCodec
 from pofx.codecs.tabular_io import read_table
@@ -30,7 +32,7 @@ from pofx.metrics import count, take
 from pofx.metrics.prdc import distances
 from pofx.spec import Block, Columns, Spec
 from pofx.training.examination import Examiner, trivial
-from pofx.training.guard import judge
+from pofx.training.verdict import judge
 from record import measure
 
 HERE = Path(__file__).parent
@@ -40,9 +42,10 @@ TABLES = {
     "default_credit": "creditcard_default.csv.gz",
 }  # fmt: skip
 IMAGES = ("mnist", "fashion_mnist")
+FITS = ("fits adult", "fits california_housing", "fits mnist")
 NAMED = {
     "real": "", "parrot": "copies", "third parrot": "copies", "half the modes": "missed modes",
-    "one point": "collapse", "trivial": "little skill",
+    "one point": "collapse", "trivial": "no better than trivial", "labels shifted": "wrong labels",
 }  # fmt: skip
 HELD = 1000
 PACKAGES = ("torch", "scikit-learn")
@@ -84,6 +87,8 @@ def draws(kind: str, examiner: Examiner, spec: Spec, train: Columns, real: Colum
             return {k: np.repeat(v[:1], n, 0) for k, v in own.items()}
         if kind == "trivial":
             return trivial(spec, train, n, rng)
+        if kind == "labels shifted":
+            return own | {"label": (own["label"] + 1) % 10}
         place = distances(examiner.spaces[0].of(real), examiner.middle).argmin(1)
         kept = np.flatnonzero(place < len(examiner.middle) // 2)
         return take(real, rng.choice(kept, n))
@@ -92,13 +97,18 @@ def draws(kind: str, examiner: Examiner, spec: Spec, train: Columns, real: Colum
 
 
 def run(name: str, seed: int, failures: list[str]) -> dict[str, Any]:
-    spec, x = images(name) if name in IMAGES else table(name)
+    of = name.removeprefix("fits ")
+    spec, x = images(of) if of in IMAGES else table(of)
     order = np.random.default_rng([seed, 2]).permutation(count(x))
     held, real, train = (take(x, part) for part in np.split(order, [HELD, HELD + 3 * HELD]))
+    if name in FITS:
+        return {"data": name, "seed": seed, "fits": guard_fits.run(spec, train, held, seed)}
     began = time.process_time()
     examiner = Examiner(spec, train, held, seed)
     out: dict[str, Any] = {"data": name, "seed": seed, "n": examiner.n, "made_cpu_seconds": time.process_time() - began}
     for kind in failures:
+        if kind == "labels shifted" and name not in IMAGES:
+            continue
         draw = draws(kind, examiner, spec, train, real)
         began = time.process_time()
         found = examiner.examine(draw(examiner.n, seed), draw(2 * examiner.n, seed + 1))
@@ -113,11 +123,11 @@ def run(name: str, seed: int, failures: list[str]) -> dict[str, Any]:
 
 
 def printed(rows: list[dict[str, Any]]) -> str:
-    """A line a failure and set: in how many seeds it was named, and the range of each figure."""
+    """A line a failure and set: in how many seeds it was named, and the range of each figure; then one a fit."""
     lines = ["| samples | data | named | what else was found | skill | coverage | AUC | near training | spread |"]
     lines.append("|---" * 9 + "|")
     for kind, name in NAMED.items():
-        for data in dict.fromkeys(row["data"] for row in rows):
+        for data in dict.fromkeys(row["data"] for row in rows if kind in row):
             own = [row[kind] for row in rows if row["data"] == data and kind in row]
             found = Counter(f for one in own for f in one["findings"])
             hit = (
@@ -128,7 +138,8 @@ def printed(rows: list[dict[str, Any]]) -> str:
             other = ", ".join(f"{k} {v}" for k, v in found.most_common())
             spans = [_span([one[k] for one in own]) for k in ("skill", "coverage", "auc", "near", "spread")]
             lines.append(f"| {kind} | {data.replace('_', ' ')} | {hit} | {other} | " + " | ".join(spans) + " |")
-    return "\n".join(lines)
+    fits = [row for row in rows if "fits" in row]
+    return "\n".join([*lines, *(["", guard_fits.printed(fits)] if fits else [])])
 
 
 def _span(values: list[float | None]) -> str:
@@ -138,7 +149,7 @@ def _span(values: list[float | None]) -> str:
 
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument("--data", nargs="+", default=[*TABLES, *IMAGES], choices=[*TABLES, *IMAGES])
+    ask.add_argument("--data", nargs="+", default=[*TABLES, *IMAGES, *FITS], choices=[*TABLES, *IMAGES, *FITS])
     ask.add_argument("--seeds", nargs="+", type=int, default=list(range(10)))
     ask.add_argument("--failures", nargs="+", default=list(NAMED), choices=list(NAMED))
     ask.add_argument("--threads", type=int, default=1)

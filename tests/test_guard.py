@@ -1,5 +1,6 @@
 """The guard: its figures have closed forms, injected failures are named, healthy samples are not accused."""
 
+import html
 import math
 import os
 import signal
@@ -20,15 +21,19 @@ from scipy.stats import norm
 import pofx
 from pofx.cli import main
 from pofx.errors import Failed, SpecError
+from pofx.evaluate import Evidence
 from pofx.fields import Category, Pixel, Real
+from pofx.judging import publish
 from pofx.metrics import count, take
 from pofx.metrics.fresh_critic import fresh_critic
 from pofx.metrics.prdc import frechet, prdc
 from pofx.models.gans.gan import GAN
 from pofx.spec import Block, Columns, Spec
-from pofx.training.examination import Examination, Examiner, Protocol, Skill, trivial
-from pofx.training.guard import CHANGES, RETURNS, WARMING, Guard, Pulse, judge
-from pofx.training.loop import Trainer
+from pofx.training.examination import Examiner, trivial
+from pofx.training.figures import Examination, Protocol, Skill
+from pofx.training.guard import CHANGES, RETURNS, WARMING, Guard, Pulse, alike, final
+from pofx.training.loop import LOST, Trainer
+from pofx.training.verdict import judge
 
 MIDDLES = np.array([(-3.0, -3.0), (3.0, 3.0), (-3.0, 3.0), (3.0, -3.0)])
 SHARES = (0.4, 0.3, 0.2, 0.1)
@@ -115,6 +120,15 @@ def test_skill_is_not_measured_where_columns_say_nothing_of_one_another() -> Non
     found = Examiner(spec, train, held).examine(more)
     assert not any(s.measurable for s in found.skill.values())
     assert not judge(found).findings
+    assert {s["value"] for s in found.to_json()["skill"].values()} == {None}
+    off = judge(Examiner(spec, train, held).examine({k: v + 1.5 for k, v in more.items()}))
+    assert off.refused and "worse than trivial" in {f.name for f in off.findings}
+
+
+def test_one_row_again_and_again_is_refused_where_the_floor_is_noise() -> None:
+    few = Examiner(SPEC, take(TRAIN, np.arange(200)), take(HELD, np.arange(60)))
+    point = few.examine({k: np.repeat(v, few.n) for k, v in rows(1, 5).items()})
+    assert all(s.loses for s in point.skill.values()) and judge(point).refused
 
 
 def test_figures_of_other_protocols_are_not_compared() -> None:
@@ -122,6 +136,18 @@ def test_figures_of_other_protocols_are_not_compared() -> None:
     other = Skill(0.9, 0.1, True, Protocol("levels", 200, "validation", 0))
     with pytest.raises(SpecError, match="one protocol"):
         one.worse(other)
+
+
+def test_figures_of_other_data_or_another_extractor_are_not_compared(examiner: Examiner) -> None:
+    other = Examiner(SPEC, TRAIN, rows(600, 9))
+    mine, theirs = (x.examine(rows(x.n, 4)) for x in (examiner, other))
+    assert mine.protocols == examiner.examine(rows(600, 5)).protocols
+    for space, figure in mine.skill.items():
+        with pytest.raises(SpecError, match="one protocol"):
+            figure.worse(theirs.skill[space])
+        assert mine.to_json()["protocols"][space]["data"] != theirs.to_json()["protocols"][space]["data"]
+    known = {p.extractor for p in (*mine.protocols.values(), *Examiner(SPEC, rows(900, 3), HELD).protocols.values())}
+    assert len(known) == 4
 
 
 # -- failures of samples -----------------------------------------------------------------------------------------------
@@ -138,7 +164,7 @@ def test_healthy_samples_are_not_accused_over_ten_seeds() -> None:
 def test_a_generator_of_one_mode_is_named(examiner: Examiner) -> None:
     found = names(examiner, lambda n, key: rows(n, key, only=(0,)))
     assert found["missed modes"] == 2
-    assert "little skill" in found or "worse than trivial" in found
+    assert {"little skill", "no better than trivial", "worse than trivial"} & set(found)
     point = names(examiner, lambda n, key: {k: np.repeat(v, n) for k, v in rows(1, key).items()})
     assert point["repeats"] == point["collapse"] == point["low coverage"] == point["worse than trivial"] == 2
 
@@ -146,6 +172,8 @@ def test_a_generator_of_one_mode_is_named(examiner: Examiner) -> None:
 def test_missing_modes_are_named_with_examples_and_shares(examiner: Examiner) -> None:
     found = examiner.examine(rows(examiner.n, 7, only=(0, 1, 2)))
     assert sum(c.real for c in found.missed) == pytest.approx(SHARES[3], abs=0.03)
+    told = examiner.examine(rows(examiner.n, 7, only=(0, 1, 2)), rows(2 * examiner.n, 8)).missed
+    assert all("kind is s (100%)" in c.where and " to " in c.where for c in told)
     for cluster in found.missed:
         assert (TRAIN["kind"][cluster.examples] == 3).all()
         assert cluster.fake < 0.01
@@ -160,7 +188,7 @@ def test_a_parrot_is_named(examiner: Examiner) -> None:
 
 def test_columns_drawn_alone_are_named_and_shifted_ones_are_worse(examiner: Examiner) -> None:
     alone = names(examiner, lambda n, key: trivial(SPEC, TRAIN, n, np.random.default_rng(key)))
-    assert alone["little skill"] == 1 and "worse than trivial" not in alone
+    assert alone["no better than trivial"] == 2 and "worse than trivial" not in alone
     rng = np.random.default_rng(0)
     off = names(
         examiner, lambda n, key: {k: v if k == "kind" else v + rng.normal(2, 3, n) for k, v in rows(n, key).items()}
@@ -188,11 +216,36 @@ def squares(n: int, seed: int) -> Columns:
     return {"grey": x.astype(np.uint8), "label": label.astype(np.int32)}
 
 
-def test_images_are_judged_in_two_spaces_and_by_class() -> None:
+@pytest.fixture(scope="module")
+def looked() -> Examiner:
     train, held = squares(1200, 0), squares(400, 1)
     block = Block("image", (Pixel.learn("grey", train["grey"]),), (12, 12))
     spec = Spec((block,), Spec((Block("label", (Category.learn("label", train["label"], levels=("small", "big")),)),)))
-    examiner = Examiner(spec, train, held)
+    return Examiner(spec, train, held)
+
+
+@pytest.mark.parametrize("how", ["swapped", "random"])
+def test_images_of_another_label_than_asked_for_are_named(looked: Examiner, how: str) -> None:
+    def wrong(n: int, key: int) -> Columns:
+        x = squares(n, key)
+        other = 1 - x["label"] if how == "swapped" else squares(n, key + 50)["label"]
+        return {"grey": x["grey"], "label": other}
+
+    found = names(looked, wrong)
+    assert found["wrong labels"] == 2
+    assert how == "random" or found["missed classes"] == 2
+
+
+def test_rows_of_another_class_than_asked_for_are_named() -> None:
+    spec = Spec(SPEC.blocks[:0] + (Block("row", SPEC.fields[:3]),), Spec((Block("c", SPEC.fields[3:]),)))
+    examiner = Examiner(spec, TRAIN, HELD)
+    assert names(examiner, lambda n, key: rows(n, key)) == {}
+    found = names(examiner, lambda n, key: rows(n, key) | {"kind": rows(n, key + 50)["kind"]})
+    assert found["wrong labels"] == 2
+
+
+def test_images_are_judged_in_two_spaces_and_by_class(looked: Examiner) -> None:
+    examiner, spec, train = looked, looked.spec, looked.train
     assert [s.name for s in examiner.spaces] == ["random", "classifier"]
     assert names(examiner, squares) == {}
 
@@ -203,9 +256,9 @@ def test_images_are_judged_in_two_spaces_and_by_class() -> None:
         return {"grey": x["grey"][big], "label": squares(n, key)["label"][: len(big)]}
 
     found = examiner.examine(take(half(700, 3), np.arange(examiner.n)))
-    assert found.classes["small"] < 0.3 < found.classes["big"]
+    assert found.classes["small"].value < 0.3 < found.classes["big"].value
     poor = names(examiner, lambda n, key: trivial(spec, train, n, np.random.default_rng(key)))
-    assert poor["little skill"] == 1
+    assert poor["no better than trivial"] == 2
 
 
 def test_a_leaking_augmentation_is_named() -> None:
@@ -297,8 +350,8 @@ def test_a_guard_comes_back_from_its_plain_values() -> None:
 # -- a fit -------------------------------------------------------------------------------------------------------------
 
 
-def game(steps: int, looks: list[tuple[float, float]], seed: int = 0) -> tuple[Trainer, Guard]:
-    model = pofx.models.create("gan", SPEC, seed, width=8, latent=4)
+def game(steps: int, looks: list[tuple[float, float]], seed: int = 0, **words: Any) -> tuple[Trainer, Guard]:
+    model = pofx.models.create("gan", SPEC, seed, width=8, latent=4, **words)
     guard = scripted(looks)
     return Trainer(model, model.prepare(TRAIN), model.prepare(HELD), seed, "cpu", guard=guard), guard
 
@@ -343,6 +396,43 @@ def test_each_return_changes_the_next_thing_and_the_fourth_stops() -> None:
     assert history.stopped.startswith("behind its best")
     assert trainer.model.firm == 4.0 and {p.longer for p in trainer.players.values()} == {4.0}
     assert history.best_step == 24
+
+
+@pytest.mark.parametrize("penalty", ["none", "clip", "spectral"])
+def test_a_penalty_that_no_weight_strengthens_is_not_said_to_change(penalty: str) -> None:
+    trainer, _ = game(64, UP + [(0.0, 0.9)] * 10, penalty=penalty)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        history = trainer.run(64)
+    assert [r.split(", ")[1] for r in history.returns] == [CHANGES[0], CHANGES[2], CHANGES[0]]
+    assert [p.scale for p in trainer.players.values()] == [0.25, 0.25]
+
+
+@pytest.mark.parametrize("what", ["the weights", "a moment", "the average"])
+def test_a_tensor_that_is_no_number_is_named_and_left_behind(what: str) -> None:
+    trainer, guard = game(96, [*UP, (0.6, 0.9)])
+    advance, look, spoilt = trainer.advance, guard.look, []
+
+    def spoiled(total: int) -> float | None:
+        player = trainer.players["generator"]
+        held = {"the weights": player.parameters, "a moment": player.optimiser.squares, "the average": player.mean}
+        if trainer.step == 37 and not spoilt:
+            spoilt.append(next(n for n, p in trainer.model.named_parameters() if p is player.parameters[2]))
+            held[what][2].data.view(-1)[0] = math.nan
+        return advance(total)
+
+    def looked() -> float:  # a script sees no weights: the figures of such an average are none
+        sound = all(torch.isfinite(p).all() for p in trainer.model.parameters())
+        guard.examiner.looks = iter([] if sound else [(math.nan, 0.9)])  # type: ignore[attr-defined]
+        return look()
+
+    trainer.advance, guard.look = spoiled, looked  # type: ignore[method-assign]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        history = trainer.run(96)
+    assert history.culprit == f"{what} of {spoilt[0]!r}"
+    assert len(history.returns) == 1 and history.skipped == (0 if what == "the average" else LOST)
+    assert all(torch.isfinite(t).all() for player in trainer.players.values() for t in player.mean)
 
 
 @pytest.mark.filterwarnings("ignore:the guard goes back")
@@ -397,14 +487,24 @@ def fitted(monkeypatch: pytest.MonkeyPatch, frame: pd.DataFrame = FRAME, **scale
 
 
 @pytest.mark.guarded
-def test_a_critic_of_a_hundred_times_its_rate_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "steps too large" in fitted(monkeypatch, critic=100.0)
+@pytest.mark.parametrize(
+    ("player", "scale", "finding", "looks"),
+    [("critic", 100.0, "steps too large", 2), ("generator", 0.0, "does not move", 3)],
+)
+def test_a_player_that_is_too_fast_or_stands_still_is_named_within_so_many_looks(
+    monkeypatch: pytest.MonkeyPatch, player: str, scale: float, finding: str, looks: int
+) -> None:
+    heard: list[set[str]] = []
+    look = Guard.look
 
+    def looked(self: Guard) -> float:
+        heard.append(set(self.notes))
+        return look(self)
 
-@pytest.mark.guarded
-def test_a_generator_that_stands_still_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = fitted(monkeypatch, generator=0.0)
-    assert "does not move" in found and found["worse than trivial"] == 2
+    monkeypatch.setattr(Guard, "look", looked)
+    found = fitted(monkeypatch, **{player: scale})
+    assert finding in found and finding in heard[looks - 1]
+    assert player == "critic" or found["worse than trivial"] == 2
 
 
 @pytest.mark.guarded
@@ -414,8 +514,30 @@ def test_an_ordinary_fit_is_not_said_to_be_broken(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.guarded
+def test_a_game_that_converges_passes() -> None:
+    model = pofx.fit(FRAME, **(WORDS | {"steps": 600, "width": 64, "latent": 16}))
+    assert (model.verdict, model.reasons()) == ("PASS", [])
+    assert "validation is minus the skill of samples" in model.info()
+
+
+def test_a_critic_that_memorises_is_named_beyond_its_error(examiner: Examiner) -> None:
+    guard = Guard(examiner, rows)
+    model = pofx.models.create("gan", SPEC, 0, width=8, latent=4)
+    for error, level in ((0.3, set()), (0.05, {"critic memorises"})):
+        told = {"critic": {"gap": 0.76, "gap error": error}}
+        assert {f.name for f in final(guard, model, TRAIN, told).findings} == level
+
+
+@pytest.mark.guarded
 def test_rows_that_are_all_alike_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert fitted(monkeypatch, pd.DataFrame({"a": [1.5] * 400, "b": [2] * 400})) == {"all alike": 1}
+    assert fitted(monkeypatch, pd.DataFrame({"a": [1.5] * 400, "b": [2] * 400})) == {"all alike": 2}
+
+
+@pytest.mark.guarded
+@pytest.mark.filterwarnings("error")
+def test_images_that_are_all_alike_are_named_quietly() -> None:
+    model = pofx.fit(np.full((400, 8, 8), 7, np.uint8), model="gan", steps=4, width=8, latent=4, quiet=True)
+    assert model.verdict == "FAIL" and "are alike: there is nothing" in model.reasons()[0]
 
 
 @pytest.mark.guarded
@@ -423,6 +545,9 @@ def test_a_condition_of_one_value_is_named() -> None:
     frame = FRAME.assign(label="u")
     with pytest.raises(SpecError, match="'label', whose cells are all alike"):
         pofx.fit(frame, condition="label", **WORDS)
+    spec = Spec(SPEC.blocks, Spec((Block("label", (Category.learn("label", np.zeros(9, np.int32), levels=("u",)),)),)))
+    found = alike(spec, take(TRAIN, np.arange(9)) | {"label": np.zeros(9, np.int32)})
+    assert [(f.name, f.level) for f in found] == [("constant condition", 1)]
 
 
 @pytest.mark.guarded
@@ -523,6 +648,16 @@ def test_a_checkup_draws_of_a_fit_that_must_fail() -> None:
 def test_few_held_out_rows_are_not_judged_by() -> None:
     model = pofx.fit(FRAME[:100], model="independent", quiet=True)
     assert model.verdict == "WARN" and "too few to judge" in model.reasons()[0]
+    assert "nothing was watched" in model.reasons()[0]
+
+
+@pytest.mark.guarded
+def test_copies_of_few_rows_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    cls = type(pofx.models.create("independent", SPEC))
+    few = rows(100, 3)
+    monkeypatch.setattr(cls, "decode", lambda self, z, c=None, **_: take(few, np.arange(len(z)) % 60))
+    verdict = pofx.fit(pd.DataFrame(few), model="independent", quiet=True).provenance["verdict"]
+    assert {f["name"]: f["level"] for f in verdict["findings"]} == {"too few to judge": 1, "copies": 2}
 
 
 @pytest.mark.guarded
@@ -538,6 +673,15 @@ def test_unknown_cells_are_left_out_of_what_is_judged_by() -> None:
     assert known_rows(Spec.table((field,)), x)["a"].tolist() == [1.0, 2.0]
 
 
+def test_a_report_of_a_table_begins_with_the_verdict_of_the_fit(failed: Any, tmp_path: Path) -> None:
+    page = tmp_path / "r.html"
+    evidence = Evidence([], "good", "fine", [], "", {}, {"synthetic": 1, "train": 1, "holdout": 1}, {"marginals": []})
+    publish(evidence, page, None, "t", failed.provenance)
+    text = html.unescape(page.read_text())
+    at = [text.index(w) for w in ("The fit ended with FAIL", failed.reasons()[0], "Good", "Modes that samples miss")]
+    assert at == sorted(at) and " to " in text[at[-1] :] and "Nearest training examples" in text[at[-1] :]
+
+
 def test_a_report_of_images_shows_samples_beside_unseen_and_nearest_ones(tmp_path: Path) -> None:
     images, label = squares(400, 0).values()
     model = pofx.fit(images, model="gan", labels=label.tolist(), steps=4, width=8, latent=4, quiet=True)
@@ -545,6 +689,13 @@ def test_a_report_of_images_shows_samples_beside_unseen_and_nearest_ones(tmp_pat
     found = model.evaluate(train=(images, label.tolist()), report=page, json=tmp_path / "r.json", quiet=True)
     assert [sheet.says for sheet in found.sheets][:3] == ["unseen", "drawn", "nearest"]
     assert found.verdict is not None and found.verdict.word == "FAIL" and "FAIL" in found.words[0]
-    assert set(found.fidelity) == {f"{s}: {w}" for s in ("random", "autoencoder") for w in ("drawn", "training images")}
-    assert "The training image nearest to each of those" in page.read_text()
+    assert set(found.fidelity) == {f"{s}: {w}" for s in ("random", "classifier") for w in ("drawn", "training images")}
+    text = page.read_text()
+    assert "The training image nearest to each of those" in text
+    assert "The fit ended with" not in text  # no guard, no verdict of a fit
+    model.provenance["verdict"] = found.verdict.to_json()
+    publish(found, page, None, "t", model.provenance)
+    text = page.read_text()
+    assert "The fit ended with FAIL" in text and found.verdict.sorted()[0].words in html.unescape(text)
+    assert found.verdict.examination is not None and found.verdict.examination.classes
     assert '"verdict"' in (tmp_path / "r.json").read_text()

@@ -112,7 +112,7 @@ def test_steps_that_are_no_numbers_are_skipped() -> None:
 def test_a_run_of_bad_steps_goes_back_to_the_average_with_half_the_rate_and_says_so() -> None:
     t = Trainer(Hurdle(set(range(20, 30))), (torch.zeros(64, 1),), None, 0, "cpu")
     with pytest.warns(
-        UserWarning, match="step 30: 10 losses in a row were no numbers; .* half the rate .time 1.; last: the loss of"
+        UserWarning, match="step 30: 10 losses in a row were no numbers; .* half the rate .time 1.; first: the loss of"
     ):
         history = t.run(60)
     assert t.players["model"].scale == 0.5

@@ -369,7 +369,9 @@ def _figures(told: Mapping[str, Any]) -> str:
     """The main figures behind a verdict."""
     if not told.get("skill"):
         return ""
-    skills = ", ".join(f"{s['value']:.2f} ({k})" for k, s in told["skill"].items())
+    skills = ", ".join(
+        f"{s['value']:.2f} ({k})" if s["measurable"] else f"not measurable ({k})" for k, s in told["skill"].items()
+    )
     rates = ", ".join(f"{r['coverage']:.2f} of {told['floors'][k]['coverage']:.2f}" for k, r in told["rates"].items())
     return f": skill {skills}; coverage {rates}; fresh critic AUC {told['auc']:.3f}; on {told['n']:,} unseen examples"
 

@@ -24,7 +24,7 @@ from .models.variational import Variational
 from .nn.mirror import principal
 from .spec import Columns, Spec
 from .training.examination import Examiner
-from .training.guard import Verdict, judge
+from .training.verdict import Verdict, judge
 
 RANK = 32  # of the linear laws beside a model without codes
 SHOWN = 40  # images of a sheet
@@ -95,7 +95,7 @@ def _pm(row: dict[str, float], what: str) -> str:
 @dataclass(frozen=True)
 class Splits:
     """Stored channels of training, validation and unseen images, and the range of their shades; the condition of the
-    unseen ones, all of it known, and draws of p(c), where the model has one.
+    unseen ones, all of it known, that of the training ones, and draws of p(c), where the model has one.
     """
 
     train: Columns
@@ -104,6 +104,7 @@ class Splits:
     top: int
     condition: Columns | None = None
     drawn: Callable[[int], Columns] | None = None
+    learned: Columns | None = None
 
     def under(self, index: Any) -> Columns | None:
         """The condition of some of the unseen images."""
@@ -131,19 +132,20 @@ def evaluate_images(
     top: int = 255,
     condition: Columns | None = None,
     drawn: Callable[[int], Columns] | None = None,
+    learned: Columns | None = None,
     annealed: int = 0,
     seed: int = 0,
     progress: Hear | None = None,
 ) -> ImageEvidence:
     """The evidence on a model of images; `annealed`: of how many drawn rows log p is found from both sides.
 
-    condition: of the unseen images, and `drawn` draws of it, where the model has one. Their likelihood is then summed
-    over the classes that they may have, so that it stands beside laws that know none.
+    condition: of the unseen images, `learned` of the training ones, `drawn` draws of it, where the model has one. Their
+    likelihood is then summed over the classes that they may have, so that it stands beside laws that know none.
 
     Raises SpecError for grey pixels where the model has a law of black and white ones.
     """
     hear = progress or (lambda share, what: None)
-    splits, codes = Splits(train, valid, unseen, top, condition, drawn), None
+    splits, codes = Splits(train, valid, unseen, top, condition, drawn, learned), None
     count = len(next(iter(unseen.values())))
     evidence = ImageEvidence([], rows={"train": len(next(iter(train.values()))), "unseen": count})
     if "log_prob" in model.abilities:
@@ -289,16 +291,21 @@ def _cleaning(model: Denoising, splits: Splits, evidence: ImageEvidence, seed: i
 
 def _samples(model: Model, splits: Splits, evidence: ImageEvidence, seed: int) -> None:
     """Samples beside unseen images, with training images and a normal law of pixels in their place; the verdict."""
-    spec = Spec(model.spec.blocks)
-    train, unseen = (model.fair(x, seed) for x in (splits.train, splits.unseen))
+    both = splits.learned is not None and splits.condition is not None and splits.drawn is not None
+    spec = model.spec if both else Spec(model.spec.blocks)
+    train, unseen = (
+        model.fair(x, seed) | (c if both and c else {})
+        for x, c in ((splits.train, splits.learned), (splits.unseen, splits.condition))
+    )
     examiner = Examiner(spec, train, unseen, seed, "test")
     if not examiner.enough:
         evidence.words.append(f"{examiner.n} unseen images are too few to judge samples by.")
         return
 
     def draw(n: int, key: int) -> Columns:
+        c = splits.draw(n)
         with torch.inference_mode():
-            return model.decode(model.noise(n, torch.Generator().manual_seed(key)), splits.draw(n))
+            return model.decode(model.noise(n, torch.Generator().manual_seed(key)), c) | (c or {})
 
     drawn = draw(examiner.n, seed)
     found = examiner.examine(drawn, draw(2 * examiner.n, seed + 1))
@@ -308,7 +315,10 @@ def _samples(model: Model, splits: Splits, evidence: ImageEvidence, seed: int) -
     )
     for name, rates in found.rates.items():
         s, floor = found.skill[name], found.floors[name]
-        evidence.fidelity[f"{name}: drawn"] = {"skill": s.value, "distance": s.distance} | rates
+        evidence.fidelity[f"{name}: drawn"] = {
+            "skill": s.value if s.measurable else math.nan,
+            "distance": s.distance,
+        } | rates
         evidence.fidelity[f"{name}: training images"] = {"skill": 1.0, "distance": s.floor} | floor
     near = examiner.nearest({k: v[:SHOWN] for k, v in drawn.items()})
     pair: dict[str, tuple[Columns, Any]] = {"drawn": (drawn, slice(SHOWN)), "nearest": (train, near)}

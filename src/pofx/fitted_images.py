@@ -229,8 +229,8 @@ class FittedImages(Fitted):
                 done = int(share * 100)
 
             evidence = evaluate_images(
-                self.model, *columns, top=self._top, condition=condition, drawn=self._labels(seed), annealed=sandwich,
-                seed=seed, progress=hear,
+                self.model, *columns, top=self._top, condition=condition, drawn=self._labels(seed),
+                learned={LABEL: held[0][LABEL]} if self.joint else None, annealed=sandwich, seed=seed, progress=hear,
             )  # fmt: skip
         evidence.remarks = {k: v for k, v in self.provenance["fit"].items() if k != "looks"}
         evidence.words += (

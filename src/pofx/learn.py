@@ -342,6 +342,7 @@ def _train(
     return {
         "steps": history.steps, "planned": total, "best step": history.best_step, "stopped": history.stopped,
         "validation": history.best, "skipped": history.skipped, "culprit": history.culprit,
+        **({"validation is": "minus the skill of samples"} if trainer.guard is not None else {}),
         "retreats": history.retreats, "returns": history.returns, "critic": history.heard,
         "batch": trainer.recipe.batch,
         "seconds": history.seconds, "cpu seconds": history.cpu_seconds, "device": device,

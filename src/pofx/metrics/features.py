@@ -29,6 +29,7 @@ STEPS, BATCH, RATE = 300, 64, 2e-3  # of the trained space
 WIDTH = 64
 LEVELS = 256  # states of a category beyond which it is seen as a number
 EDGE = 1e-4  # how far levels stay from 0 and 1: no row is farther out than 3.7 deviations
+RECIPE = f"{AXES} {LEARNED} {STEPS} {BATCH} {RATE} {WIDTH} {LEVELS} {EDGE}"  # what a space is made by, beside the data
 
 
 @dataclass
@@ -56,12 +57,19 @@ class Space:
 def spaces(spec: Spec, train: Columns, seed: int = 0) -> tuple[Space, ...]:
     """The two spaces of a kind of data, learned from training examples; a condition is part of an example of rows."""
     if spec.blocks[0].sites:
-        learned = "autoencoder" if _labels(spec, train) is None else "classifier"
+        learned = "autoencoder" if labels_of(spec, train) is None else "classifier"
         makers = {"random": _random_images(spec, seed), learned: _trained_images(spec, train, seed)}
     else:
         plain = plain_rows(spec, train, seed)
         makers = {"levels": plain, "random": _random_rows(plain, train, seed)}
     return tuple(Space.learn(name, raw, train) for name, raw in makers.items())
+
+
+def unlabelled(spec: Spec, train: Columns, seed: int, own: "tuple[Space, ...]") -> "tuple[Space, ...]":
+    """The spaces that say nothing of the condition itself: those of images; of rows, the levels of other fields."""
+    if spec.blocks[0].sites:
+        return own
+    return (Space.learn("levels", plain_rows(Spec(spec.blocks), train, seed), train),)
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
@@ -163,7 +171,7 @@ def _trained_images(spec: Spec, train: Columns, seed: int) -> Callable[[Columns]
     from ..nn.coders import decoder, encoder
 
     shape = (len(spec.fields), *(int(side or 0) for side in spec.blocks[0].sites))
-    labels = _labels(spec, train)
+    labels = labels_of(spec, train)
     blank = torch.zeros(BATCH, 0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -190,7 +198,7 @@ def _trained_images(spec: Spec, train: Columns, seed: int) -> Callable[[Columns]
     return lambda x: _in_chunks(spec, lambda part: body(part, torch.zeros(len(part), 0)), x)
 
 
-def _labels(spec: Spec, x: Columns) -> np.ndarray | None:
+def labels_of(spec: Spec, x: Columns) -> np.ndarray | None:
     """Codes of the condition's only level, -1 where missing; None where there is no such thing."""
     own = spec.condition.fields if spec.condition else ()
     if len(own) != 1 or not isinstance(own[0], Category) or own[0].name not in x:

@@ -3,11 +3,15 @@
 Paper: Lopez-Paz, Oquab 2017, Revisiting Classifier Two-Sample Tests.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .interval import auc
+
+if TYPE_CHECKING:
+    import torch
 
 WIDTH, STEPS, BATCH, RATE = 64, 300, 128, 3e-3
 
@@ -32,23 +36,60 @@ def fresh_critic(
 def logits(yes: np.ndarray, no: np.ndarray, asked: Sequence[np.ndarray], seed: int = 0) -> list[np.ndarray]:
     """log odds, (n,), that each of `asked`, (n, d), is one of `yes`, by a network that learned `yes` from `no`."""
     import torch
+    from torch.nn.functional import softplus
+
+    def rows(generator: torch.Generator) -> list[torch.Tensor]:
+        places = [torch.randint(len(v), (BATCH,), generator=generator) for v in (yes, no)]
+        return [places[0], len(yes) + places[1]]
+
+    def loss(told: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        return softplus(torch.where(index < len(yes), -told[:, 0], told[:, 0])).mean()
+
+    return [told[:, 0] for told in _learned(np.concatenate([yes, no]), 1, rows, loss, asked, seed)]
+
+
+def told_apart(x: np.ndarray, y: np.ndarray, asked: Sequence[np.ndarray], seed: int = 0) -> list[np.ndarray]:
+    """The likeliest label, (n,), of each of `asked`, by a network that learned labels y >= 0 of x, (m, d)."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    x, y = x[y >= 0], y[y >= 0]
+    labels = torch.from_numpy(y.astype(np.int64))
+
+    def rows(generator: torch.Generator) -> list[torch.Tensor]:
+        return [torch.randint(len(y), (2 * BATCH,), generator=generator)]
+
+    def loss(told: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        return cross_entropy(told, labels[index])
+
+    return [told.argmax(1) for told in _learned(x, int(y.max()) + 1, rows, loss, asked, seed)]
+
+
+def _learned(
+    x: np.ndarray,
+    width: int,
+    rows: "Callable[[torch.Generator], list[torch.Tensor]]",
+    loss: "Callable[[torch.Tensor, torch.Tensor], torch.Tensor]",
+    asked: Sequence[np.ndarray],
+    seed: int,
+) -> list[np.ndarray]:
+    """What a small network, (d) to (width), says of each of `asked` after STEPS steps on rows of x."""
+    import torch
     from torch import nn
 
-    both = np.concatenate([yes, no])
-    mean, scale = both.mean(0), both.std() + 1e-6
-    parts = [torch.from_numpy(((v - mean) / scale).astype(np.float32)) for v in (yes, no, *asked)]
+    mean, scale = x.mean(0), x.std() + 1e-6
+    parts = [torch.from_numpy(((v - mean) / scale).astype(np.float32)) for v in (x, *asked)]
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)
         net = nn.Sequential(
-            nn.Linear(both.shape[1], WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH), nn.SiLU(), nn.Linear(WIDTH, 1)
+            nn.Linear(x.shape[1], WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH), nn.SiLU(), nn.Linear(WIDTH, width)
         )
         optimiser = torch.optim.AdamW(net.parameters(), RATE, weight_decay=1e-2)
         generator = torch.Generator().manual_seed(seed)
         for step in range(STEPS):
-            rows = [v[torch.randint(len(v), (BATCH,), generator=generator)] for v in parts[:2]]
-            told = net(torch.cat(rows))[:, 0]
-            loss = nn.functional.softplus(torch.cat([-told[:BATCH], told[BATCH:]])).mean()
+            index = torch.cat(rows(generator))
+            cost = loss(net(parts[0][index]), index)
             optimiser.param_groups[0]["lr"] = RATE * (1 - step / STEPS)
-            optimiser.zero_grad(), loss.backward(), optimiser.step()
+            optimiser.zero_grad(), cost.backward(), optimiser.step()
     with torch.inference_mode():
-        return [net(v)[:, 0].numpy() for v in parts[2:]]
+        return [net(v).numpy() for v in parts[1:]]

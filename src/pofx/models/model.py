@@ -138,8 +138,11 @@ class Model(nn.Module):
         """Examples changed as its critic may see them (augmentation), which must not show in samples; None without."""
         return None
 
-    def firmer(self, times: int) -> None:
-        """A penalty 4^times as strong as its argument says, in models that have one: what the guard may ask for."""
+    def firmer(self, times: int) -> bool:
+        """A penalty 4^times as strong as its argument says, where there is one: what the guard may ask for; whether
+        the model has such a penalty.
+        """
+        return False
 
     def noise(self, n: int, generator: torch.Generator) -> Tensor:
         """n rows of the model's own noise."""

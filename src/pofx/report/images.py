@@ -62,6 +62,7 @@ def render_images(evidence: ImageEvidence, *, title: str, provenance: Mapping[st
     return home.get_template("images.html").render(
         title=title,
         evidence=evidence,
+        fit=provenance.get("verdict"),
         best=best,
         sheets=[_shown(one) for one in evidence.sheets],
         costs=_numbers(evidence.remarks),

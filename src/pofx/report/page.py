@@ -62,6 +62,7 @@ def render(
         marks=MARKS,
         cards=[(words, evidence[name]) for name, words in CARDS.items() if name in evidence],
         groups=[(words, [f for f in evidence.figures if f.group == group]) for group, words in GROUPS.items()],
+        fit=provenance.get("verdict"),
         provenance=_flat(provenance),
         **_details(evidence),
         **_pictures(evidence, dict(labels or {})),
@@ -93,11 +94,7 @@ def write_report(
 
 
 def _flat(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
-    told = dict(provenance)
-    if "verdict" in told:
-        guard = told["verdict"]
-        told["verdict"] = "; ".join([guard["word"], *(f["words"] for f in guard["findings"])])
-    return [(str(k).replace("_", " "), str(v)) for k, v in told.items() if v is not None]
+    return [(str(k).replace("_", " "), str(v)) for k, v in provenance.items() if v is not None and k != "verdict"]
 
 
 def _details(evidence: Evidence) -> dict[str, Any]:

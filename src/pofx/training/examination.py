@@ -6,22 +6,28 @@ In each of two spaces of features (metrics/features.py), X samples, Y held-out e
     skill = (F(Z, Y) - F(X, Y)) / (F(Z, Y) - F(T, Y)),   F the Fréchet distance:
 
 1 as good as training examples, 0 as the trivial ones, less than 0 worse. Beside it precision, recall, density and
-coverage; a fresh critic's AUC; exact repetitions; how near samples lie to training examples; and the clusters of
-training examples that samples miss.
+coverage, whole and by class; a fresh critic's AUC; exact repetitions; how near samples lie to training examples; the
+clusters of training examples that samples miss; and whether examples are of the label that they were drawn under:
+
+    kappa = (a - e) / (1 - e),   a the share that a classifier of training examples finds to be of their label, e what
+    it would be of labels drawn alone (Cohen's).
+
+Every figure belongs to a protocol: space, n, split, seed, data and extractor.
 """
 
+import hashlib
 import math
-from dataclasses import dataclass, field
-from typing import Any
+import warnings
 
 import numpy as np
 
-from ..errors import SpecError
-from ..metrics import count, take
-from ..metrics.features import LEARNED, pixels, spaces
-from ..metrics.fresh_critic import fresh_critic, logits
+from ..metrics import count, is_level, numbers, take
+from ..metrics.features import LEARNED, RECIPE, labels_of, pixels, spaces, unlabelled
+from ..metrics.fresh_critic import fresh_critic, logits, told_apart
 from ..metrics.prdc import NEIGHBOURS, distances, frechet, nearest, prdc
+from ..metrics.two_sample import level_name, number_word
 from ..spec import Columns, Spec
+from .figures import Cluster, Examination, Protocol, Share, Skill
 
 ROWS = 1000  # examples a side
 TRAINED = 20_000  # training examples that copies are looked for among
@@ -32,107 +38,16 @@ DRAWS = 20  # bootstrap draws behind an error
 A_NUMBER = 8  # examples for each axis of a space at least: fewer would make Fréchet distances noise
 LEAST = 40  # held-out examples below which nothing is judged
 A_CLASS = 20  # held-out examples of a class for a coverage of its own
+SAID = 3  # columns that say where a cluster lies
 NEAR = 0.01  # a sample is near a training example where so few held-out ones are nearer
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """What a figure belongs to: figures of other spaces, numbers of examples, splits or seeds are not comparable."""
-
-    space: str
-    n: int
-    split: str
-    seed: int
-
-
-@dataclass(frozen=True)
-class Skill:
-    """Skill with its standard error, and whether the trivial examples are far enough off to measure it."""
-
-    value: float
-    error: float
-    measurable: bool
-    protocol: Protocol
-    distance: float = 0.0
-    floor: float = 0.0
-    trivial: float = 0.0
-
-    def worse(self, other: "Skill", by: float = 0.0) -> bool:
-        """Whether this one is lower by more than `by` and three standard errors.
-
-        Raises SpecError where the two do not belong to one protocol.
-        """
-        if self.protocol != other.protocol:
-            raise SpecError(f"expected figures of one protocol, got {self.protocol} and {other.protocol}")
-        return self.value < other.value - max(by, 3 * float(np.hypot(self.error, other.error)))
-
-
-@dataclass
-class Cluster:
-    """A group of training examples: its share of them and of samples, and the numbers of the nearest to its middle."""
-
-    name: str
-    real: float
-    fake: float
-    examples: list[int]
-
-
-@dataclass
-class Examination:
-    """The figures of one set of samples. `rates` of each space; `auc` and `near` only where asked for in full."""
-
-    n: int
-    finite: bool = True
-    skill: dict[str, Skill] = field(default_factory=dict)
-    rates: dict[str, dict[str, float]] = field(default_factory=dict)
-    floors: dict[str, dict[str, float]] = field(default_factory=dict)
-    repeated: float = 0.0
-    repeated_floor: float = 0.0
-    spread: float = 1.0
-    clusters: list[Cluster] = field(default_factory=list)
-    classes: dict[str, float] = field(default_factory=dict)
-    auc: float | None = None
-    auc_error: float = 0.0
-    near: float | None = None
-    near_floor: float = 0.0
-
-    @property
-    def lowest(self) -> Skill | None:
-        """The lower skill of the two spaces, of those that can be measured."""
-        return min((s for s in self.skill.values() if s.measurable), key=lambda s: s.value, default=None)
-
-    @property
-    def coverage(self) -> float:
-        """The lower coverage of the two spaces, beside what training examples have there."""
-        shares = [r["coverage"] / max(self.floors[k]["coverage"], 0.05) for k, r in self.rates.items()]
-        return min(shares, default=0.0)
-
-    @property
-    def missed(self) -> list[Cluster]:
-        """Clusters that hardly a sample falls into."""
-        return [c for c in self.clusters if c.fake < MISSED * c.real and c.real * self.n >= EXPECTED]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "n": self.n, "finite": self.finite,
-            "skill": {k: {"value": s.value, "error": s.error, "measurable": s.measurable, "distance": s.distance,
-                          "floor": s.floor, "trivial": s.trivial, "split": s.protocol.split, "seed": s.protocol.seed}
-                      for k, s in self.skill.items()},
-            "rates": self.rates, "floors": self.floors, "repeated": self.repeated,
-            "repeated floor": self.repeated_floor, "spread": self.spread, "auc": self.auc, "auc error": self.auc_error,
-            "near": self.near, "near floor": self.near_floor, "classes": self.classes,
-            "missed": [vars(c) for c in self.missed],
-        }  # fmt: skip
-
-
-MISSED, EXPECTED = 0.1, 12.0  # a cluster is missed below a tenth of its share, where so many samples belong there
+ALONE = 20  # training examples from which copies are looked for where too few are held out
 
 
 class Examiner:
     """Held-out and training examples, turned into features once; `examine` holds samples against them.
 
-    Raises nothing for few examples: `enough` says whether there are any to judge by.
+    Raises nothing for few examples: `enough` says whether there are any to judge by; where not, `copied` is all that
+    can be asked.
     """
 
     def __init__(self, spec: Spec, train: Columns, held: Columns, seed: int = 0, split: str = "validation") -> None:
@@ -142,6 +57,7 @@ class Examiner:
         self.n = min(ROWS, max(FEW, DRAWN // size), count(held), count(train))
         self.enough = self.n >= LEAST
         if not self.enough:
+            self.train = take(train, rng.permutation(count(train))[:ROWS])
             return
         self.held = take(held, rng.permutation(count(held))[: self.n])
         order = rng.permutation(count(train))
@@ -156,6 +72,13 @@ class Examiner:
         self.floor = {s.name: s.of(same) for s in self.spaces}
         self.poor = {s.name: s.of(empty) for s in self.spaces}
         self.rates = {k: prdc(v, self.real[k]) for k, v in self.floor.items()}
+        whole = digest(self.train, self.held)
+        self.protocols = {
+            s.name: Protocol(s.name, self.n, split, seed, whole, digest(self.train, words=f"{s.name} {seed} {RECIPE}"))
+            for s in self.spaces
+        }
+        self.own = labels_of(spec, same)
+        self.blind = unlabelled(spec, self.train, seed, self.spaces) if self.own is not None else ()
         self.middle, self.member = self._clusters()
         first = self.spaces[0].name
         self.reach = float(nearest(self.real[first], self.real[first], 2).mean())
@@ -164,7 +87,7 @@ class Examiner:
 
     def examine(self, fake: Columns, more: Columns | None = None) -> Examination:
         """The figures of n samples; with `more` of them also a fresh critic's AUC and how near training ones lie."""
-        found = Examination(self.n)
+        found = Examination(self.n, protocols=self.protocols)
         found.finite = all(np.isfinite(v).all() for v in self._numbers(fake))
         if not found.finite:
             return found
@@ -180,6 +103,9 @@ class Examiner:
         found.clusters = self._shares(told[first])
         found.classes = self._classes(fake, told[self.spaces[-1].name])
         if more is not None:
+            found.labels = self._labels(fake)
+            for cluster in found.missed:
+                cluster.where = self._where(int(cluster.name.split()[1]))
             self._in_full(found, told, more)
         return found
 
@@ -192,6 +118,15 @@ class Examiner:
 
     def _joined(self, x: Columns) -> np.ndarray:
         return np.concatenate([s.of(x) for s in self.spaces], 1)
+
+    def copied(self, fake: Columns) -> Examination:
+        """How near samples lie to training examples, beside how near those lie to one another: of few examples."""
+        found = Examination(count(fake))
+        space = spaces(self.spec, self.train, self.seed)[0]
+        known = space.of(self.train)
+        alone = nearest(known, known, 2)
+        self._nearness(found, nearest(space.of(fake), known), alone)
+        return found
 
     def nearest(self, fake: Columns) -> np.ndarray:
         """The numbers of the training examples nearest to samples, in the learned space, (n,)."""
@@ -219,16 +154,19 @@ class Examiner:
         a, b, c = np.array(drawn).T
         gap = poor - floor
         measurable = gap > 3 * float((c - b).std())
-        error = float((c - a).std()) / max(gap, 1e-12)
-        protocol = Protocol(name, self.n, self.split, self.seed)
-        return Skill((poor - fake) / max(gap, 1e-12), error, bool(measurable), protocol, fake, floor, poor)
+        beside, gain = float((c - a).std()), (poor - fake) / max(gap, 1e-12)
+        error = beside / max(gap, 1e-12)
+        return Skill(gain, error, bool(measurable), self.protocols[name], fake, floor, poor, beside)
 
     def _clusters(self) -> tuple[np.ndarray, np.ndarray]:
         from sklearn.cluster import KMeans
+        from sklearn.exceptions import ConvergenceWarning
 
         v = self.known[self.spaces[0].name]
         k = min(CLUSTERS, max(1, len(v) // A_CLUSTER))
-        made = KMeans(k, n_init=2, random_state=self.seed).fit(v)
+        with warnings.catch_warnings():  # of fewer different examples than clusters: what is empty counts nothing
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            made = KMeans(k, n_init=2, random_state=self.seed).fit(v)
         return made.cluster_centers_.astype(np.float32), made.labels_
 
     def _shares(self, x: np.ndarray) -> list[Cluster]:
@@ -238,26 +176,89 @@ class Examiner:
         near = distances(self.middle, known).argsort(1)[:, :3]
         return [Cluster(f"cluster {j}", float(real[j]), float(fake[j]), self.order[near[j]].tolist()) for j in range(k)]
 
-    def _classes(self, fake: Columns, x: np.ndarray) -> dict[str, float]:
-        """The coverage of each class of the condition's only level."""
-        own = self.spec.condition.fields if self.spec.condition else ()
-        if len(own) != 1 or not hasattr(own[0], "levels") or own[0].name not in fake:
+    def _where(self, group: int) -> str:
+        """The columns that tell a cluster of rows from others, in words: a range of nine tenths of it, or a level."""
+        if self.spec.blocks[0].sites:
+            return ""
+        mine, told = self.member == group, []
+        for f in (*self.spec.fields, *(self.spec.condition.fields if self.spec.condition else ())):
+            if is_level(f):
+                v = self.train[f.name]
+                code = np.unique(v[mine], return_counts=True)
+                level, share = code[0][code[1].argmax()], code[1].max() / mine.sum()
+                told.append((share - float((v == level).mean()), f"{f.name} is {level_name(f, level)} ({share:.0%})"))
+            elif np.isfinite(v := numbers(f, self.train))[mine].any():
+                low, high = np.nanquantile(v[mine], (0.05, 0.95), method="nearest")
+                within = float(((v >= low) & (v <= high)).mean())
+                told.append((1 - within, f"{f.name} {number_word(f, low)} to {number_word(f, high)}"))
+        return ", ".join(words for _, words in sorted(told, key=lambda one: -one[0])[:SAID])
+
+    def _classes(self, fake: Columns, x: np.ndarray) -> dict[str, Share]:
+        """The coverage of each class of the condition's only level, beside that of as many training examples of it."""
+        if self.own is None or (told := labels_of(self.spec, fake)) is None:
             return {}
-        y, told, code = self.real[self.spaces[-1].name], fake[own[0].name], self.held[own[0].name]
+        name, code = self.spaces[-1].name, labels_of(self.spec, self.held)
         out = {}
-        for level, word in enumerate(own[0].levels):
-            mine, theirs = y[code == level], x[told == level]
-            if len(mine) >= A_CLASS and len(theirs) > NEIGHBOURS:
-                out[str(word)] = prdc(theirs, mine)["coverage"]
+        own = self.spec.condition.fields if self.spec.condition else ()
+        for level, word in enumerate(getattr(own[0], "levels", ())):
+            mine, theirs, floor = self.real[name][code == level], x[told == level], self.floor[name][self.own == level]
+            if len(mine) >= A_CLASS and len(floor) > NEIGHBOURS:
+                few = min(len(theirs), len(floor))
+                share = prdc(theirs[:few], mine)["coverage"] if few > NEIGHBOURS else 0.0
+                usual = max(prdc(floor[: max(few, NEIGHBOURS + 1)], mine)["coverage"], 0.05)
+                out[str(word)] = Share(share / usual, math.sqrt(0.25 / len(mine)) / usual)
         return out
+
+    def _labels(self, fake: Columns) -> Share | None:
+        """Kappa of samples beside that of held-out examples; None where a classifier knows no label of those."""
+        own = [labels_of(self.spec, x) for x in (self.train, self.held, fake)]
+        if self.own is None or own[0] is None:
+            return None
+        x = [np.concatenate([s.of(v) for s in self.blind], 1) for v in (self.train, self.held, fake)]
+        guesses = told_apart(x[0], own[0], x[1:], self.seed)
+        usual, found = (_kappa(y, guess) for y, guess in zip(own[1:], guesses, strict=True))
+        if usual.value < max(KNOWN, 3 * usual.error):
+            return None
+        return Share(found.value / usual.value, math.hypot(found.error, usual.error) / usual.value)
 
     def _in_full(self, found: Examination, told: dict[str, np.ndarray], more: Columns) -> None:
         aside = [np.concatenate([part[s.name] for s in self.spaces], 1) for part in (told, self.real, self.known)]
         found.auc, found.auc_error = fresh_critic(self._joined(more), aside[2], aside[0], aside[1], self.seed)
         first = self.spaces[0].name
-        bar = float(np.quantile(self.gap, NEAR)) * (1 + 1e-6) + 1e-6
-        found.near = float((nearest(told[first], self.known[first]) <= bar).mean())
-        found.near_floor = float((self.gap <= bar).mean())
+        self._nearness(found, nearest(told[first], self.known[first]), self.gap)
+
+    def _nearness(self, found: Examination, gap: np.ndarray, usual: np.ndarray) -> None:
+        """The shares of samples and of others that lie nearer to training examples than NEAR of those do."""
+        bar = float(np.quantile(usual, NEAR)) * (1 + 1e-6) + 1e-6
+        cuts = {"samples": gap, "other real examples": usual}
+        found.gaps = {k: [float(q) for q in np.quantile(v, (0.1, 0.5, 0.9))] for k, v in cuts.items()}
+        found.near, found.near_floor = float((gap <= bar).mean()), float((usual <= bar).mean())
+
+
+KNOWN = 0.1  # kappa of held-out examples below which a label cannot be told from an example
+
+
+def _kappa(y: np.ndarray | None, guess: np.ndarray) -> Share:
+    """Cohen's kappa of labels, (n,), -1 where there is none, and guesses; its standard error."""
+    there = np.ones(len(guess), bool) if y is None else y >= 0
+    if y is None or there.sum() < 2:
+        return Share(0.0, 1.0)
+    y, guess = y[there], guess[there]
+    wide = int(max(y.max(), guess.max())) + 1
+    shares = [np.bincount(v, minlength=wide) / len(y) for v in (y, guess)]
+    right, alone = float((y == guess).mean()), float(shares[0] @ shares[1])
+    rest = max(1 - alone, 1e-9)
+    return Share((right - alone) / rest, math.sqrt(max(right * (1 - right), 1 / len(y)) / len(y)) / rest)
+
+
+def digest(*tables: Columns, words: str = "") -> str:
+    """A short digest of examples and of words."""
+    made = hashlib.blake2b(words.encode(), digest_size=8)
+    for x in tables:
+        for name, v in x.items():
+            made.update(name.encode())
+            made.update(np.ascontiguousarray(v).data)
+    return made.hexdigest()
 
 
 def repeated(spec: Spec, x: Columns) -> float:

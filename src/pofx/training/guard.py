@@ -9,8 +9,8 @@ same examination, in full.
 
 import math
 from collections import deque
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,21 +19,11 @@ import torch
 from ..metrics import count, take
 from ..models.model import Model
 from ..spec import Columns, Spec
-from .examination import LEAST, Examination, Examiner, Protocol, Skill
+from .examination import ALONE, LEAST, Examiner
+from .figures import Examination, Protocol, Skill
+from .verdict import Finding, Verdict, copies, judge
 
-PASS, WARN, FAIL = WORDS = ("PASS", "WARN", "FAIL")
-
-# From where a figure is worth a warning, and from where it fails a model. Real examples in the place of samples, a
-# hundred draws on four tables and two sets of images, stay on the good side of each (benchmarks/guard.py).
-SKILL = 0.5  # half of the way from the trivial examples to training ones
-TOLD = 0.9  # AUC of a fresh critic: independent columns give .93 to 1
-COVERED = (0.6, 0.1)  # coverage, as a share of what training examples have
-SPREAD = (0.6, 0.3)  # distance of a sample to its nearest other one, as a share of that of real examples
-REPEATED = (0.05, 0.3)  # share of samples that repeat others, beyond that of real examples
-COPIED = (0.05, 0.3)  # share of samples nearer to training examples than 99 % of held-out ones are, beyond theirs
-MISSED = (0.01, 0.2)  # share of training examples in clusters that samples miss
-CLASS = 0.5  # coverage of a class as a share of the mean of all
-MEMORISED = 0.5  # (D train - D held-out) / (D train - D samples)
+MEMORISED = 0.5  # (D train - D held-out) / (D train - D samples), by two errors
 ALTERED = 2000  # training examples that a classifier of augmentation learns from
 LEAKED = 0.05  # share of samples that look augmented, beyond that of real examples
 
@@ -45,122 +35,9 @@ CHANGES = ("half the rates", "four times the penalty", "an average four times as
 
 HEARD, HIGH, OFTEN = 200, 20.0, 3  # gradient norms remembered; above HIGH medians OFTEN times in a row: diverging
 LOW, LONG = 1e-4, 500  # below LOW medians for LONG steps: vanished
-HASTY, STILL = 0.1, 1e-9  # shares of their length that a step moves weights by: too far, and not at all
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A reason: what it is called, how grave (1 a warning, 2 a failure), what was seen and what to do."""
-
-    name: str
-    level: int
-    words: str
-
-
-@dataclass
-class Verdict:
-    """PASS, WARN or FAIL, with reasons, the gravest first, and the figures behind them."""
-
-    findings: list[Finding] = field(default_factory=list)
-    examination: Examination | None = None
-
-    @property
-    def word(self) -> str:
-        """The gravest finding as PASS, WARN or FAIL."""
-        return WORDS[max((f.level for f in self.findings), default=0)]
-
-    @property
-    def refused(self) -> bool:
-        """Whether samples are worth nothing: not finite, or worse than the trivial ones."""
-        return any(f.name in REFUSED and f.level == 2 for f in self.findings)
-
-    def __str__(self) -> str:
-        return "\n".join([f"verdict    {self.word}", *(f"           {f.words}" for f in self.sorted())])
-
-    def sorted(self) -> list[Finding]:
-        """The findings, the gravest first."""
-        return sorted(self.findings, key=lambda f: -f.level)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, as a bundle keeps them."""
-        told = [vars(f) for f in self.sorted()]
-        figures = self.examination.to_json() if self.examination else {}
-        return {"word": self.word, "refused": self.refused, "findings": told, "figures": figures}
-
-
-REFUSED = ("not finite", "worse than trivial")
-
-
-def judge(found: Examination, findings: list[Finding] | None = None) -> Verdict:
-    """The verdict on an examination, with what was found before it."""
-    out = list(findings or [])
-    if not found.finite:
-        told = Finding("not finite", 2, "samples hold numbers that are not finite: fit again with a lower rate")
-        return Verdict([*out, told], found)
-    return Verdict([*out, *_skills(found), *_variety(found), *_copies(found)], found)
-
-
-def _skills(found: Examination) -> list[Finding]:
-    seen, out = [s for s in found.skill.values() if s.measurable], []
-    if seen and all(s.value < -2 * s.error - 0.05 for s in seen):
-        words = f"samples are farther from unseen examples than trivial ones are (skill {_listed(seen)}, 0 is trivial)"
-        out.append(Finding("worse than trivial", 2, words + ": train longer, or take another model"))
-    elif seen and min(s.value for s in seen) < SKILL:
-        words = f"skill {_listed(seen)} in {_spaces(seen)} (1 as training examples, 0 trivial): train longer"
-        out.append(Finding("little skill", 1, words))
-    if len(seen) > 1 and min(s.value for s in seen) < SKILL <= max(s.value for s in seen) - 0.3:
-        out.append(Finding("spaces disagree", 1, f"skill is {_listed(seen)} in {_spaces(seen)}: look at samples"))
-    if found.auc is not None and found.auc - 2 * found.auc_error > TOLD:
-        out.append(Finding("told apart", 1, f"a fresh critic tells samples from unseen examples, AUC {found.auc:.3f}"))
-    return out
-
-
-def _listed(skills: list[Skill]) -> str:
-    return " and ".join(f"{s.value:.2f} ± {s.error:.2f}" for s in skills)
-
-
-def _spaces(skills: list[Skill]) -> str:
-    return " and ".join(s.protocol.space for s in skills)
-
-
-def _level(value: float, limits: tuple[float, float]) -> int:
-    """0, 1 or 2: how many limits a value lies beyond, in the direction in which they go."""
-    up = limits[0] < limits[1]
-    return sum(value > limit if up else value < limit for limit in limits)
-
-
-def _variety(found: Examination) -> list[Finding]:
-    out, error = [], 3 * math.sqrt(0.25 / found.n)
-    excess = found.repeated - found.repeated_floor
-    if level := _level(excess - error, REPEATED):
-        words = f"{found.repeated:.1%} of samples repeat others ({found.repeated_floor:.1%} of unseen examples do)"
-        out.append(Finding("repeats", level, words))
-    if level := _level(found.spread, SPREAD):
-        words = f"a sample's nearest other one is {found.spread:.2f} times as far as a real example's"
-        out.append(Finding("collapse", level, words + ": the generator makes too few different examples"))
-    if level := _level(found.coverage + error, COVERED):
-        words = f"samples cover {found.coverage:.2f} of what training examples cover"
-        out.append(Finding("low coverage", level, words))
-    share = sum(c.real for c in found.missed)
-    if level := _level(share, MISSED):
-        named = ", ".join(f"{c.name} ({c.real:.1%} of the data, {c.fake:.1%} of samples)" for c in found.missed[:4])
-        out.append(Finding("missed modes", level, f"hardly a sample falls into {named}"))
-    low = [k for k, v in found.classes.items() if v < CLASS * float(np.mean(list(found.classes.values())))]
-    if low:
-        out.append(Finding("missed classes", 1, f"samples cover {', '.join(low[:6])} far less than other classes"))
-    return out
-
-
-def _copies(found: Examination) -> list[Finding]:
-    if found.near is None:
-        return []
-    excess = (
-        found.near - found.near_floor - 3 * math.sqrt(max(found.near_floor * (1 - found.near_floor), 0.01) / found.n)
-    )
-    if level := _level(excess, COPIED):
-        words = f"{found.near:.1%} of samples lie as near to training examples as {found.near_floor:.1%} of unseen ones"
-        return [Finding("copies", level, words + ": the model repeats what it learned from")]
-    return []
+# Shares of their length that a step moves weights by: too far (healthy fits, however short, move them by up to .12, a
+# critic of a hundred times its rate by .66 and more), and not at all.
+HASTY, STILL = 0.25, 1e-9
 
 
 class Pulse:
@@ -248,7 +125,7 @@ class Guard:
             self.best = here
         behind = here is None or (self.best is not None and here.behind(self.best))
         self.suspect = self.suspect + 1 if self.looks > WARMING and behind else 0
-        self.state = self._next()
+        self.state = self.state if self.state == "going back" else self._next()
         return -here.skill.value if here is not None else math.inf
 
     def leaks(self, altered: Callable[[Columns, torch.Generator], Columns | None]) -> list[Finding]:
@@ -281,11 +158,15 @@ class Guard:
             return "suspect" if self.suspect else "healthy"
         return "stopped" if self.returns >= RETURNS else "going back"
 
-    def gone_back(self) -> str:
-        """Counts a return; the one thing that is to change."""
+    def lost(self) -> None:
+        """What to do where losses are no numbers any more: the same as after looks that fell behind."""
+        self.state = "stopped" if self.returns >= RETURNS else "going back"
+
+    def gone_back(self, changes: Sequence[str] = CHANGES) -> str:
+        """Counts a return; the one thing that is to change, of those that do something in this model."""
         self.suspect, self.state = 0, "healthy"
         self.returns += 1
-        return CHANGES[(self.returns - 1) % len(CHANGES)]
+        return changes[(self.returns - 1) % len(changes)]
 
     def plain(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
@@ -340,7 +221,7 @@ def alike(spec: Spec, train: Columns) -> list[Finding]:
     """What the training examples alone say: nothing to learn, or nothing to condition on."""
     out = []
     if all(_constant(train[f.name]) for f in spec.fields):
-        out.append(Finding("all alike", 1, "all training examples are alike: there is nothing to learn"))
+        out.append(Finding("all alike", 2, "all training examples are alike: there is nothing to learn"))
     for f in spec.condition.fields if spec.condition else ():
         if _constant(train[f.name]):
             words = f"the condition {f.name!r} has one value in training examples: nothing can be learned of it"
@@ -359,8 +240,8 @@ def final(guard: Guard, model: Model, train: Columns, told: dict[str, Any]) -> V
     if any(f.name == "all alike" for f in findings):
         return Verdict(findings)
     findings += [Finding(name, 1, words) for name, words in guard.notes.items()]
-    if told.get("skipped"):
-        words = f"{told['skipped']} steps were left out; the last to be no number was {told.get('culprit')}"
+    if told.get("culprit"):
+        words = f"{told.get('skipped', 0)} steps were left out; the first to be no number was {told['culprit']}"
         findings.append(Finding("no number", 1, words))
     if told.get("stopped") == "losses were no numbers":
         findings.append(Finding("not finite", 2, f"losses were no numbers to the end: {told.get('culprit')}"))
@@ -368,12 +249,23 @@ def final(guard: Guard, model: Model, train: Columns, told: dict[str, Any]) -> V
         words = f"the fit went back {len(told['returns'])} times: {', '.join(told['returns'])}"
         findings.append(Finding("went back", 1, words))
     if not examiner.enough:
-        words = f"{examiner.n} examples were held out: too few to judge by, {LEAST} at least"
-        return Verdict([*findings, Finding("too few to judge", 1, words)])
-    gap = told.get("critic", {}).get("gap", math.nan)
-    if gap > MEMORISED:
+        words = f"{examiner.n} examples were held out: too few to judge by, {LEAST} at least; nothing was watched"
+        findings.append(Finding("too few to judge", 1, words + ", and only copies were looked for"))
+        return few(guard, findings)
+    heard = told.get("critic", {})
+    gap = heard.get("gap", math.nan)
+    if gap - 2 * heard.get("gap error", 0.0) > MEMORISED:
         words = f"the critic holds training examples for real {gap:.0%} more than held-out ones, of the way to samples"
         findings.append(Finding("critic memorises", 1, words + ": take more data, augmentation or a stronger penalty"))
     n, seed = examiner.n, examiner.seed
     findings += guard.leaks(model.altered)
     return judge(examiner.examine(guard.draws(n, seed), guard.draws(2 * n, seed + 1)), findings)
+
+
+def few(guard: Guard, findings: list[Finding]) -> Verdict:
+    """The verdict where too few examples are held out: whether samples are numbers, and copies of training ones."""
+    n = count(guard.examiner.train)
+    if n < ALONE:
+        return Verdict(findings)
+    found = guard.examiner.copied(guard.draws(n, guard.examiner.seed))
+    return Verdict([*findings, *copies(found)], found)

@@ -23,6 +23,7 @@ from ..nn.mixed import mix, repays
 from ..progress import Tick, silent
 from .adamw import AdamW
 from .checkpoint import Checkpoint
+from .culprit import culprit, spoiled
 from .guard import CHANGES, Guard
 
 PROBES = 25  # steps that are timed to turn minutes into N; enough to be within a few percent
@@ -33,7 +34,7 @@ REPAID = 300.0  # seconds of training ahead that a compilation of some 20 s is w
 EVERY = 4  # steps between those whose weights enter the average, where that has many
 LOST = 10  # steps with a loss that is no number before the fit goes back to its average with half the rate
 HOPELESS = 5  # times that it goes back without one good step between before it ends
-MEASURED = 20  # steps between those whose way is measured, for the guard
+MEASURED = 20  # steps between those whose way is measured, for the guard; in short fits once a look
 ATTENDED, ATTENDS = 512, 64  # examples that a model's critic is heard on, and how often in a fit
 
 
@@ -47,7 +48,7 @@ class History:
     best: float | None = None
     stopped: str = "planned"
     skipped: int = 0
-    culprit: str = ""  # what was the last to be no number: the loss of a player, or of which weights the gradient
+    culprit: str = ""  # what was the first to be no number: weights, their moments, average or gradient, or a loss
     retreats: int = 0
     returns: list[str] = field(default_factory=list)  # what changed each time the guard went back
     heard: dict[str, float] = field(default_factory=dict)  # what the critic said last (Model.attend)
@@ -167,14 +168,14 @@ class Trainer:
         clock = Clock(self.step, total)
         rows = self.feed.next().to(self.device)
         shown: float | Tensor | None = None
-        good, measured = True, self.guard is not None and self.step % MEASURED == 0
+        good, measured = True, self.guard is not None and self.step % max(1, min(MEASURED, total // LOOKS)) == 0
         before = {k: _flat(player.parameters) for k, player in self.players.items()} if measured else {}
         for player, loss in self.model.turns(tuple(t.index_select(0, rows) for t in self.train), clock, self.generator):
             mean = loss.mean()
             shown = mean.detach() if shown is None else shown
             sound = self.players[player].step(mean, clock)
             if not sound:
-                self.history.culprit = self._culprit(player, mean)
+                self.history.culprit = self.history.culprit or culprit(self.model, self.players, player, mean)
             elif self.guard is not None:
                 self.guard.hear(player, self.players[player].norm, self.step)
             good &= sound
@@ -185,18 +186,11 @@ class Trainer:
         self.step += 1
         self.bad, self.lost = (0, 0) if good else (self.bad + 1, self.lost)
         self.history.skipped += not good
-        if self.bad >= LOST:
+        if self.bad >= LOST and self.guard is not None and self.kept is not None:
+            self.guard.lost()
+        elif self.bad >= LOST:
             self._retreat()
         return float(shown) if shown is not None and self.step % 50 == 0 else None
-
-    def _culprit(self, player: str, loss: Tensor) -> str:
-        """What is no number: a player's loss, or the gradient nearest to it that is none."""
-        if not math.isfinite(float(loss.detach())):
-            return f"the loss of {player!r}"
-        own = {id(p) for p in self.players[player].parameters}
-        named = [(name, p.grad) for name, p in self.model.named_parameters() if id(p) in own and p.grad is not None]
-        lost = [name for name, gradient in named if not torch.isfinite(gradient).all()]
-        return f"the gradient of {lost[-1]!r}" if lost else f"the norm of the gradient of {player!r}"
 
     def _retreat(self) -> None:
         """Back to the average of the weights, with half the rate and forgotten momenta, and says so."""
@@ -204,7 +198,7 @@ class Trainer:
         self.history.retreats += 1
         warnings.warn(
             f"step {self.step}: {LOST} losses in a row were no numbers; the fit goes back to its last good average "
-            f"with half the rate (time {self.history.retreats}); last: {self.history.culprit}", stacklevel=2,
+            f"with half the rate (time {self.history.retreats}); first: {self.history.culprit}", stacklevel=2,
         )  # fmt: skip
         with torch.no_grad():
             for key, held in self._buffers().items():
@@ -245,6 +239,8 @@ class Trainer:
                 self._take()
             if all(torch.isfinite(held).all() for held in self._buffers().values()):
                 self.sound = self._kept()
+        if value is not None and not math.isfinite(value):
+            self.history.culprit = self.history.culprit or spoiled(self.model, self.players)
         if self.guard is not None and self.history.best_step == self.step:
             self.kept = self.state(kept=False)
         return value
@@ -262,7 +258,7 @@ class Trainer:
         if self.guard is None or self.kept is None:
             return
         step, history, firm, scales, kept = self.step, self.history, self.firm, self._scales(), self.kept
-        change = self.guard.gone_back()
+        change = self.guard.gone_back([c for c in CHANGES if c != CHANGES[1] or self.model.firmer(self.firm)])
         held = self.guard.plain()
         self.restore(*kept)
         self.step, self.history, self.firm, self.kept = step, history, firm, kept
@@ -350,11 +346,11 @@ class Trainer:
             if self.step % every == 0 or self.step == total:
                 value = self.look()
                 self.history.looks.append({"step": self.step, "valid": math.nan if value is None else value})
-                if self._guarded():
-                    break
                 if self._overfits():
                     self.history.stopped = "no better on validation rows"
                     break
+            if self._guarded():
+                break
             if self.step % max(1, total // ATTENDS) == 0:
                 self._attend()
             if self.lost >= HOPELESS:
@@ -364,7 +360,7 @@ class Trainer:
                 checkpoint.write(*self.state(), total)
         if self.step and self.history.skipped == self.step:
             raise SpecError(
-                f"none of {self.step} steps had a loss that is a number (last: {self.history.culprit}): look for huge "
+                f"none of {self.step} steps had a loss that is a number (first: {self.history.culprit}): look for huge "
                 "numbers in the data, or take other arguments of the model"
             )
         if not self.best:

@@ -21,6 +21,7 @@ from ..rivals import rivals_of
 WEIGHTS = {"none": 0.0, "clip": 0.01, "gradient": 10.0, "one-sided": 10.0, "r1": 1.0, "r2": 1.0, "r1+r2": 1.0,
            "spectral": 0.0}  # fmt: skip
 SQUARES = ("r1", "r2", "r1+r2")  # penalties of squared slopes
+SLOPES = (*SQUARES, "gradient", "one-sided")  # what a weight multiplies
 MODES = ("lazy", "exact", "finite-difference")
 FIRST, COMPARED, APART = 50, 500, 2.0  # the first look at a finite difference, steps between the others; too far off
 DIRECTIONS = 128
@@ -142,8 +143,9 @@ class GAN(Conditioned):
     def start(self, batch: Batch) -> None:
         self.rivals.start(batch[: self.rivals.parts])
 
-    def firmer(self, times: int) -> None:
+    def firmer(self, times: int) -> bool:
         self.firm = 4.0**times
+        return self.penalty in SLOPES
 
     def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
         own = self.rivals.prepare(x)
@@ -224,7 +226,7 @@ class GAN(Conditioned):
     def cost(self, x: Tensor, y: Tensor, condition: Batch, clock: Clock, generator: torch.Generator) -> Tensor | float:
         """The penalty of a step, (B / pack,), of slopes in the precision of the weights."""
         often = self.lazy if self.mode == "lazy" else 1
-        if self.penalty not in (*SQUARES, "gradient", "one-sided") or clock.step % often:
+        if self.penalty not in SLOPES or clock.step % often:
             return 0.0
         held = [part for part in self.rivals.critic.modules() if getattr(part, "mixed", False)]
         mix(self.rivals.critic, False)
@@ -274,9 +276,9 @@ class GAN(Conditioned):
 
             r = (E D(training) - E D(held out)) / (E D(training) - E D(generated)),
 
-        near 0 where D judges by what all data have in common, near 1 where it knows the training rows by heart; no
-        number where D does not tell data from generated rows by two standard errors. An adaptive chance goes up by .05
-        where r is above .3, down where it is below; without held-out rows it stays.
+        with its standard error; near 0 where D judges by what all data have in common, near 1 where it knows the
+        training rows by heart; no number where D does not tell data from generated rows by two standard errors. An
+        adaptive chance goes up by .05 where r is above .3, down where it is below; without held-out rows it stays.
 
         Paper: Karras et al. 2020, Training Generative Adversarial Networks with Limited Data.
         """
@@ -289,12 +291,20 @@ class GAN(Conditioned):
 
         scores = told(train), told(train, made=True)
         own, made = (float(score.mean()) for score in scores)
-        held = float(told(valid).mean()) if valid and len(valid[0]) else math.nan
-        error = math.sqrt(sum(float(score.var(correction=0)) / len(score) for score in scores))
-        gap = (own - held) / (own - made) if own - made > SURE * error else math.nan
+        others = [told(valid)] if valid and len(valid[0]) else []
+        held = float(others[0].mean()) if others else math.nan
+        spread = [float(score.var(correction=0)) / len(score) for score in (*scores, *others)]
+        gap = (own - held) / (own - made) if own - made > SURE * math.sqrt(spread[0] + spread[1]) else math.nan
+        error = math.sqrt((1 - gap) ** 2 * spread[0] + gap**2 * spread[1] + sum(spread[2:])) / (own - made or 1.0)
         if self.adaptive and math.isfinite(gap):
             self.chance.add_(math.copysign(STRIDE, gap - TARGET)).clamp_(0, MOST)
-        return {"critic on training": own, "critic on held-out": held, "critic on generated": made, "gap": gap}
+        return {
+            "critic on training": own,
+            "critic on held-out": held,
+            "critic on generated": made,
+            "gap": gap,
+            "gap error": error,
+        }
 
     @torch.no_grad()
     def altered(self, x: Columns, generator: torch.Generator) -> Columns | None:

@@ -165,7 +165,7 @@ class Flow(nn.Module):
         parts = [Chain(part) for part in repeated(list(self.layers.layers))]
 
         def log_prob(x: Tensor, c: Tensor | None = None) -> Tensor:
-            c, total = self.known(c, len(x)), x.new_zeros(len(x))
+            c, total = self.seen(x, c), x.new_zeros(len(x))
             if torch.is_grad_enabled() and not x.requires_grad:
                 x = x.detach().requires_grad_()  # as it reaches all parts but the first, which need another graph else
             for part in parts:

@@ -88,7 +88,7 @@ bench-gan-images: $(SETUP) ## images from adversarial networks after equal minut
 bench-stacked-mnist: $(SETUP) ## how many of 1,000 modes adversarial networks keep, beside what was published (hours)
 	$(BIN)/python benchmarks/stacked_mnist.py $(ARGS)
 
-bench-guard: $(SETUP) ## how often the guard accuses real examples, and how often it names a failure (minutes)
+bench-guard: $(SETUP) ## how often the guard accuses real examples and healthy fits, and how often it names a failure (hours)
 	$(BIN)/python benchmarks/guard.py $(ARGS)
 
 bench-density: .venv-flows/.stamp ## held-out likelihood of flows beside the released libraries (hours)

@@ -26,6 +26,7 @@ from pofx.training.loop import LOOKS, Trainer
 ROWS, HELD = 2400, 600
 STEPS = {"any_order": 400, "nsf": 600, "gan": 800, "wgan": 800}  # about the recipes' of so many rows
 SHORT, SPOILT = 320, 37
+DRAWING = 1500  # steps of images: a leak can only be told where samples are good
 ACCUSES = (
     "steps too large", "does not move", "diverging", "vanished", "critic memorises", "no number", "went back",
     "average lags", "augmentation leaks", "copies", "not finite",
@@ -149,7 +150,7 @@ def run(spec: Spec, train: Columns, held: Columns, seed: int) -> dict[str, Any]:
     if count(few) < HELD:
         raise ValueError(f"expected {HELD} held-out examples, got {count(few)}")
     if spec.blocks[0].sites:
-        fits = [("gan", SHORT, "healthy"), ("gan", SHORT, "leaking augmentation")]
+        fits = [("gan", DRAWING, "healthy"), ("gan", DRAWING, "leaking augmentation")]
     else:
         fits = [(name, steps, "healthy") for name, steps in STEPS.items()]
         fits += [("gan", SHORT, kind) for kind in WRONG if kind != "leaking augmentation"]

@@ -273,6 +273,8 @@ def test_a_leaking_augmentation_is_named() -> None:
     assert clean.leaks(model.altered) == []
     dirty = Guard(examiner, lambda n, seed: model.altered(squares(n, seed + 5), generator) or {})
     assert [f.name for f in dirty.leaks(model.altered)] == ["augmentation leaks"]
+    poor = Guard(examiner, lambda n, seed: trivial(spec, train, n, np.random.default_rng(seed)))
+    assert poor.leaks(model.altered) == []  # bad samples, but nothing of augmentation in them
 
 
 # -- signals and states ------------------------------------------------------------------------------------------------

@@ -112,9 +112,22 @@ class Examiner:
     def leaked(self, altered: Columns, fake: Columns) -> tuple[float, float]:
         """The shares of samples and of held-out examples that look altered to a classifier of altered training ones."""
         known, asked = ({k: v[: count(altered)] for k, v in self.train.items()}, (fake, self.held))
-        both = [self._joined(x) for x in (altered | {k: v for k, v in known.items() if k not in altered}, known)]
+        both = [self._joined(x) for x in (known | altered, known)]
         told = logits(both[0], both[1], [self._joined(x) for x in asked], self.seed)
         return float((told[0] > 0).mean()), float((told[1] > 0).mean())
+
+    def explains(self, altered: Columns, fake: Columns, share: float) -> bool:
+        """Whether so many altered examples among others are what samples are like: their Fréchet distance is below half
+        of that of trivial examples from held-out ones. Bad samples look altered too, and are far from such a mixture.
+        """
+        some = round(share * min(self.n, count(altered)))
+        rest = take(self.train, np.arange(count(self.train) - self.n + some, count(self.train)))
+        mixed = {k: np.concatenate([altered.get(k, self.train[k])[:some], v]) for k, v in rest.items()}
+        sets = [(s.of(fake), s.of(mixed), self.poor[s.name], self.real[s.name]) for s in self.spaces]
+        return all(
+            frechet(x[:, : self.axes], m[:, : self.axes]) < frechet(z[:, : self.axes], y[:, : self.axes]) / 2
+            for x, m, z, y in sets
+        )
 
     def _joined(self, x: Columns) -> np.ndarray:
         return np.concatenate([s.of(x) for s in self.spaces], 1)
@@ -212,7 +225,7 @@ class Examiner:
     def _labels(self, fake: Columns) -> Share | None:
         """Kappa of samples beside that of held-out examples; None where a classifier knows no label of those."""
         own = [labels_of(self.spec, x) for x in (self.train, self.held, fake)]
-        if self.own is None or own[0] is None:
+        if self.own is None or own[0] is None or not (own[0] >= 0).any():
             return None
         x = [np.concatenate([s.of(v) for s in self.blind], 1) for v in (self.train, self.held, fake)]
         guesses = told_apart(x[0], own[0], x[1:], self.seed)

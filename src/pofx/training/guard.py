@@ -135,8 +135,10 @@ class Guard:
         changed = altered(some, torch.Generator().manual_seed(examiner.seed))
         if changed is None:
             return []
-        share, floor = examiner.leaked(changed, self.draws(examiner.n, examiner.seed))
-        if share - floor - 3 * math.sqrt(max(floor * (1 - floor), 0.01) / examiner.n) <= LEAKED:
+        drawn = self.draws(examiner.n, examiner.seed)
+        share, floor = examiner.leaked(changed, drawn)
+        beyond = share - floor - 3 * math.sqrt(max(floor * (1 - floor), 0.01) / examiner.n)
+        if beyond <= LEAKED or not examiner.explains(changed, drawn, share):
             return []
         words = f"{share:.1%} of samples look augmented ({floor:.1%} of unseen examples do): take a lower augment"
         return [Finding("augmentation leaks", 1, words)]

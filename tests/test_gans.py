@@ -366,7 +366,7 @@ def test_wgan_is_gan_with_the_textbooks_arguments() -> None:
         ({"penalty": "clip", "penalty_mode": "finite-difference"}, "expected penalty among r1, r2, r1\\+r2 for finite"),
         ({"weight": 0.0}, "expected a weight above 0, got 0.0: penalty='none' takes the penalty away"),
         ({"anneal": 1.5}, "expected anneal from 0 to 1, got 1.5: 1 keeps the weight as it is"),
-        ({"critics": 0}, "expected lazy, critics, pack and latent of at least 1"),
+        ({"critics": 0}, "expected critics of at least 1, got 0"),
     ],
 )  # fmt: skip
 def test_words_it_does_not_know(words: dict, said: str) -> None:

@@ -47,7 +47,7 @@ class Flowing(Lifted):
 
     def log_ratio(self, z: Tensor, c: Tensor | None) -> Tensor:
         """log p_flow(z | c) - log N(z), (B,)."""
-        density = self.quick if self.quick and self.training else self.flow.density  # rows of a table are no data to warn of
+        density = self.quick if self.quick and self.training else self.flow.density
         return density(z, c) - normal_log_prob(z)
 
     def quicken(self, yes: bool = True) -> None:

@@ -24,6 +24,7 @@ SQUARES = ("r1", "r2", "r1+r2")  # penalties of squared slopes
 SLOPES = (*SQUARES, "gradient", "one-sided")  # what a weight multiplies
 MODES = ("lazy", "exact", "finite-difference")
 FIRST, COMPARED, APART = 50, 500, 2.0  # the first look at a finite difference, steps between the others; too far off
+LATENT_OF_IMAGES, LATENT_OF_ROWS = 64, 16
 DIRECTIONS = 128
 TARGET, STRIDE, MOST = 0.3, 0.05, 0.8  # of the gap: where it is to be; of the chance: what it moves by, and its bound
 SURE = 2.0  # standard errors by which D has to tell data from generated examples before its gap says something
@@ -49,10 +50,10 @@ class GAN(Conditioned):
     what it sees by the condition (projection). width, depth: as in `vae`. encoder: a network E that inverts G learns
     beside them, by |E(G(e)) - e|^2 / latent + |G(E(x)) - x|^2 / D, which moves neither G nor D; codes are then noise
     (`encode`, `reconstruct`, `interpolate`), and a row is strange where G cannot make it. Noise: `latent` normal
-    numbers, then uniform ones for categories. augment: of images, the chance of each change
-    (nn/augment.py) that D sees them under, real and generated; `auto` begins at 0 and moves it by .05 towards a gap of
-    .3 (`attend`), `none` has none. Losses have no unit; `validate` is the sliced W1 distance of a batch and as many
-    generated examples, one figure for all of them.
+    numbers (64 for images, 16 for rows), then uniform ones for categories. augment: of images, the chance of each
+    change (nn/augment.py) that D sees them under, real and generated; `auto` begins at 0 and moves it by .05 towards a
+    gap of .3 (`attend`), `none` has none. Losses have no unit; `validate` is the sliced W1 distance of a batch and as
+    many generated examples, one figure for all of them.
 
     Papers: Goodfellow et al. 2014, Generative Adversarial Nets; Huang, Gokaslan, Kuleshov, Tompkin 2024, The GAN is
     dead; long live the GAN (relativistic pairs, R1 + R2); Mescheder, Geiger, Nowozin 2018 (R1, R2); Gulrajani et al.
@@ -77,7 +78,7 @@ class GAN(Conditioned):
         lazy: int = 4,
         critics: int = 1,
         pack: int = 2,
-        latent: int = 64,
+        latent: int | None = None,
         width: int = 128,
         depth: int = 1,
         encoder: bool = False,
@@ -97,8 +98,7 @@ class GAN(Conditioned):
             raise SpecError(f"expected a weight above 0, got {weight}: penalty='none' takes the penalty away")
         if not 0 <= anneal <= 1:
             raise SpecError(f"expected anneal from 0 to 1, got {anneal}: 1 keeps the weight as it is")
-        if min(lazy, critics, pack, latent) < 1:
-            raise SpecError(f"expected lazy, critics, pack and latent of at least 1, got {lazy, critics, pack, latent}")
+        latent = (LATENT_OF_IMAGES if spec.blocks[0].sites else LATENT_OF_ROWS) if latent is None else latent
         self.objective, self.penalty, self.mode = objective, penalty, penalty_mode
         self.weight = WEIGHTS[penalty] if weight is None else weight
         self.anneal = anneal

@@ -24,7 +24,7 @@ class WGAN(GAN):
         lazy: int = 4,
         critics: int = 5,
         pack: int = 1,
-        latent: int = 64,
+        latent: int | None = None,
         width: int = 128,
         depth: int = 1,
         encoder: bool = False,

@@ -40,6 +40,7 @@ def bounded(features: int, context: int) -> Flow:
 PLACED: dict[str, Callable[..., Flow]] = {
     "NSF, waves": lambda d, c: flows.NSF(d, c, waves=4, **SMALL),
     "NSF, circular": lambda d, c: flows.NSF(d, c, circular=True, **SMALL),
+    "NSF, an angle": lambda d, c: flows.NSF(d, c, circular=(1,), **SMALL),
     "NSF, uniform": lambda d, c: flows.NSF(d, c, bound=12.0, linear=False, base=base.Uniform(d, 12.0), **SMALL),
     "bounded splines": bounded,
     "MAF, on": lambda d, c: flows.MAF(d, c, **SMALL).on([(-60.0, 60.0), "real", (-200.0, math.inf)]),
@@ -87,8 +88,8 @@ def _trained(name: str) -> Flow:
 
 def around(flow: Flow, x: Tensor) -> Tensor:
     """Angles as those of [-pi, pi); other numbers as they are."""
-    period = flow.layers.period
-    return x if math.isinf(period) else torch.remainder(x + period / 2, period) - period / 2
+    period = torch.as_tensor(flow.layers.period, dtype=x.dtype)
+    return torch.where(period.isinf(), x, torch.remainder(x + period / 2, period) - period / 2)
 
 
 def trained(name: str) -> Flow:

@@ -125,3 +125,28 @@ def test_a_token_of_tarflow_may_hold_several_columns() -> None:
     assert np.isfinite(pofx.fit(table, model="tarflow", patch=2, **SMALL, **words).log_prob(table)).all()
     with pytest.raises(SpecError, match="expected a patch that divides the 4 features, got 3"):
         pofx.fit(table, model="tarflow", patch=3, **SMALL, **words)
+
+
+@pytest.mark.parametrize("coupling", [True, False])
+def test_an_angle_of_a_table_closes_where_it_was_cut(coupling: bool) -> None:
+    random = np.random.default_rng(0)
+    turn = random.normal(0, 40, 1500)
+    table = pd.DataFrame({"wind_dir": (turn % 360).round(1), "east": (np.sin(np.deg2rad(turn)) * 3).round(3)})
+    table["east"] += random.normal(0, 0.3, 1500).round(3)
+    model = pofx.fit(table, model="nsf", fields={"wind_dir": "angle"}, steps=200, width=32, coupling=coupling,
+                     seed=0, quiet=True)  # fmt: skip
+    assert model.model.circle.tolist() == [True, False]
+    ends = torch.tensor([[1e-7, 0.5], [1 - 1e-7, 0.5]], dtype=torch.float64)
+    with torch.no_grad():
+        first, last = model.model.log_ratio(model.model._raised(ends), None)
+    assert float(first) == pytest.approx(float(last), abs=1e-3)
+    drawn = model.sample(2000, seed=1)
+    assert drawn["wind_dir"].between(0, 360, inclusive="left").all()
+    near = np.corrcoef(np.sin(np.deg2rad(drawn["wind_dir"])), drawn["east"])[0, 1]
+    assert near > 0.95  # of the rows .98
+    again = pofx.fit(table, model="realnvp", fields={"wind_dir": "angle"}, steps=5, width=8, seed=0, quiet=True)
+    assert not again.model.circle.any()
+    z = model.model.noise(64, torch.Generator().manual_seed(0))
+    x = model.model.decode(z)
+    back = model.model.decode(model.model.encode(x).double())
+    assert np.abs(back["wind_dir"] - x["wind_dir"]).max() <= 0.2 and np.abs(back["east"] - x["east"]).max() <= 0.01

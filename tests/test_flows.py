@@ -384,6 +384,27 @@ def test_what_is_wrong_is_said() -> None:
 
 
 @pytest.mark.parametrize("coupling", [True, False])
+def test_an_angle_beside_a_number_closes_and_integrates_to_one(coupling: bool) -> None:
+    flow = moved(lambda: flows.NSF(2, coupling=coupling, circular=(1,), **SMALL))
+    turn = torch.linspace(-math.pi, math.pi, 201, dtype=torch.float64)
+    line = torch.linspace(-30, 30, 3001, dtype=torch.float64)
+    with torch.no_grad():
+        law = flow().log_prob(torch.cartesian_prod(line, (turn[1:] + turn[:-1]) / 2)).exp()
+        assert float(law.sum()) * (2 * math.pi / 200) * 0.02 == pytest.approx(1.0, abs=1e-3)
+        ends = [torch.stack([line, torch.full_like(line, end)], 1) for end in (math.pi - 1e-9, 1e-9 - math.pi)]
+        torch.testing.assert_close(*(flow().log_prob(end) for end in ends), atol=1e-5, rtol=0)
+        x, log = flow().rsample_and_log_prob((300,))
+        torch.testing.assert_close(flow().log_prob(x), log, atol=1e-6, rtol=1e-6)
+    assert (x[:, 1].abs() <= math.pi).all() and (x[:, 0].abs() > math.pi).any()
+    assert flow.check(x).ok
+    for bad in ((), (0, 1), (2,)):
+        with pytest.raises(SpecError, match="expected circular as numbers of some of the 2 features"):
+            flows.NSF(2, circular=bad)
+    with pytest.raises(SpecError, match="support of its own"):
+        flow.on(["real", "real"])
+
+
+@pytest.mark.parametrize("coupling", [True, False])
 def test_a_density_on_the_torus_closes_and_integrates_to_one(coupling: bool) -> None:
     flow = moved(lambda: flows.NSF(2, coupling=coupling, circular=True, **SMALL))
     steps = torch.linspace(-math.pi, math.pi, 401, dtype=torch.float64)

@@ -1,6 +1,7 @@
 """What the flows have in common as models of a table: fields as normal levels, a flow of them, bounds by importance."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -25,7 +26,8 @@ class Flowing(Lifted):
     Every field, category or number, is dequantised by its distributional transform u = lo + width U, so that z is
     standard normal field by field and f has only the relations to learn. log p(x) = sum_j log P_j(x_j) +
     log E_U [p_flow(z) / N(z)]: the loss takes one U and is a bound in nats; `log_prob` takes the mean over `samples`.
-    z and noise: (B, fields). `encode` takes the middle of the cell.
+    z and noise: (B, fields). `encode` takes the middle of the cell. Fields among `circular` have z = pi (2 u - 1)
+    instead, uniform on the circle.
 
     A model sets `flow`, of as many features as there are fields and the context `self.context.width`.
 
@@ -37,18 +39,33 @@ class Flowing(Lifted):
     flow: Flow
     quick: Callable[[Tensor, Tensor | None], Tensor] | None = None  # the compiled density, in training alone
 
-    def __init__(self, spec: Spec, samples: int) -> None:
+    def __init__(self, spec: Spec, samples: int, circular: Sequence[int] = ()) -> None:
         super().__init__(spec, codes=False)
         self.samples, self.features = samples, len(spec.fields)
+        circle = torch.zeros(self.features, dtype=torch.bool)
+        circle[list(circular)] = True
+        self.register_buffer("circle", circle, persistent=False)
         self.context = Context(self.sight_of_condition)
 
     def recipe(self, rows: int) -> Recipe:
         return Recipe(steps=min(2500, 400 + rows // 10), batch=min(256, max(rows, 1)), rate=2e-3)
 
     def log_ratio(self, z: Tensor, c: Tensor | None) -> Tensor:
-        """log p_flow(z | c) - log N(z), (B,)."""
+        """log p_flow(z | c) - log p_0(z), p_0 what z is field by field, (B,)."""
         density = self.quick if self.quick and self.training else self.flow.density
-        return density(z, c) - normal_log_prob(z)
+        angles = int(self.circle.sum())
+        own = normal_log_prob(z[:, ~self.circle] if angles else z) - angles * math.log(2 * math.pi)
+        return density(z, c) - own
+
+    def _raised(self, u: Tensor) -> Tensor:
+        """z of levels u, each (B, fields)."""
+        z = to_normal(u)
+        return (torch.where(self.circle, math.pi * (2 * u - 1), z) if self.circle.any() else z).to(self.dtype)
+
+    def _turned(self, normal: Tensor) -> Tensor:
+        """Normal numbers as z: those of angles on the circle."""
+        angles = self.circle.to(normal.device)
+        return torch.where(angles, math.pi * (2 * torch.special.ndtr(normal) - 1), normal)
 
     def quicken(self, yes: bool = True) -> None:
         self.quick = self.flow.compiled() if yes else None
@@ -63,7 +80,7 @@ class Flowing(Lifted):
     def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
         lo, width, _, extra = batch[:4]
         u = torch.rand(lo.shape, generator=generator, device=lo.device, dtype=lo.dtype)
-        z = to_normal(lo + width * u).to(self.dtype)
+        z = self._raised(lo + width * u)
         return -(self.log_ratio(z, self._see(batch[4:])) + (width.log().sum(1) + extra).to(z.dtype))
 
     @torch.no_grad()
@@ -72,7 +89,8 @@ class Flowing(Lifted):
         self.loss(tuple(part[:STARTED] for part in batch), Clock(0, 1), torch.Generator(self.device).manual_seed(0))
 
     def noise(self, n: int, generator: torch.Generator) -> Tensor:
-        return torch.randn(n, self.features, generator=generator, dtype=torch.float64, device=generator.device)
+        how = {"generator": generator, "dtype": torch.float64, "device": generator.device}
+        return self._turned(torch.randn(n, self.features, **how))
 
     @torch.no_grad()
     def decode(
@@ -81,13 +99,15 @@ class Flowing(Lifted):
         self.refuse(given, known)
         w = z.to(self.device, self.dtype)
         x = self.flow.layers.inverse(w, self.see(c, len(w)))
-        return self.sight.lower(torch.special.ndtr(x.double()), torch.zeros(len(w), 0))
+        x = x.double()
+        u = torch.where(self.circle, (x / math.pi + 1) / 2, torch.special.ndtr(x))
+        return self.sight.lower(u, torch.zeros(len(w), 0))
 
     @torch.no_grad()
     def encode(self, x: Columns, c: Columns | None = None) -> Tensor:
         """f(z) at the middle of each cell, (n, fields): noise that decodes to x, up to the precision of the weights."""
         batch = tuple(part.to(self.device) for part in self.prepare(x, c))
-        z = to_normal(batch[0] + batch[1] / 2).to(self.dtype)
+        z = self._raised(batch[0] + batch[1] / 2)
         return self.flow.layers.call_and_ladj(z, self._see(batch[4:]))[0]
 
     def log_prob(self, x: Columns, c: Columns | None = None) -> np.ndarray:
@@ -96,7 +116,7 @@ class Flowing(Lifted):
     def _weigh(self, batch: Batch) -> Callable[[Tensor], Tensor]:
         lo, width, _, extra = batch[:4]
         c, base = self._see(batch[4:]), width.log().sum(1) + extra
-        return lambda u: self.log_ratio(to_normal(lo + width * u).to(self.dtype), c) + base
+        return lambda u: self.log_ratio(self._raised(lo + width * u), c) + base
 
     @torch.no_grad()
     def check(
@@ -106,7 +126,7 @@ class Flowing(Lifted):
         if x is not None:
             batch = tuple(part[:rows].to(self.device) for part in self.prepare(x, c))
             u = torch.rand(batch[0].shape, generator=generator, dtype=torch.float64).to(self.device)
-            return certify(self.flow, to_normal(batch[0] + batch[1] * u).to(self.dtype), self._see(batch[4:]))
+            return certify(self.flow, self._raised(batch[0] + batch[1] * u), self._see(batch[4:]))
         noise = [self.noise(rows, generator).to(self.device, self.dtype) for _ in range(2)]
         seen = self.see(c, rows)
         return certify(self.flow, self.flow.layers.inverse_and_ladj(noise[0], seen)[0], seen, 10 * noise[1])

@@ -12,6 +12,7 @@ from torch.distributions import Distribution, constraints
 
 from ..errors import SpecError, Unsupported
 from ..transforms.sizes import sizes
+from .angles import Angled
 from .autoregressive import Autoregressive
 from .base import Base, Normal
 from .compiling import isolated
@@ -61,7 +62,7 @@ class Flow(nn.Module):
         """
         if len(support) != self.features:
             raise SpecError(f"expected a kind for each of {self.features} features, got {len(support)}")
-        if self.base.bound < math.inf or isinstance(self.layers.layers[0], Support):
+        if self.base.bound < math.inf or isinstance(self.layers.layers[0], Support | Angled):
             raise SpecError("expected a flow on all of R^D, got one with a support of its own: put a new flow on this")
         self.layers = Chain([Support(support), *self.layers.layers])
         return self

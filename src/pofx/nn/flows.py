@@ -12,6 +12,7 @@ is a torch Distribution; `start(x)` sets from rows what they can set. Words that
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -19,6 +20,7 @@ from ..errors import SpecError
 from ..transforms.affine import Additive, Affine
 from ..transforms.sizes import sizes
 from ..transforms.spline import Spline
+from .angles import Angled, Angles, BesideAngles
 from .autoregressive import Autoregressive
 from .base import Base, Uniform
 from .base import Conditional as Conditional
@@ -168,7 +170,8 @@ class NSF(Flow):
 
     Beyond +-bound the map is the identity. With `linear` an LU map follows each layer, as in the paper. With `circular`
     the features are angles in [-pi, pi], the splines close the circle, a learned turn lies before each layer, and the
-    base is uniform: a density on the torus, which sees x modulo 2 pi.
+    base is uniform: a density on the torus, which sees x modulo 2 pi. `circular` may name those that are angles,
+    (0, 3): they have a flow on their torus, the others one on the line given them (nn/angles.py).
 
     Papers: Durkan et al. 2019, Neural Spline Flows; Rezende et al. 2020, Normalizing Flows on Tori and Spheres.
     """
@@ -184,10 +187,16 @@ class NSF(Flow):
         bins: int = 8,
         coupling: bool = True,
         bound: float = 5.0,
-        circular: bool = False,
+        circular: bool | Sequence[int] = False,
         linear: bool = True,
         base: Base | None = None,
     ) -> None:
+        if not isinstance(circular, bool):
+            words = {"transforms": transforms, "hidden": hidden, "waves": waves, "norm": norm, "bins": bins}
+            words |= {"bound": bound, "linear": linear}
+            layer, base = _angled(features, context, tuple(circular), coupling, base, words)
+            super().__init__(layer, features, context, base)
+            return
         spline, view = Spline(bins, bound), View(waves)
         if circular:
             spline, view = Spline(bins, math.pi, ends="circular"), View(waves, angle=True)
@@ -206,6 +215,24 @@ class NSF(Flow):
         elif linear:
             layers = [part for layer in layers for part in (layer, LULinear(features, permute=False))]
         super().__init__(layers, features, context, base)
+
+
+def _angled(
+    features: int, context: int, circular: tuple[int, ...], coupling: bool, base: Base | None, words: dict[str, Any]
+) -> tuple[Layer, Base]:
+    """The layer of features of which some are angles, and its base."""
+    if base is not None:
+        raise SpecError("expected no base with angles beside other features: theirs is uniform beside normal")
+    angles, others = len(set(circular)), features - len(set(circular))
+    if not set(circular) <= set(range(features)) or not angles or not others:
+        raise SpecError(
+            f"expected circular as numbers of some of the {features} features, from 0, got {circular}: True or False "
+            "for all or none of them"
+        )
+    which = Angles(tuple(sorted(set(circular))), features)
+    torus = NSF(angles, context, coupling=coupling and angles > 1, circular=True, **words)
+    line = NSF(others, context + 2 * angles, coupling=coupling and others > 1, **words)
+    return Angled(which, torus.layers, line.layers), BesideAngles(which)
 
 
 class ResidualFlow(Flow):

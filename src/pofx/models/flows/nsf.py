@@ -1,5 +1,6 @@
 """nsf: rational-quadratic splines, in couplings or autoregressive."""
 
+from ...fields import Angle
 from ...nn import flows
 from ...spec import Spec
 from ..flowing import Flowing
@@ -8,7 +9,8 @@ from ..flowing import Flowing
 class Nsf(Flowing):
     """p(z) by the change of variables with layers whose maps are monotone splines of bounded slope.
 
-    `coupling=True` moves half of the fields given the other half; False moves each given those before it.
+    `coupling=True` moves half of the fields given the other half; False moves each given those before it. Angles that
+    are never missing are circular: what holds at 359 degrees holds at 1.
     See models/flowing.py for how a table's rows become numbers, the units and the bound; nn/flows.py for the flow.
     Paper: Durkan, Bekasov, Murray, Papamakarios 2019, Neural Spline Flows.
 
@@ -28,11 +30,15 @@ class Nsf(Flowing):
         waves: int = 8,
         samples: int = 64,
     ) -> None:
-        super().__init__(spec, samples)
+        angles = [i for i, f in enumerate(spec.fields) if isinstance(f, Angle) and not (f.has_missing or f.unknown)]
+        super().__init__(spec, samples, angles)
         if coupling:
             self.couples("nsf")
         hidden = (width,) * depth
-        self.flow = flows.NSF(self.features, self.context.width, transforms, hidden, waves, True, bins, coupling)
+        circular = angles if 0 < len(angles) < self.features else bool(angles)
+        self.flow = flows.NSF(
+            self.features, self.context.width, transforms, hidden, waves, True, bins, coupling, circular=circular
+        )  # fmt: skip
 
 
 MODEL = Nsf

@@ -45,9 +45,11 @@ that tells synthetic from training rows (1: it cannot); *AUC, unseen*: the same 
 *Shape* and *Trend*: single columns and pairs (common bins); *use*: AUC on real unseen rows of a model trained
 on synthetic ones; *closer*: share of rows nearer to a training row than to an unseen one (.5 is chance);
 *nats*: held-out log-likelihood of a row. The line *real unseen rows* is the ceiling. Shape and Trend equal the
-SDMetrics package's (`make bench-sdmetrics`). The lines of `realnvp` are of its network with SiLU; it has ReLU now.
-Those of `vae` are of a standard normal prior; its default is a learned one now. Those of `gan` are of a third of its
-rate now, without a guard.
+SDMetrics package's (`make bench-sdmetrics`).
+
+"""
+OLDER = """The lines of `realnvp` are of its network with SiLU; it has ReLU now. Those of `vae` are of a standard normal
+prior; its default is a learned one now. Those of `gan` are older than those of the next run.
 
 """
 
@@ -71,11 +73,13 @@ def table(name: str, rows: list[Row]) -> str:
 
 
 def section(record: dict[str, Any]) -> str:
-    """The text between the two headings."""
+    """What a run of bench-tables found."""
     versions = record["versions"]
     said = INTRO.format(processor=record["machine"]["processor"], threads=record["threads"], torch=versions["torch"],
                         xgboost=versions["xgboost-cpu"])  # fmt: skip
     there = {row["table"] for row in record["rows"]}
+    whole = {"realnvp", "vae", "gan"} <= {row["model"] for row in record["rows"]}
+    said = said + OLDER if whole else f"The same, of {where(record)}"
     return said + "".join(table(name, record["rows"]) for name in TITLES if name in there)
 
 

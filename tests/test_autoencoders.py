@@ -542,7 +542,7 @@ def test_codes_have_the_law_of_the_noise_and_draws_that_of_the_data(name: str) -
         ("vae", {"likelihood": "mse"}, "expected likelihood among mixture, normal, student"),
         ("vae", {"network": "conv"}, "expected images for network='conv', got rows"),
         ("vae", {"binarise": True}, "expected images for binarise, got rows"),
-        ("vae", {"latent": 0}, "expected at least one latent number, got 0"),
+        ("vae", {"latent": 0}, "expected latent of at least 1, got 0"),
         ("hvae", {"levels": 1}, "expected 2 to 8 levels"),
         ("autoencoder", {"latent": 99}, "expected a code of at most 5 numbers, as a row has, got 99"),
         ("sparse", {"penalty": "l2"}, "expected penalty among topk, l1, kl"),

@@ -265,9 +265,12 @@ def final(guard: Guard, model: Model, train: Columns, told: dict[str, Any]) -> V
 
 
 def few(guard: Guard, findings: list[Finding]) -> Verdict:
-    """The verdict where too few examples are held out: whether samples are numbers, and copies of training ones."""
+    """The verdict where too few examples are held out: whether samples are numbers, and copies of training ones.
+
+    Copies are a warning: a small table of few values has its rows drawn again by any model.
+    """
     n = count(guard.examiner.train)
     if n < ALONE:
         return Verdict(findings)
     found = guard.examiner.copied(guard.draws(n, guard.examiner.seed))
-    return Verdict([*findings, *copies(found)], found)
+    return Verdict([*findings, *(replace(finding, level=1) for finding in copies(found))], found)

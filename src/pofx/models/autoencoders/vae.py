@@ -68,8 +68,6 @@ class VAE(Variational):
         for name, value, among in (("prior", prior, PRIORS), ("posterior", posterior, tuple(POSTERIORS))):
             if value not in among:
                 raise SpecError(f"expected {name} among {', '.join(among)}, got {value!r}")
-        if latent < 1:
-            raise SpecError(f"expected at least one latent number, got {latent}")
 
         def latents(model: Variational) -> Latents:
             told: Diagonal = POSTERIORS[posterior](latent)

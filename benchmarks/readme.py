@@ -88,9 +88,8 @@ DENSITY = """**Flows: held-out log-likelihood**
 Measured by `make bench-density`: mean nats of a test row in data units, higher is better. Every flow is trained by the
 same loop for the same time (of its process), or the same number of steps; those that are *documented* have the
 architecture, batch and rate that their library shows for a spline flow. pendigits and letter are integers with uniform
-noise. *pofx nsf* is `pofx.flows.NSF(features)`, eight layers; *compiled*, as a fit of five minutes has it, the
-compiler's time counted; those of *5 layers* have as many as the peers, *mixture* has them on a started
-`pofx.flows.Mixture`, *bf16* trains their networks in bfloat16. The last line of a table is twice
+noise. *pofx nsf* is `pofx.flows.NSF(features)`, eight layers; those of *5 layers* have as many as the peers, *mixture*
+has them on a started `pofx.flows.Mixture`, *bf16* trains their networks in bfloat16. The last line of a table is twice
 the standard error of a mean over test rows, which are the same for all flows. All figures:
 [benchmarks/results](benchmarks/results).
 

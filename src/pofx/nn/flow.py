@@ -154,27 +154,14 @@ class Flow(nn.Module):
         return self.train(was)
 
     def compiled(self) -> Callable[..., Tensor]:
-        """`log_prob`, compiled at its first call (half a minute), for batches of one size.
+        """`log_prob` as one graph, compiled at its first call (a minute), for batches of one size.
 
-        What repeats in the chain is one graph for all its repetitions: eight layers take as long to compile as one.
         Raises SpecError for an actnorm that has not started: it looks at its first rows, and a graph cannot. A
         ResidualFlow beyond 64 features takes a random number of terms and cannot be compiled.
         """
         if any(isinstance(part, ActNorm) and not part.started for part in self.modules()):
             raise SpecError("expected a flow whose actnorms have started, got one that has not: flow.start(x) first")
-        graph = isolated(Chain.call_and_ladj, dynamic=False)
-        parts = [Chain(part) for part in repeated(list(self.layers.layers))]
-
-        def log_prob(x: Tensor, c: Tensor | None = None) -> Tensor:
-            c, total = self.seen(x, c), x.new_zeros(len(x))
-            if torch.is_grad_enabled() and not x.requires_grad:
-                x = x.detach().requires_grad_()  # as it reaches all parts but the first, which need another graph else
-            for part in parts:
-                x, ladj = graph(part, x, c)
-                total = total + ladj
-            return self.base.log_prob(x, c) + total
-
-        return log_prob
+        return isolated(self.log_prob, dynamic=False)
 
     def quicken_draws(self, yes: bool = True) -> Self:
         """Compiles what an autoregressive draw does for each feature: seconds at the first draw, fewer at each one."""
@@ -234,12 +221,6 @@ class Flow(nn.Module):
     def like(self) -> Tensor:
         """A tensor of the dtype and on the device of the flow."""
         return next((t for t in chain(self.parameters(), self.buffers()) if t.is_floating_point()), torch.zeros(0))
-
-
-def repeated(layers: list[Layer]) -> list[list[Layer]]:
-    """A chain in parts that end each with a layer of the last one's class: what repeats is alike."""
-    ends = [i + 1 for i, layer in enumerate(layers) if type(layer) is type(layers[-1])]
-    return [layers[a:b] for a, b in zip([0, *ends], ends, strict=False)]
 
 
 class FlowDistribution(Distribution):

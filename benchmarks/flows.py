@@ -3,12 +3,14 @@
     make bench-flows
     python benchmarks/flows.py --features 8 32 --kinds coupling autoregressive --rounds 5
     python benchmarks/flows.py --resume-from benchmarks/results/flows.json       what it lacks
+    python benchmarks/flows.py --device cuda                                     on a GPU, in results/flows-cuda.*
 
 Same architecture for all: 5 layers, 3 hidden layers of 128, ReLU, 8 bins on [-5, 5], batch 512, Adam, float32. A line
 is the median of `rounds` rounds, in each of which every library is measured once, in turn, so that a slow moment of the
 machine falls on all alike; the spread is half the range. The process is bound to as many cores as it has threads. Draws
 of eight seconds or more are timed once. Peers are built as their documentation shows, with the same numbers. Peak
-memory is that of a process of its own that takes three steps, scores and draws.
+memory is that of a process of its own that takes three steps, scores and draws; on a GPU what was allocated there.
+A GPU is waited for before and after what is timed. FlowJAX runs where its JAX can, and its line says where.
 """
 
 import argparse
@@ -21,7 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +42,17 @@ PACKAGES = ("torch", "zuko", "nflows", "normflows", "FrEIA", "flowjax", "jax")
 
 @dataclass
 class Entry:
-    """A flow: `step(x)` trains, `score(x)` gives log p, `draw(n)` gives rows, `trip(x)` is x there and back."""
+    """A flow: `step(x)` trains, `score(x)` gives log p, `draw(n)` gives rows, `trip(x)` is x there and back.
+
+    `on` is where it ran and `peak` its memory there, MiB, where a library decides both for itself.
+    """
 
     step: Callable[[Tensor], Any]
     score: Callable[[Tensor], Any]
     draw: Callable[[int], Any]
     trip: Callable[[Tensor], Tensor] | None = None
+    on: str | None = None
+    peak: Callable[[], float] | None = None
 
 
 def trained(module: nn.Module, log_prob: Callable[[Tensor], Tensor]) -> Callable[[Tensor], None]:
@@ -60,8 +67,9 @@ def trained(module: nn.Module, log_prob: Callable[[Tensor], Tensor]) -> Callable
     return step
 
 
-def ours(kind: str, features: int, compiled: bool = False, mixed: bool = False) -> Entry | None:
+def ours(kind: str, features: int, device: str, compiled: bool = False, mixed: bool = False) -> Entry | None:
     from pofx.nn import flows
+    from pofx.nn.mixed import repays
 
     splines = partial(
         flows.NSF, features, transforms=LAYERS, hidden=HIDDEN, bins=BINS, bound=BOUND, linear=False, norm=False
@@ -72,9 +80,9 @@ def ours(kind: str, features: int, compiled: bool = False, mixed: bool = False) 
         "affine": lambda: flows.RealNVP(features, transforms=LAYERS, hidden=HIDDEN),
         "maf": lambda: flows.MAF(features, transforms=LAYERS, hidden=HIDDEN),
     }
-    if mixed and not torch.cpu._is_avx512_bf16_supported():
+    if mixed and not repays(device):
         return None
-    flow = made[kind]().mixed_precision(mixed)
+    flow = made[kind]().to(device).mixed_precision(mixed)
     log_prob = flow.log_prob
     if compiled:
         log_prob = flow.quicken_draws().compiled()
@@ -86,7 +94,7 @@ def ours(kind: str, features: int, compiled: bool = False, mixed: bool = False) 
     )
 
 
-def zuko(kind: str, features: int) -> Entry:
+def zuko(kind: str, features: int, device: str) -> Entry:
     import zuko
 
     words = {"transforms": LAYERS, "hidden_features": HIDDEN}
@@ -96,7 +104,7 @@ def zuko(kind: str, features: int) -> Entry:
         "affine": lambda: zuko.flows.RealNVP(features, **words),
         "maf": lambda: zuko.flows.MAF(features, **words),
     }
-    flow = made[kind]()
+    flow = made[kind]().to(device)
     return Entry(
         trained(flow, lambda x: flow().log_prob(x)),
         torch.no_grad()(lambda x: flow().log_prob(x)),
@@ -105,7 +113,7 @@ def zuko(kind: str, features: int) -> Entry:
     )
 
 
-def nflows(kind: str, features: int) -> Entry:
+def nflows(kind: str, features: int, device: str) -> Entry:
     from nflows import distributions, flows, transforms
     from nflows.nn.nets import MLP
 
@@ -132,7 +140,7 @@ def nflows(kind: str, features: int) -> Entry:
         )
 
     chain = transforms.CompositeTransform([layer(i) for i in range(LAYERS)])
-    flow = flows.Flow(chain, distributions.StandardNormal([features]))
+    flow = flows.Flow(chain, distributions.StandardNormal([features])).to(device)
     return Entry(
         trained(flow, flow.log_prob),
         torch.no_grad()(flow.log_prob),
@@ -141,7 +149,7 @@ def nflows(kind: str, features: int) -> Entry:
     )
 
 
-def normflows(kind: str, features: int) -> Entry:
+def normflows(kind: str, features: int, device: str) -> Entry:
     import normflows as nf
 
     def layer(i: int) -> Any:
@@ -160,7 +168,7 @@ def normflows(kind: str, features: int) -> Entry:
 
     flow = nf.NormalizingFlow(
         nf.distributions.base.DiagGaussian(features, trainable=False), [layer(i) for i in range(LAYERS)]
-    )
+    ).to(device)
     return Entry(
         trained(flow, flow.log_prob),
         torch.no_grad()(flow.log_prob),
@@ -169,7 +177,7 @@ def normflows(kind: str, features: int) -> Entry:
     )
 
 
-def freia(kind: str, features: int) -> Entry | None:
+def freia(kind: str, features: int, device: str) -> Entry | None:
     if kind != "affine":
         return None
     import FrEIA.framework as ff
@@ -183,6 +191,7 @@ def freia(kind: str, features: int) -> Entry | None:
     flow = ff.SequenceINN(features)
     for _ in range(LAYERS):
         flow.append(fm.RNVPCouplingBlock, subnet_constructor=net)
+    flow.to(device)
 
     def log_prob(x: Tensor) -> Tensor:
         z, ladj = flow(x)
@@ -191,18 +200,24 @@ def freia(kind: str, features: int) -> Entry | None:
     return Entry(
         trained(flow, log_prob),
         torch.no_grad()(log_prob),
-        torch.no_grad()(lambda n: flow(torch.randn(n, features), rev=True)[0]),
+        torch.no_grad()(lambda n: flow(torch.randn(n, features, device=device), rev=True)[0]),
         torch.no_grad()(lambda x: flow(flow(x)[0], rev=True)[0]),
     )
 
 
-def flowjax(kind: str, features: int) -> Entry:
+def flowjax(kind: str, features: int, device: str) -> Entry:
     import equinox as eqx
     import jax
     import jax.numpy as jnp
     import optax
     from flowjax import bijections, distributions, flows
 
+    try:
+        where = jax.devices("gpu" if device == "cuda" else "cpu")[0]
+    except RuntimeError:  # a JAX without a GPU
+        where = jax.devices("cpu")[0]
+    jax.config.update("jax_default_device", where)
+    placed = cache(lambda x: jax.device_put(x.cpu().numpy(), where))  # once, as rows of torch are
     base, key = distributions.Normal(jnp.zeros(features)), jax.random.key(0)
     words = {"flow_layers": LAYERS, "nn_width": HIDDEN[0], "nn_depth": len(HIDDEN)}
     if kind in ("coupling", "autoregressive"):
@@ -222,20 +237,22 @@ def flowjax(kind: str, features: int) -> Entry:
     draw = eqx.filter_jit(lambda flow, key, n: flow.sample(key, (n,)))
 
     def step(x: Tensor) -> None:
-        state["flow"], state["opt"] = stepped(state["flow"], state["opt"], jnp.asarray(x.numpy()))
+        state["flow"], state["opt"] = stepped(state["flow"], state["opt"], placed(x))
         jax.block_until_ready(jax.tree.leaves(eqx.filter(state["flow"], eqx.is_array)))
 
     return Entry(
         step,
-        lambda x: jax.block_until_ready(score(state["flow"], jnp.asarray(x.numpy()))),
+        lambda x: jax.block_until_ready(score(state["flow"], placed(x))),
         lambda n: jax.block_until_ready(draw(state["flow"], jax.random.key(1), n)),
+        on=where.platform,
+        peak=None if where.platform == "cpu" else lambda: where.memory_stats()["peak_bytes_in_use"] / 2**20,
     )
 
 
-LIBRARIES: dict[str, Callable[[str, int], Entry | None]] = {
+LIBRARIES: dict[str, Callable[[str, int, str], Entry | None]] = {
     "pofx": ours,
-    "pofx, compiled": lambda kind, features: ours(kind, features, compiled=True),
-    "pofx, compiled, bf16": lambda kind, features: ours(kind, features, compiled=True, mixed=True),
+    "pofx, compiled": partial(ours, compiled=True),
+    "pofx, compiled, bf16": partial(ours, compiled=True, mixed=True),
     "zuko": zuko,
     "nflows": nflows,
     "normflows": normflows,
@@ -244,22 +261,29 @@ LIBRARIES: dict[str, Callable[[str, int], Entry | None]] = {
 }
 
 
-def timed(what: Callable[[], Any], least: float = 0.25) -> float:
+def waited(device: str) -> float:
+    """The time, once a GPU has done what it was told, seconds."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def timed(what: Callable[[], Any], device: str, least: float = 0.25) -> float:
     """Milliseconds a call, repeated for a quarter of a second."""
-    count, began = 0, time.perf_counter()
+    count, began = 0, waited(device)
     while time.perf_counter() - began < least or not count:
         what()
         count += 1
-    return 1e3 * (time.perf_counter() - began) / count
+    return 1e3 * (waited(device) - began) / count
 
 
-def measure(kind: str, features: int, names: list[str], rounds: int) -> Iterator[dict[str, Any]]:
+def measure(kind: str, features: int, names: list[str], rounds: int, device: str) -> Iterator[dict[str, Any]]:
     torch.manual_seed(0)
-    x, entries, rows = torch.randn(BATCH, features), {}, {}
+    x, entries, rows = torch.randn(BATCH, features).to(device), {}, {}
     for name in names:
         began = time.perf_counter()
         try:
-            entry = LIBRARIES[name](kind, features)
+            entry = LIBRARIES[name](kind, features, device)
             if entry is None:
                 continue
             for _ in range(3):
@@ -273,31 +297,32 @@ def measure(kind: str, features: int, names: list[str], rounds: int) -> Iterator
                 "error": f"{type(error).__name__}: {error}"[:200],
             }
             continue
-        entries[name], rows[name] = entry, {"first": time.perf_counter() - began, "step": [], "score": [], "draw": []}
+        entries[name], rows[name] = entry, {"first": waited(device) - began, "step": [], "score": [], "draw": []}
     for _ in range(rounds):
         for name, entry in entries.items():
-            rows[name]["step"].append(timed(lambda entry=entry: entry.step(x)))
-            rows[name]["score"].append(timed(lambda entry=entry: entry.score(x)))
+            rows[name]["step"].append(timed(lambda entry=entry: entry.step(x), device))
+            rows[name]["score"].append(timed(lambda entry=entry: entry.score(x), device))
             if not rows[name]["draw"] or rows[name]["draw"][-1] < LONG:
-                rows[name]["draw"].append(timed(lambda entry=entry: entry.draw(DRAWN)))
+                rows[name]["draw"].append(timed(lambda entry=entry: entry.draw(DRAWN), device))
     for name, entry in entries.items():
         trip = None if entry.trip is None else float((entry.trip(x) - x).abs().max())
-        yield {"kind": kind, "features": features, "library": name, "round_trip": trip} | rows[name]
+        yield {"kind": kind, "features": features, "library": name, "round_trip": trip, "on": entry.on} | rows[name]
 
 
-def alone(kind: str, features: int, name: str) -> None:
-    """Prints the peak memory, MiB, of this process after a library's work."""
-    entry, x = LIBRARIES[name](kind, features), torch.randn(BATCH, features)
+def alone(kind: str, features: int, name: str, device: str) -> None:
+    """Prints the peak memory, MiB, of this process, or of what it allocated on a GPU, after a library's work."""
+    entry, x = LIBRARIES[name](kind, features, device), torch.randn(BATCH, features).to(device)
     assert entry is not None
     for _ in range(3):
         entry.step(x)
     entry.score(x), entry.draw(DRAWN)
-    print(peak_mib())
+    on_gpu = device == "cuda" and entry.on is None
+    print(entry.peak() if entry.peak else torch.cuda.max_memory_allocated() / 2**20 if on_gpu else peak_mib())
 
 
-def peak(kind: str, features: int, name: str) -> float | None:
+def peak(kind: str, features: int, name: str, device: str) -> float | None:
     """MiB of a process of its own."""
-    command = [sys.executable, __file__, "--alone", kind, str(features), name]
+    command = [sys.executable, __file__, "--device", device, "--alone", kind, str(features), name]
     done = subprocess.run(command, capture_output=True, text=True)
     return float(done.stdout.split()[-1]) if done.returncode == 0 else None
 
@@ -312,7 +337,8 @@ def order(row: dict[str, Any]) -> tuple[int, int, int]:
 
 def line(row: dict[str, Any]) -> str:
     """A line of the table."""
-    head = f"| {row['kind']} | {row['features']} | {row['library']} |"
+    on = f" ({row['on']})" if row.get("on") else ""
+    head = f"| {row['kind']} | {row['features']} | {row['library']}{on} |"
     if "error" in row:
         return f"{head} {row['error']} |"
     memory = "" if row["peak_mib"] is None else f"{row['peak_mib']:.0f}"
@@ -321,23 +347,28 @@ def line(row: dict[str, Any]) -> str:
     return f"{head} {figures} | {row['first']:.1f} | {memory} | {trip} |"
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--features", nargs="+", type=int, default=[8, 32, 64])
     ask.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
     ask.add_argument("--libraries", nargs="+", default=list(LIBRARIES), choices=list(LIBRARIES))
     ask.add_argument("--rounds", type=int, default=5)
     ask.add_argument("--threads", type=int, default=1)
+    ask.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     ask.add_argument("--resume-from", type=Path, help="a JSON of an earlier run, whose rows are kept")
     ask.add_argument("--alone", nargs=3, metavar=("KIND", "D", "LIBRARY"), help="one library, its peak memory alone")
-    ask.add_argument("--out", type=Path, default=HERE / "results" / "flows.json")
-    told = ask.parse_args()
+    ask.add_argument("--out", type=Path, help="default: results/flows.json, of a GPU results/flows-cuda.json")
+    told = ask.parse_args(words)
+    if told.device == "cuda" and not torch.cuda.is_available():
+        ask.error("expected a GPU for --device cuda, got none that torch can use: leave --device out, or install torch "
+                  "for CUDA")  # fmt: skip
+    told.out = told.out or HERE / "results" / ("flows-cuda.json" if told.device == "cuda" else "flows.json")
     torch.set_num_threads(told.threads)
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", tempfile.mkdtemp())  # a first call is one that compiles
     if hasattr(os, "sched_setaffinity"):  # JAX takes every core that it may use, whatever it is told
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: told.threads])
     if told.alone:
-        alone(told.alone[0], int(told.alone[1]), told.alone[2])
+        alone(told.alone[0], int(told.alone[1]), told.alone[2], told.device)
         return
     rows: list[dict[str, Any]] = json.loads(told.resume_from.read_text())["rows"] if told.resume_from else []
     there = {(row["kind"], row["features"]) for row in rows}
@@ -345,10 +376,10 @@ def main() -> None:
         for features in told.features:
             if (kind, features) in there:
                 continue
-            for row in measure(kind, features, told.libraries, told.rounds):
+            for row in measure(kind, features, told.libraries, told.rounds, told.device):
                 rows.append(row)
                 if "error" not in row:
-                    row["peak_mib"] = peak(kind, features, row["library"])
+                    row["peak_mib"] = peak(kind, features, row["library"], told.device)
                 print(line(row), flush=True)
             keep(told.out, rows, PACKAGES, told.threads)
     text = "\n".join([HEAD, "|---" * 9 + "|", *map(line, sorted(rows, key=order))])

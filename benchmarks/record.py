@@ -25,7 +25,13 @@ def machine() -> dict[str, Any]:
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30 if hasattr(os, "sysconf") else None
     return {"processor": names[0] if names else platform.processor(), "cores": os.cpu_count(),
             "memory_gib": pages and round(pages), "system": f"{platform.system()} {platform.machine()}",
-            "python": platform.python_version()}  # fmt: skip
+            "python": platform.python_version()} | _card()  # fmt: skip
+
+
+def _card() -> dict[str, str]:
+    """The graphics card that torch was used on, if it was."""
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    return {"card": cuda.get_device_name()} if cuda is not None and cuda.is_initialized() else {}
 
 
 def peak_mib() -> float:

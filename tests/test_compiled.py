@@ -226,3 +226,42 @@ def test_the_page_on_flows_says_which_compile() -> None:
     page = " ".join((Path(__file__).parents[1] / "docs" / "flows.md").read_text().split())
     said = page.split("Of the flows ")[1].split(" compile;")[0]
     assert set(re.findall(r"`(\w+)`", said)) == {name for name in names("flows") if load_class(name).compiles}
+
+
+def test_graphs_are_captured_on_cuda_alone() -> None:
+    assert compiling.mode_of(torch.device("cuda", 1)) == "reduce-overhead"
+    assert compiling.mode_of(torch.device("cpu")) is None
+    assert compiling.mode_of(torch.device("mps")) is None
+
+
+def test_values_of_a_captured_graph_are_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, object]] = []
+    held = torch.zeros(5)
+
+    def compile_(function: Callable, **words: object) -> Callable:
+        asked.append(words)
+        return lambda x: held.copy_(function(x))
+
+    monkeypatch.setattr(compiling.torch, "compile", compile_)
+    monkeypatch.setattr("pofx.nn.flow.mode_of", lambda _: compiling.mode_of(torch.device("cuda")))
+    flow = flows.MAF(2, transforms=1, hidden=(8,))
+    quick, x = flow.compiled(), torch.randn(5, 2)
+    with torch.no_grad():
+        first = quick(x)
+        quick(x + 1)
+        torch.testing.assert_close(first, flow.log_prob(x))
+    assert asked[0]["mode"] == "reduce-overhead" and asked[0]["fullgraph"] is True
+
+
+def test_what_does_not_compile_in_reasonable_time_says_so_and_stays_eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = counted(monkeypatch)
+    flow, x = flows.IAF(3, transforms=1, hidden=(8,)), torch.randn(5, 3)
+    with pytest.warns(UserWarning, match=r"\(IAF\) does not compile in reasonable time: it stays uncompiled$"):
+        quick = flow.compiled()
+    assert torch.equal(quick(x), flow.log_prob(x))
+    for name in ("iaf", "planar"):
+        model = create(name, spec_of(mixed()), seed=0)
+        with pytest.warns(UserWarning, match=f"model '{name}' does not compile in reasonable time: it trains without$"):
+            model.quicken()
+        assert model.quick is None
+    assert not calls

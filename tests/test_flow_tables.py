@@ -134,7 +134,7 @@ def test_an_angle_of_a_table_closes_where_it_was_cut() -> None:
     table["east"] += random.normal(0, 0.3, 1500).round(3)
     model = pofx.fit(table, model="nsf", fields={"wind_dir": "angle"}, steps=200, width=32,
                      seed=0, quiet=True)  # fmt: skip
-    assert model.model.circle.tolist() == [True, False]
+    assert model.model.even.tolist() == [True, False]
     ends = torch.tensor([[1e-7, 0.5], [1 - 1e-7, 0.5]], dtype=torch.float64)
     with torch.no_grad():
         first, last = model.model.log_ratio(model.model._raised(ends), None)
@@ -144,8 +144,35 @@ def test_an_angle_of_a_table_closes_where_it_was_cut() -> None:
     near = np.corrcoef(np.sin(np.deg2rad(drawn["wind_dir"])), drawn["east"])[0, 1]
     assert near > 0.9  # of the rows .98
     again = pofx.fit(table, model="realnvp", fields={"wind_dir": "angle"}, steps=5, width=8, seed=0, quiet=True)
-    assert not again.model.circle.any()
+    assert not again.model.even.any()
     z = model.model.noise(64, torch.Generator().manual_seed(0))
     x = model.model.decode(z)
     back = model.model.decode(model.model.encode(x).double())
     assert np.abs(back["wind_dir"] - x["wind_dir"]).max() <= 0.2 and np.abs(back["east"] - x["east"]).max() <= 0.01
+
+
+def test_supports_hold_by_construction_and_a_row_outside_has_a_finite_likelihood() -> None:
+    random = np.random.default_rng(0)
+    heaps = random.choice([0.0, 100.0, np.nan], 400, p=[0.3, 0.2, 0.5])
+    table = pd.DataFrame(
+        {
+            "dose": random.lognormal(0, 1.5, 400).round(3) + 0.001,
+            "share": np.append(random.beta(0.3, 0.3, 398), [0.0, 1.0]).round(3),
+            "score": np.where(np.isnan(heaps), random.uniform(0, 100, 400), heaps).round(1),
+            "wind_dir": np.append(random.uniform(0, 359.9, 398), [0.0, 359.0]).round(1),
+        }
+    )
+    words = {"fields": {"score": {"kind": "bounded", "low": 0, "high": 100}}, "width": 8, "depth": 1, "samples": 8}
+    model = pofx.fit(table, model="nsf", **SMALL, **words)
+    assert [f.kind for f in model.model.spec.fields] == ["positive", "bounded", "bounded", "angle"]
+    usual = model.log_prob(table).mean()
+    for name, value in (("dose", 1e6), ("dose", -1.0), ("share", 1.5), ("score", 101.0), ("wind_dir", 400.0)):
+        strange = model.log_prob(table[:20].assign(**{name: value}))
+        assert np.isfinite(strange).all() and strange.mean() < usual - 3, name  # the mass of what was never seen
+    for p in model.model.flow.parameters():
+        p.data += 0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0))
+    drawn = model.sample(2000, seed=0)
+    for name, (low, high) in {"dose": (0.0, np.inf), "share": (0, 1), "score": (0, 100), "wind_dir": (0, 360)}.items():
+        assert drawn[name].between(low, high, inclusive="neither" if name == "dose" else "both").all(), name
+        assert drawn[name].between(table[name].min(), table[name].max()).all()
+    assert (drawn["wind_dir"] < 360).all() and {0.0, 100.0} <= set(drawn["score"])

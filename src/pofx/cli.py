@@ -75,6 +75,7 @@ def _fitting(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--size", choices=("small", "base", "large"), help="of the network: half, once or twice its default width"
     )
+    verb.add_argument("--base", help="of a flow: normal (default), student (learned tails), mixture, uniform (nsf)")
     verb.add_argument("--seed", type=int, default=0)
     verb.add_argument(
         "--precision", choices=("auto", "float32"), default="auto", help="auto: wide networks may train in bfloat16"
@@ -305,6 +306,7 @@ def _words_of_fitting(told: argparse.Namespace) -> dict[str, Any]:
     words = {name: getattr(told, name) for name in same} | {"split": split}
     words |= {"fields": _json(told.fields), "condition": _words_of(told.condition)}
     words |= {"reading": _words_of_reading(told) | _pixels(told.pixels)}
+    words |= {"base": told.base} if told.base else {}
     return words | _settings(told.set, fit)
 
 

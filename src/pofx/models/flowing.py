@@ -1,6 +1,7 @@
 """What the flows have in common as models of a table: fields as normal levels, a flow of them, bounds by importance."""
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -21,13 +22,13 @@ STARTED = 4096  # rows that a layer is started from
 
 
 class Flowing(Lifted):
-    """p(x) = integral over the cell of N(f(z); 0, I) |det df/dz| dz, z = Phi^-1(u), f a flow.
+    """p(x) = integral over the cell of p_0(f(z)) |det df/dz| dz, z = Phi^-1(u), f a flow, p_0 its base.
 
     Every field, category or number, is dequantised by its distributional transform u = lo + width U, so that z is
     standard normal field by field and f has only the relations to learn. log p(x) = sum_j log P_j(x_j) +
     log E_U [p_flow(z) / N(z)]: the loss takes one U and is a bound in nats; `log_prob` takes the mean over `samples`.
-    z and noise: (B, fields). `encode` takes the middle of the cell. Fields among `circular` have z = pi (2 u - 1)
-    instead, uniform on the circle.
+    z and noise, which is a draw of the base: (B, fields). `encode` takes the middle of the cell. Fields among `even`
+    have z = pi (2 u - 1) instead, uniform on the circle of angles, or on the box of a uniform base.
 
     A model sets `flow`, of as many features as there are fields and the context `self.context.width`.
 
@@ -39,36 +40,43 @@ class Flowing(Lifted):
     flow: Flow
     quick: Callable[[Tensor, Tensor | None], Tensor] | None = None  # the compiled density, in training alone
 
-    def __init__(self, spec: Spec, samples: int, circular: Sequence[int] = ()) -> None:
+    def __init__(self, spec: Spec, samples: int, even: Sequence[int] = ()) -> None:
         super().__init__(spec, codes=False)
         self.samples, self.features = samples, len(spec.fields)
-        circle = torch.zeros(self.features, dtype=torch.bool)
-        circle[list(circular)] = True
-        self.register_buffer("circle", circle, persistent=False)
+        mask = torch.zeros(self.features, dtype=torch.bool)
+        mask[list(even)] = True
+        self.register_buffer("even", mask, persistent=False)
         self.context = Context(self.sight_of_condition)
 
     def recipe(self, rows: int) -> Recipe:
         return Recipe(steps=min(2500, 400 + rows // 10), batch=min(256, max(rows, 1)), rate=2e-3)
 
     def log_ratio(self, z: Tensor, c: Tensor | None) -> Tensor:
-        """log p_flow(z | c) - log p_0(z), p_0 what z is field by field, (B,)."""
+        """log p_flow(z | c) - log q(z), q what z is field by field, (B,)."""
         density = self.quick if self.quick and self.training else self.flow.density
-        angles = int(self.circle.sum())
-        own = normal_log_prob(z[:, ~self.circle] if angles else z) - angles * math.log(2 * math.pi)
+        even = int(self.even.sum())
+        own = normal_log_prob(z[:, ~self.even] if even else z) - even * math.log(2 * math.pi)
         return density(z, c) - own
 
     def _raised(self, u: Tensor) -> Tensor:
         """z of levels u, each (B, fields)."""
         z = to_normal(u)
-        return (torch.where(self.circle, math.pi * (2 * u - 1), z) if self.circle.any() else z).to(self.dtype)
+        return (torch.where(self.even, math.pi * (2 * u - 1), z) if self.even.any() else z).to(self.dtype)
 
-    def _turned(self, normal: Tensor) -> Tensor:
-        """Normal numbers as z: those of angles on the circle."""
-        angles = self.circle.to(normal.device)
-        return torch.where(angles, math.pi * (2 * torch.special.ndtr(normal) - 1), normal)
+    def _within(self, lo: Tensor, width: Tensor, generator: torch.Generator) -> Tensor:
+        """z somewhere in each cell, (B, fields)."""
+        u = torch.rand(lo.shape, generator=generator, device=lo.device, dtype=lo.dtype)
+        return self._raised(lo + width * u)
+
+    def levels(self, z: Tensor) -> Tensor:
+        """u of z, each (..., fields)."""
+        even = self.even.to(z.device)
+        return torch.where(even, (z / math.pi + 1) / 2, torch.special.ndtr(z)).clamp(0.0, 1.0)
 
     def quicken(self, yes: bool = True) -> None:
-        self.quick = self.flow.compiled() if yes else None
+        if yes and not self.compiles:
+            warnings.warn(f"model {self.name!r} does not compile in reasonable time: it trains without", stacklevel=2)
+        self.quick = self.flow.compiled() if yes and self.compiles else None
 
     def see(self, c: Columns | None, n: int) -> Tensor | None:
         """The context of n rows, (n, C), None where the model has none."""
@@ -79,18 +87,19 @@ class Flowing(Lifted):
 
     def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
         lo, width, _, extra = batch[:4]
-        u = torch.rand(lo.shape, generator=generator, device=lo.device, dtype=lo.dtype)
-        z = self._raised(lo + width * u)
+        z = self._within(lo, width, generator)
         return -(self.log_ratio(z, self._see(batch[4:])) + (width.log().sum(1) + extra).to(z.dtype))
 
     @torch.no_grad()
     def start(self, batch: Batch) -> None:
-        """Layers that start from data (actnorm) do so before the first step, so that a resumed fit starts alike."""
-        self.loss(tuple(part[:STARTED] for part in batch), Clock(0, 1), torch.Generator(self.device).manual_seed(0))
+        """Actnorm and a mixture start from data before the first step, so that a resumed fit starts alike."""
+        lo, width, *_ = some = tuple(part[:STARTED] for part in batch)
+        self.flow.start(self._within(lo, width, torch.Generator(self.device).manual_seed(0)), self._see(some[4:]))
 
+    @torch.no_grad()
     def noise(self, n: int, generator: torch.Generator) -> Tensor:
-        how = {"generator": generator, "dtype": torch.float64, "device": generator.device}
-        return self._turned(torch.randn(n, self.features, **how))
+        like = torch.zeros(0, dtype=torch.float64, device=generator.device)
+        return self.flow.base.draw(n, None, like, generator)
 
     @torch.no_grad()
     def decode(
@@ -98,10 +107,8 @@ class Flowing(Lifted):
     ) -> Columns:
         self.refuse(given, known)
         w = z.to(self.device, self.dtype)
-        x = self.flow.layers.inverse(w, self.see(c, len(w)))
-        x = x.double()
-        u = torch.where(self.circle, (x / math.pi + 1) / 2, torch.special.ndtr(x))
-        return self.sight.lower(u, torch.zeros(len(w), 0))
+        x = self.flow.layers.inverse(w, self.see(c, len(w))).double()
+        return self.sight.lower(self.levels(x), torch.zeros(len(w), 0))
 
     @torch.no_grad()
     def encode(self, x: Columns, c: Columns | None = None) -> Tensor:
@@ -122,7 +129,7 @@ class Flowing(Lifted):
     def check(
         self, rows: int, generator: torch.Generator, x: Columns | None = None, c: Columns | None = None
     ) -> Certificate:
-        """The certificate of the flow at z of rows of x, or at z of its own draws and at ten times normal noise."""
+        """The certificate of the flow at z of rows of x, or at z of its own draws and at ten times its noise."""
         if x is not None:
             batch = tuple(part[:rows].to(self.device) for part in self.prepare(x, c))
             u = torch.rand(batch[0].shape, generator=generator, dtype=torch.float64).to(self.device)

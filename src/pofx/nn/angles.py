@@ -3,9 +3,9 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-from .base import Base, Normal, Uniform
+from .base import Base, Uniform
 from .coupling import View
 from .layer import Chain, Layer, spread
 
@@ -64,16 +64,19 @@ class Angled(Layer):
 
 
 class BesideAngles(Base):
-    """Uniform on the circle for angles, N(0, I) for the others."""
+    """Uniform on the circle for angles, `line` for the others, which does not look at their context."""
 
-    def __init__(self, which: Angles) -> None:
+    def __init__(self, which: Angles, line: Base) -> None:
         super().__init__(len(which.order))
-        self.which, self.torus = which, Uniform(which.count, math.pi)
-        self.line = Normal(self.features - which.count)
+        self.which, self.torus, self.line = which, Uniform(which.count, math.pi), line
+        self.bound = max(math.pi, line.bound)
 
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         angles, others = self.which.split(z)
         return self.torus.log_prob(angles) + self.line.log_prob(others)
 
-    def draw(self, n: int, c: Tensor | None, like: Tensor) -> Tensor:
-        return self.which.join(self.torus.draw(n, c, like), self.line.draw(n, c, like))
+    def draw(self, n: int, c: Tensor | None, like: Tensor, generator: Generator | None = None) -> Tensor:
+        return self.which.join(self.torus.draw(n, c, like, generator), self.line.draw(n, c, like, generator))
+
+    def start(self, z: Tensor) -> None:
+        self.line.start(self.which.split(z)[1])

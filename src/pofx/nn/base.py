@@ -1,9 +1,10 @@
 """Base distributions of flows: z of (B, D), with learned parameters and contexts where they have them."""
 
 import math
+from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import SpecError
@@ -34,8 +35,8 @@ class Base(nn.Module):
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         raise NotImplementedError
 
-    def draw(self, n: int, c: Tensor | None, like: Tensor) -> Tensor:
-        """n draws, in the dtype and on the device of `like`."""
+    def draw(self, n: int, c: Tensor | None, like: Tensor, generator: Generator | None = None) -> Tensor:
+        """n draws, in the dtype and on the device of `like`, by a generator of that device, or torch's own."""
         raise NotImplementedError
 
     def start(self, z: Tensor) -> None:
@@ -48,8 +49,8 @@ class Normal(Base):
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         return normal_log_prob(z)
 
-    def draw(self, n: int, c: Tensor | None, like: Tensor) -> Tensor:
-        return torch.randn(n, self.features, dtype=like.dtype, device=like.device)
+    def draw(self, n: int, c: Tensor | None, like: Tensor, generator: Generator | None = None) -> Tensor:
+        return _randn(n, self.features, like, generator)
 
 
 class StudentT(Base):
@@ -67,8 +68,10 @@ class StudentT(Base):
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         return self._law().log_prob(z).sum(1)
 
-    def draw(self, n: int, c: Tensor | None, like: Tensor) -> Tensor:
-        return self._law().rsample((n,)).to(like)
+    def draw(self, n: int, c: Tensor | None, like: Tensor, generator: Generator | None = None) -> Tensor:
+        half = (1.0 + F.softplus(self.raw) / 2).to(like).expand(n, -1)  # of the degrees of freedom
+        gamma = torch._standard_gamma(half, generator)  # half of a chi-squared number
+        return _randn(n, self.features, like, generator) * (half / gamma).sqrt()
 
 
 class Uniform(Base):
@@ -85,8 +88,9 @@ class Uniform(Base):
         value = z.new_full((len(z),), -self.features * math.log(2 * self.bound))
         return torch.where(z.isnan().any(1), torch.nan, torch.where(inside, value, -math.inf))
 
-    def draw(self, n: int, c: Tensor | None, like: Tensor) -> Tensor:
-        return self.bound * (2 * torch.rand(n, self.features, dtype=like.dtype, device=like.device) - 1)
+    def draw(self, n: int, c: Tensor | None, like: Tensor, generator: Generator | None = None) -> Tensor:
+        how = {"dtype": like.dtype, "device": like.device, "generator": generator}
+        return self.bound * (2 * torch.rand(n, self.features, **how) - 1)
 
 
 class Mixture(Base):
@@ -122,14 +126,14 @@ class Mixture(Base):
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         return torch.logsumexp(self._terms(z), 1)
 
-    def draw(self, n: int, c: Tensor | None, like: Tensor) -> Tensor:
-        u = torch.rand(n, 1, dtype=like.dtype, device=like.device)
-        which = (u > self.logits.detach().softmax(0).cumsum(0)[:-1]).sum(1)
+    def draw(self, n: int, c: Tensor | None, like: Tensor, generator: Generator | None = None) -> Tensor:
+        u = torch.rand(n, 1, dtype=like.dtype, device=like.device, generator=generator)
+        which = (u > self.logits.detach().to(like).softmax(0).cumsum(0)[:-1]).sum(1)
         k, d = self.mean.shape
-        back = torch.linalg.inv(self.factors()[0])
-        noise = torch.randn(n, d, dtype=like.dtype, device=like.device)
+        back = torch.linalg.inv(self.factors()[0].to(like))
+        noise = _randn(n, d, like, generator)
         each = (noise @ back.transpose(0, 1).reshape(d, k * d)).view(n, k, d)
-        return self.mean[which] + each[torch.arange(n, device=like.device), which]
+        return self.mean.to(like)[which] + each[torch.arange(n, device=like.device), which]
 
     @torch.no_grad()
     def start(self, z: Tensor) -> None:
@@ -141,7 +145,9 @@ class Mixture(Base):
         z = z[torch.isfinite(z).all(1)][:EM_ROWS].double()
         (k, d), n = self.mean.shape, len(z)
         if n < k:
-            raise SpecError(f"expected at least {k} rows, one for each component, got {n}: take fewer components")
+            raise SpecError(
+                f"expected at least {k} rows, one a component, got {n}: give more, fewer components or another base"
+            )
         prior = torch.diag(z.var(0).clamp(min=1e-6)) * k ** (-2 / d)
         centre = z[torch.randint(n, (1,), device=z.device)]
         while len(centre) < k:
@@ -188,6 +194,27 @@ class Conditional(Base):
         each = (z - mean) * (-log_scale).exp()
         return -0.5 * each.square().sum(1) - log_scale.sum(1) - 0.5 * self.features * math.log(2 * math.pi)
 
-    def draw(self, n: int, c: Tensor | None, like: Tensor) -> Tensor:
+    def draw(self, n: int, c: Tensor | None, like: Tensor, generator: Generator | None = None) -> Tensor:
         mean, log_scale = self._law(c, n)
-        return mean + log_scale.exp() * torch.randn(n, self.features, dtype=like.dtype, device=like.device)
+        return mean + log_scale.exp() * _randn(n, self.features, like, generator)
+
+
+WORDS: dict[str, Callable[[int], Base]] = {"normal": Normal, "student": StudentT, "mixture": Mixture}
+
+
+def base_of(base: Base | str | None, features: int) -> Base:
+    """A base, or that of a word: "normal" (None is that too), "student" or "mixture".
+
+    Raises SpecError for another word; "uniform" is one of `NSF`, whose splines keep a box.
+    """
+    if isinstance(base, Base):
+        return base
+    if (base or "normal") not in WORDS:
+        raise SpecError(
+            f"expected base among {', '.join(WORDS)}, and uniform of splines (nsf), which keep a box, got {base!r}"
+        )
+    return WORDS[base or "normal"](features)
+
+
+def _randn(n: int, features: int, like: Tensor, generator: Generator | None) -> Tensor:
+    return torch.randn(n, features, dtype=like.dtype, device=like.device, generator=generator)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from ..errors import SpecError
@@ -29,8 +29,8 @@ class Logistic(Base):
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         return (logsigmoid(z) + logsigmoid(-z)).sum(1)
 
-    def draw(self, n: int, c: Tensor | None, like: Tensor) -> Tensor:
-        u = torch.rand(n, self.features, dtype=like.dtype, device=like.device)
+    def draw(self, n: int, c: Tensor | None, like: Tensor, generator: Generator | None = None) -> Tensor:
+        u = torch.rand(n, self.features, dtype=like.dtype, device=like.device, generator=generator)
         return torch.logit(u.clamp(min=torch.finfo(u.dtype).eps / 4))
 
 

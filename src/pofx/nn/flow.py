@@ -14,9 +14,9 @@ from ..errors import SpecError, Unsupported
 from ..transforms.sizes import sizes
 from .angles import Angled
 from .autoregressive import Autoregressive
-from .base import Base, Normal
-from .compiling import isolated
-from .layer import Chain, Layer, Permutation
+from .base import Base, base_of
+from .compiling import isolated, mode_of
+from .layer import Chain, Inverse, Layer, Permutation
 from .mixed import mix
 from .normalise import ActNorm
 from .support import Kind, Support
@@ -39,14 +39,14 @@ class Flow(nn.Module):
     """
 
     def __init__(
-        self, layers: Layer | Sequence[Layer], features: int, context: int = 0, base: Base | None = None
+        self, layers: Layer | Sequence[Layer], features: int, context: int = 0, base: Base | str | None = None
     ) -> None:
         super().__init__()
         sizes(features=features)
         sizes(least=0, context=context)
         self.features, self.context = features, context
         self.layers = Chain([layers] if isinstance(layers, Layer) else layers)
-        self.base = base or Normal(features)
+        self.base = base_of(base, features)
         if self.base.features != features:
             raise SpecError(f"expected a base of {features} features, got one of {self.base.features}")
         if self.base.context not in (0, context):
@@ -156,12 +156,26 @@ class Flow(nn.Module):
     def compiled(self) -> Callable[..., Tensor]:
         """`log_prob` as one graph, compiled at its first call (a minute), for batches of one size.
 
-        Raises SpecError for an actnorm that has not started: it looks at its first rows, and a graph cannot. A
-        ResidualFlow beyond 64 features takes a random number of terms and cannot be compiled.
+        Of a flow on a CUDA device, which it must be on before, the kernels are captured (mode "reduce-overhead") and
+        replayed by one call: launching them one by one costs more than they do. torch's own capture and not
+        torch.cuda.graphs, since that takes the backward pass too, and weights where they are, and fuses what it
+        captures. Its values lie where the next call's will, so each call gives a copy.
+
+        A density that goes feature by feature (IAF) does not compile in reasonable time: it stays as it is, with a
+        warning. Raises SpecError for an actnorm that has not started: it looks at its first rows, and a graph cannot.
+        A ResidualFlow beyond 64 features takes a random number of terms and cannot be compiled.
         """
+        if any(isinstance(part, Inverse) and isinstance(part.layer, Autoregressive) for part in self.modules()):
+            warnings.warn(
+                "a density that goes feature by feature (IAF) does not compile in reasonable time: it stays uncompiled",
+                stacklevel=2,
+            )
+            return self.log_prob
         if any(isinstance(part, ActNorm) and not part.started for part in self.modules()):
             raise SpecError("expected a flow whose actnorms have started, got one that has not: flow.start(x) first")
-        return isolated(self.log_prob, dynamic=False)
+        mode = mode_of(self.like.device)
+        quick = isolated(self.log_prob, dynamic=False, mode=mode)
+        return quick if mode is None else lambda *args: quick(*args).clone()
 
     def quicken_draws(self, yes: bool = True) -> Self:
         """Compiles what an autoregressive draw does for each feature: seconds at the first draw, fewer at each one."""

@@ -1,7 +1,8 @@
 """Flows by their names, for use in torch without files: `pofx.flows.NSF(features=6, context=3)`.
 
-All take `features` D, `context` C (0: none), `transforms` layers and `base`. Called with a context or without, a flow
-is a torch Distribution; `start(x)` sets from rows what they can set. Words that are the same where they make sense:
+All take `features` D, `context` C (0: none), `transforms` layers and `base`, a Base or a word: "normal", "student",
+"mixture", and "uniform" of NSF. Called with a context or without, a flow is a torch Distribution; `start(x)` sets from
+rows what they can set. Words that are the same where they make sense:
 
 - `hidden`, widths of networks: of couplings, autoregressive layers, contractions and velocities; in Planar, Radial and
   Sylvester of what reads the context, (): linear. TarFlow has `width`, `heads` and `depth`, as transformers do.
@@ -49,31 +50,24 @@ HIDDEN = (128, 128, 128)
 class Planar(Flow):
     """Planar maps in a row. Rezende, Mohamed 2015, Variational Inference with Normalizing Flows."""
 
+    layer: type[PlanarLayer | RadialLayer] = PlanarLayer
+
     def __init__(
         self,
         features: int,
         context: int = 0,
         transforms: int = 16,
         hidden: Sequence[int] = (),
-        base: Base | None = None,
+        base: Base | str | None = None,
     ) -> None:
         _check(features, context, transforms, hidden)
-        super().__init__([PlanarLayer(features, context, hidden) for _ in range(transforms)], features, context, base)
+        super().__init__([self.layer(features, context, hidden) for _ in range(transforms)], features, context, base)
 
 
-class Radial(Flow):
+class Radial(Planar):
     """Radial maps in a row. Rezende, Mohamed 2015, Variational Inference with Normalizing Flows."""
 
-    def __init__(
-        self,
-        features: int,
-        context: int = 0,
-        transforms: int = 16,
-        hidden: Sequence[int] = (),
-        base: Base | None = None,
-    ) -> None:
-        _check(features, context, transforms, hidden)
-        super().__init__([RadialLayer(features, context, hidden) for _ in range(transforms)], features, context, base)
+    layer = RadialLayer
 
 
 class Sylvester(Flow):
@@ -86,7 +80,7 @@ class Sylvester(Flow):
         transforms: int = 8,
         hidden: Sequence[int] = (),
         count: int | None = None,
-        base: Base | None = None,
+        base: Base | str | None = None,
     ) -> None:
         _check(features, context, transforms, hidden)
         layers = [SylvesterLayer(features, context, count, hidden) for _ in range(transforms)]
@@ -106,7 +100,7 @@ class RealNVP(Flow):
         hidden: Sequence[int] = HIDDEN,
         waves: int = 0,
         norm: bool = False,
-        base: Base | None = None,
+        base: Base | str | None = None,
     ) -> None:
         couplings = _couplings(features, context, transforms, self.elementwise, hidden, View(waves), norm)
         super().__init__(self.among(couplings, features), features, context, base)
@@ -153,7 +147,7 @@ class MAF(Flow):
         transforms: int = 5,
         hidden: Sequence[int] = HIDDEN,
         waves: int = 0,
-        base: Base | None = None,
+        base: Base | str | None = None,
     ) -> None:
         layers = _autoregressive(features, context, transforms, Affine(), hidden, View(waves))
         super().__init__([Inverse(layer) for layer in layers] if self.inverse else layers, features, context, base)
@@ -171,7 +165,8 @@ class NSF(Flow):
     Beyond +-bound the map is the identity. With `linear` an LU map follows each layer, as in the paper. With `circular`
     the features are angles in [-pi, pi], the splines close the circle, a learned turn lies before each layer, and the
     base is uniform: a density on the torus, which sees x modulo 2 pi. `circular` may name those that are angles,
-    (0, 3): they have a flow on their torus, the others one on the line given them (nn/angles.py).
+    (0, 3): they have a flow on their torus, the others, which `base` is of, one given them (nn/angles.py).
+    base="uniform" is a density on [-bound, bound]^D: the splines' ends are free, and no LU maps leave the box.
 
     Papers: Durkan et al. 2019, Neural Spline Flows; Rezende et al. 2020, Normalizing Flows on Tori and Spheres.
     """
@@ -189,23 +184,25 @@ class NSF(Flow):
         bound: float = 5.0,
         circular: bool | Sequence[int] = False,
         linear: bool = True,
-        base: Base | None = None,
+        base: Base | str | None = None,
     ) -> None:
         if not isinstance(circular, bool):
             words = {"transforms": transforms, "hidden": hidden, "waves": waves, "norm": norm, "bins": bins}
-            words |= {"bound": bound, "linear": linear}
-            layer, base = _angled(features, context, tuple(circular), coupling, base, words)
+            words |= {"bound": bound, "linear": linear, "base": base}
+            layer, base = _angled(features, context, tuple(circular), coupling, words)
             super().__init__(layer, features, context, base)
             return
         spline, view = Spline(bins, bound), View(waves)
         if circular:
             spline, view = Spline(bins, math.pi, ends="circular"), View(waves, angle=True)
-            base = base or Uniform(features, math.pi)
-            if base.bound != math.pi:
+            base = Uniform(features, math.pi) if base in (None, "uniform") else base
+            if isinstance(base, str) or base.bound != math.pi:
                 raise SpecError(
                     f"expected base=Uniform({features}, math.pi), or none, with circular=True, got "
-                    f"{type(base).__name__}: a base of angles is a law of the circle"
+                    f"{base if isinstance(base, str) else type(base).__name__}: a base of angles is a law of the circle"
                 )
+        elif base == "uniform":
+            spline, linear, base = Spline(bins, bound, ends="bounded"), False, Uniform(features, bound)
         if coupling:
             layers = _couplings(features, context, transforms, spline, hidden, view, norm)
         else:
@@ -218,11 +215,9 @@ class NSF(Flow):
 
 
 def _angled(
-    features: int, context: int, circular: tuple[int, ...], coupling: bool, base: Base | None, words: dict[str, Any]
+    features: int, context: int, circular: tuple[int, ...], coupling: bool, words: dict[str, Any]
 ) -> tuple[Layer, Base]:
-    """The layer of features of which some are angles, and its base."""
-    if base is not None:
-        raise SpecError("expected no base with angles beside other features: theirs is uniform beside normal")
+    """The layer of features of which some are angles, and its base: `base` of the words is that of the others."""
     angles, others = len(set(circular)), features - len(set(circular))
     if not set(circular) <= set(range(features)) or not angles or not others:
         raise SpecError(
@@ -230,9 +225,9 @@ def _angled(
             "for all or none of them"
         )
     which = Angles(tuple(sorted(set(circular))), features)
-    torus = NSF(angles, context, coupling=coupling and angles > 1, circular=True, **words)
+    torus = NSF(angles, context, coupling=coupling and angles > 1, circular=True, **words | {"base": None})
     line = NSF(others, context + 2 * angles, coupling=coupling and others > 1, **words)
-    return Angled(which, torus.layers, line.layers), BesideAngles(which)
+    return Angled(which, torus.layers, line.layers), BesideAngles(which, line.base)
 
 
 class ResidualFlow(Flow):
@@ -247,7 +242,7 @@ class ResidualFlow(Flow):
         context: int = 0,
         transforms: int = 6,
         hidden: Sequence[int] = (64, 64),
-        base: Base | None = None,
+        base: Base | str | None = None,
     ) -> None:
         _check(features, context, transforms, hidden, least=1)
         parts = [(ActNorm(features), Residual(features, context, hidden)) for _ in range(transforms)]
@@ -267,7 +262,7 @@ class FFJORD(Flow):
         transforms: int = 1,
         hidden: Sequence[int] = (64, 64),
         steps: int = 16,
-        base: Base | None = None,
+        base: Base | str | None = None,
         exact: int = EXACT,
     ) -> None:
         _check(features, context, transforms, hidden, least=1)

@@ -210,7 +210,7 @@ class TarFlow(Flow):
         waves: int = 0,
         block: int = 1,
         elementwise: Elementwise = AFFINE,
-        base: Base | None = None,
+        base: Base | str | None = None,
     ) -> None:
         sizes(transforms=transforms)
         layers: list[Layer] = []

@@ -101,7 +101,10 @@ def _way(fitted: "Fitted", names: list[str], seed: int) -> densities.Path | None
 
 def _arrived(fitted: "Fitted", way: densities.Path) -> Picture:
     """Where the points of a path have arrived, in the units of the two columns."""
-    u = torch.special.ndtr(torch.from_numpy(way.points[-1])).numpy()
+    own, z = [f.name for f in fitted.model.spec.fields], torch.from_numpy(way.points[-1])
+    places = [own.index(name) for name in way.axes]
+    every = z.new_zeros(len(z), len(own)).index_copy(1, torch.tensor(places), z)
+    u = fitted.model.levels(every)[:, places].numpy()
     fields = [fitted.model.spec.field(name) for name in way.axes]
     columns = [Column(f, {f.name: f.lower(u[:, k])}, None) for k, f in enumerate(fields)]
 

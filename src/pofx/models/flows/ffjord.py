@@ -16,11 +16,19 @@ class Ffjord(Solved):
         >>> pofx.fit("numbers.parquet", model="ffjord")  # doctest: +SKIP
     """
 
-    def __init__(self, spec: Spec, width: int = 64, depth: int = 2, solver_steps: int = 8, samples: int = 16) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        width: int = 64,
+        depth: int = 2,
+        solver_steps: int = 8,
+        samples: int = 16,
+        base: str = "normal",
+    ) -> None:
         super().__init__(spec, samples, solver_steps)
         wide = (width,) * depth
         self.flow = flows.FFJORD(
-            self.features, self.context.width, hidden=wide, steps=solver_steps, exact=self.features
+            self.features, self.context.width, hidden=wide, steps=solver_steps, exact=self.features, base=base
         )
 
 

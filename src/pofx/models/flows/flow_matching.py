@@ -49,6 +49,9 @@ class FlowMatching(Solved):
     def recipe(self, rows: int) -> Recipe:
         return Recipe(steps=min(6000, 1500 + rows // 5), batch=min(256, max(rows, 1)), rate=2e-3)
 
+    def start(self, batch: Batch) -> None:
+        """Nothing starts from data: the base is what the regression leads to, the normal law."""
+
     def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
         lo, width = batch[:2]
         x = to_normal(lo + width * self._uniform(lo, generator)).to(self.dtype)

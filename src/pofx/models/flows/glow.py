@@ -17,12 +17,19 @@ class Glow(Flowing):
     compiles = True
 
     def __init__(
-        self, spec: Spec, transforms: int = 6, width: int = 128, depth: int = 3, waves: int = 8, samples: int = 64
+        self,
+        spec: Spec,
+        transforms: int = 6,
+        width: int = 128,
+        depth: int = 3,
+        waves: int = 8,
+        samples: int = 64,
+        base: str = "normal",
     ) -> None:
         super().__init__(spec, samples)
         self.couples("glow")
         hidden = (width,) * depth
-        self.flow = flows.Glow(self.features, self.context.width, transforms, hidden, waves, norm=True)
+        self.flow = flows.Glow(self.features, self.context.width, transforms, hidden, waves, norm=True, base=base)
 
 
 MODEL = Glow

@@ -15,11 +15,18 @@ class Iaf(Flowing):
     """
 
     def __init__(
-        self, spec: Spec, transforms: int = 3, width: int = 128, depth: int = 2, waves: int = 8, samples: int = 64
+        self,
+        spec: Spec,
+        transforms: int = 3,
+        width: int = 128,
+        depth: int = 2,
+        waves: int = 8,
+        samples: int = 64,
+        base: str = "normal",
     ) -> None:
         super().__init__(spec, samples)
         hidden = (width,) * depth
-        self.flow = flows.IAF(self.features, self.context.width, transforms, hidden, waves)
+        self.flow = flows.IAF(self.features, self.context.width, transforms, hidden, waves, base)
 
 
 MODEL = Iaf

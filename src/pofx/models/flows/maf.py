@@ -17,11 +17,18 @@ class Maf(Flowing):
     compiles = True
 
     def __init__(
-        self, spec: Spec, transforms: int = 5, width: int = 128, depth: int = 2, waves: int = 8, samples: int = 64
+        self,
+        spec: Spec,
+        transforms: int = 5,
+        width: int = 128,
+        depth: int = 2,
+        waves: int = 8,
+        samples: int = 64,
+        base: str = "normal",
     ) -> None:
         super().__init__(spec, samples)
         hidden = (width,) * depth
-        self.flow = flows.MAF(self.features, self.context.width, transforms, hidden, waves)
+        self.flow = flows.MAF(self.features, self.context.width, transforms, hidden, waves, base)
 
 
 MODEL = Maf

@@ -14,9 +14,9 @@ class Planar(Flowing):
         >>> pofx.fit("numbers.parquet", model="planar")  # doctest: +SKIP
     """
 
-    def __init__(self, spec: Spec, transforms: int = 32, samples: int = 64) -> None:
+    def __init__(self, spec: Spec, transforms: int = 32, samples: int = 64, base: str = "normal") -> None:
         super().__init__(spec, samples)
-        self.flow = flows.Planar(self.features, self.context.width, transforms)
+        self.flow = flows.Planar(self.features, self.context.width, transforms, base=base)
 
 
 MODEL = Planar

@@ -31,6 +31,7 @@ class Tarflow(Flowing):
         patch: int = 1,
         waves: int = 8,
         samples: int = 16,
+        base: str = "normal",
     ) -> None:
         super().__init__(spec, samples)
         self.flow = TarFlow(
@@ -43,6 +44,7 @@ class Tarflow(Flowing):
             patch,
             waves=waves,
             elementwise=Spline(bins) if bins else Affine(),
+            base=base,
         )
 
     def recipe(self, rows: int) -> Recipe:

@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ from pofx.metrics.prdc import frechet, prdc
 from pofx.models.gans.gan import GAN
 from pofx.spec import Block, Columns, Spec
 from pofx.training.examination import Examiner, trivial
-from pofx.training.figures import Examination, Protocol, Skill
-from pofx.training.guard import CHANGES, RETURNS, WARMING, Guard, Pulse, alike, final
+from pofx.training.figures import Examination, Figure, Protocol, Skill
+from pofx.training.guard import CHANGES, RETURNS, WARMING, Guard, Pulse, Standing, alike, final
 from pofx.training.loop import LOST, Trainer
 from pofx.training.verdict import judge
 
@@ -132,10 +133,29 @@ def test_one_row_again_and_again_is_refused_where_the_floor_is_noise() -> None:
 
 
 def test_figures_of_other_protocols_are_not_compared() -> None:
-    one = Skill(0.5, 0.1, True, Protocol("levels", 100, "validation", 0))
-    other = Skill(0.9, 0.1, True, Protocol("levels", 200, "validation", 0))
-    with pytest.raises(SpecError, match="one protocol"):
+    one = Skill(0.5, 0.1, Protocol("levels", 100, "validation", 0), True)
+    other = Skill(0.9, 0.1, Protocol("levels", 200, "validation", 0), True)
+    with pytest.raises(SpecError, match="one protocol, got n 100 and 200: measure both"):
         one.worse(other)
+    with pytest.raises(SpecError, match="one protocol"):
+        Figure(0.5, 0.1, one.protocol).over(Figure(0.9, 0.1, replace(one.protocol, split="test")))
+
+
+def test_looks_of_other_protocols_are_not_compared() -> None:
+    """Neither their skill nor their coverage; the lowest of two spaces is one figure, whichever space it is of."""
+
+    def standing(first: float, second: float, n: int = 600) -> Standing:
+        both = {"levels": first, "random": second}
+        skill = {k: Skill(v, 0.02, Protocol(k, n, "validation", 0), True) for k, v in both.items()}
+        rates = {k: {"coverage": 0.9} for k in both}
+        return Standing.of(Examination(n, skill=skill, rates=rates, floors=rates))
+
+    best, other = standing(0.8, 0.9), standing(0.9, 0.2)
+    assert other.behind(best) and not best.behind(other)
+    assert best.skill.protocol.space == "levels or random"
+    for wrong in (standing(0.8, 0.9, 500), replace(best, coverage=standing(0.8, 0.9, 500).coverage)):
+        with pytest.raises(SpecError, match="one protocol, got n"):
+            wrong.behind(best)
 
 
 def test_figures_of_other_data_or_another_extractor_are_not_compared(examiner: Examiner) -> None:
@@ -300,7 +320,7 @@ class Script:
     def examine(self, fake: Columns, more: Columns | None = None) -> Examination:
         skill, share = next(self.looks, self.last)
         found = Examination(self.n, finite=math.isfinite(skill))
-        found.skill = {"levels": Skill(skill, 0.02, True, Protocol("levels", self.n, "validation", 0))}
+        found.skill = {"levels": Skill(skill, 0.02, Protocol("levels", self.n, "validation", 0), True)}
         found.rates, found.floors = {"levels": {"coverage": share}}, {"levels": {"coverage": 1.0}}
         return found
 

@@ -197,6 +197,8 @@ def _evaluate(verbs: Any) -> None:
         "--sandwich", type=int, default=0, metavar="N", help="log p of N drawn rows from both sides (vae)"
     )
     verb.add_argument("--binarise", action="store_true", help="draw grey pixels black or white once (vae of such)")
+    verb.add_argument("--inception", metavar="PATH", help="weights of Inception (.safetensors): FID and KID of images")
+    verb.add_argument("--rows", type=int, metavar="N", help="unseen images at most (default 1000)")
     verb.add_argument("-o", "--output", help="the report, one HTML file")
     verb.add_argument("--json", help="the figures")
     verb.add_argument("--fields", metavar="JSON", help="how columns are read (with --synthetic)")
@@ -440,9 +442,9 @@ def run_evaluate(told: argparse.Namespace) -> str:
         from .bundle import load
 
         model = load(told.model)
-        more = {"binarise": True} if told.binarise else {}
+        more = {k: getattr(told, k) for k in ("binarise", "inception", "rows") if getattr(told, k)}
         if more and not hasattr(model, "compress"):
-            raise PofxError("expected --binarise with a model of images, got one of a table: leave it out")
+            raise PofxError(f"expected --{next(iter(more))} with a model of images, got one of a table: leave it out")
         evidence = model.evaluate(told.holdout, told.target, train=told.train, sandwich=told.sandwich, **out, **more)
     return evidence.summary() + "".join(f"\nwrote {path}" for path in (told.output, told.json) if path)
 

@@ -7,6 +7,7 @@ images and measured on the same unseen ones.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from .models.pixel_laws import MOST, rungs
 from .models.variational import Variational
 from .nn.mirror import principal
 from .spec import Columns, Spec
+from .training.canonical import Canonical, canonical
 from .training.examination import Examiner
 from .training.verdict import Verdict, judge
 
@@ -60,14 +62,16 @@ class ImageEvidence:
     annealing: dict[str, dict[str, float]] = field(default_factory=dict)
     fidelity: dict[str, dict[str, float]] = field(default_factory=dict)
     verdict: Verdict | None = None
+    canonical: Canonical | None = None
     remarks: dict[str, Any] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     sheets: list[Sheet] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """The evidence as plain JSON, without the pictures."""
-        told = {k: v for k, v in vars(self).items() if k not in ("sheets", "verdict")}
-        return plain(told | ({"verdict": self.verdict.to_json()} if self.verdict is not None else {}))
+        told = {k: v for k, v in vars(self).items() if k not in ("sheets", "verdict", "canonical")}
+        both = {"verdict": self.verdict, "canonical": self.canonical}
+        return plain(told | {k: v.to_json() for k, v in both.items() if v is not None})
 
     def summary(self) -> str:
         """Sentences and tables, for a terminal."""
@@ -134,6 +138,7 @@ def evaluate_images(
     drawn: Callable[[int], Columns] | None = None,
     learned: Columns | None = None,
     annealed: int = 0,
+    inception: str | Path | None = None,
     seed: int = 0,
     progress: Hear | None = None,
 ) -> ImageEvidence:
@@ -142,14 +147,22 @@ def evaluate_images(
     condition: of the unseen images, `learned` of the training ones, `drawn` draws of it, where the model has one. Their
     likelihood is then summed over the classes that they may have, so that it stands beside laws that know none.
 
-    Raises SpecError for grey pixels where the model has a law of black and white ones.
+    inception: weights of an Inception network in whose features FID and KID are measured (nn/inception.py).
+
+    Raises SpecError for grey pixels where the model has a law of black and white ones; as `canonical` does.
     """
     hear = progress or (lambda share, what: None)
     splits, codes = Splits(train, valid, unseen, top, condition, drawn, learned), None
     count = len(next(iter(unseen.values())))
     evidence = ImageEvidence([], rows={"train": len(next(iter(train.values()))), "unseen": count})
+    if inception is not None:
+        evidence.canonical = canonical(
+            inception, model, train, unseen, top, splits.draw,
+            seed=seed, progress=lambda share: hear(share / 4, "Inception"),
+        )  # fmt: skip
+        evidence.words += evidence.canonical.words()
     if "log_prob" in model.abilities:
-        hear(0.0, "likelihood")
+        hear(0.25 if inception is not None else 0.0, "likelihood")
         _likelihood(model, splits, evidence, hear)
     if annealed:
         hear(0.6, "annealing")

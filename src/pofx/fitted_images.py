@@ -191,6 +191,7 @@ class FittedImages(Fitted):
         rows: int = 1000,
         binarise: bool = False,
         sandwich: int = 0,
+        inception: str | Path | None = None,
         quiet: bool = False,
     ) -> ImageEvidence:
         """The evidence: likelihood, codes and cleaning on unseen images, beside simpler laws of the same split.
@@ -199,7 +200,8 @@ class FittedImages(Fitted):
         `rows` of them; train: what was fitted, if it is no longer where it was. binarise: every pixel is drawn black or
         white once, its shade the chance of ink, as a law of black and white ones needs; without it grey pixels are a
         SpecError there. sandwich: of how many drawn images log p is found from both sides (`sandwich`).
-        Raises CodecError where images cannot be found, Unsupported for a target.
+        inception: a .safetensors file of Inception's weights, for FID and KID beside what training images have.
+        Raises CodecError where images cannot be found, Unsupported for a target, BadFile for weights that are none.
         """
         if target is not None:
             raise Unsupported("images have no target column: leave target out")
@@ -230,7 +232,8 @@ class FittedImages(Fitted):
 
             evidence = evaluate_images(
                 self.model, *columns, top=self._top, condition=condition, drawn=self._labels(seed),
-                learned={LABEL: held[0][LABEL]} if self.joint else None, annealed=sandwich, seed=seed, progress=hear,
+                learned={LABEL: held[0][LABEL]} if self.joint else None, annealed=sandwich, inception=inception,
+                seed=seed, progress=hear,
             )  # fmt: skip
         evidence.remarks = {k: v for k, v in self.provenance["fit"].items() if k != "looks"}
         evidence.words += (

@@ -169,7 +169,7 @@ class Examiner:
         measurable = gap > 3 * float((c - b).std())
         beside, gain = float((c - a).std()), (poor - fake) / max(gap, 1e-12)
         error = beside / max(gap, 1e-12)
-        return Skill(gain, error, bool(measurable), self.protocols[name], fake, floor, poor, beside)
+        return Skill(gain, error, self.protocols[name], bool(measurable), fake, floor, poor, beside)
 
     def _clusters(self) -> tuple[np.ndarray, np.ndarray]:
         from sklearn.cluster import KMeans

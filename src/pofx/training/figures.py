@@ -1,6 +1,7 @@
 """The figures of a set of samples: what each belongs to, its error, and what stands beside it (examination.py)."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,19 +35,46 @@ class Protocol:
     def same(self, other: "Protocol") -> None:
         """Raises SpecError where figures of the two are not to be compared."""
         if self != other:
-            raise SpecError(f"expected figures of one protocol, got {self} and {other}")
+            mine, theirs = asdict(self), asdict(other)
+            words = "; ".join(f"{k} {v!r} and {theirs[k]!r}" for k, v in mine.items() if v != theirs[k])
+            raise SpecError(f"expected figures of one protocol, got {words}: measure both in the same way")
+
+    @staticmethod
+    def of_lowest(parts: Iterable["Protocol"]) -> "Protocol":
+        """That of the lowest of figures that differ in their space alone."""
+        every = list(parts)
+        space, extractor = (" or ".join(getattr(p, name) for p in every) for name in ("space", "extractor"))
+        return replace(every[0], space=space, extractor=extractor)
 
 
 @dataclass(frozen=True)
-class Skill:
+class Figure:
+    """A number of a protocol, with its standard error. `over` is the one way to hold two of them against each other."""
+
+    value: float
+    error: float
+    protocol: Protocol
+
+    def over(self, other: "Figure") -> float:
+        """This value minus the other's.
+
+        Raises SpecError where the two do not belong to one protocol.
+        """
+        self.protocol.same(other.protocol)
+        return self.value - other.value
+
+    def worse(self, other: "Figure", by: float = 0.0) -> bool:
+        """Whether this one is lower by more than `by` and three standard errors; raises SpecError as `over`."""
+        return self.over(other) < -max(by, 3 * float(np.hypot(self.error, other.error)))
+
+
+@dataclass(frozen=True)
+class Skill(Figure):
     """Skill with its standard error, and whether the trivial examples are far enough off to measure it; `beside` is
     the error of distance - trivial, which needs no floor.
     """
 
-    value: float
-    error: float
     measurable: bool
-    protocol: Protocol
     distance: float = 0.0
     floor: float = 0.0
     trivial: float = 0.0
@@ -61,14 +89,6 @@ class Skill:
     def loses(self) -> bool:
         """Whether they are farther: F(X) > (1 + LOST) F(Z) by three errors."""
         return self.distance > (1 + LOST) * self.trivial + 3 * self.beside
-
-    def worse(self, other: "Skill", by: float = 0.0) -> bool:
-        """Whether this one is lower by more than `by` and three standard errors.
-
-        Raises SpecError where the two do not belong to one protocol.
-        """
-        self.protocol.same(other.protocol)
-        return self.value < other.value - max(by, 3 * float(np.hypot(self.error, other.error)))
 
 
 @dataclass
@@ -113,8 +133,11 @@ class Examination:
 
     @property
     def lowest(self) -> Skill | None:
-        """The lower skill of the two spaces, of those that can be measured."""
-        return min((s for s in self.skill.values() if s.measurable), key=lambda s: s.value, default=None)
+        """The lower skill of the two spaces, of those that can be measured; its protocol names all of these."""
+        seen = [s for s in self.skill.values() if s.measurable]
+        if not seen:
+            return None
+        return replace(min(seen, key=lambda s: s.value), protocol=Protocol.of_lowest(s.protocol for s in seen))
 
     @property
     def coverage(self) -> float:

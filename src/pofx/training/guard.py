@@ -20,7 +20,7 @@ from ..metrics import count, take
 from ..models.model import Model
 from ..spec import Columns, Spec
 from .examination import ALONE, LEAST, Examiner
-from .figures import Examination, Protocol, Skill
+from .figures import Examination, Figure, Protocol, Skill
 from .verdict import Finding, Verdict, copies, judge
 
 MEMORISED = 0.5  # (D train - D held-out) / (D train - D samples), by two errors
@@ -66,21 +66,23 @@ class Standing:
     """Where a look stands: the lower skill of the spaces and the coverage."""
 
     skill: Skill
-    coverage: float
+    coverage: Figure
+
+    @classmethod
+    def of(cls, found: Examination) -> "Standing":
+        """Of samples that are finite; where no skill can be measured minus the Fréchet distance stands for it."""
+        if (skill := found.lowest) is None:
+            one = next(iter(found.skill.values()))
+            other = replace(one.protocol, space=f"distance in {one.protocol.space}")
+            skill = replace(one, value=-one.distance / max(one.floor, 1e-12), error=1.0, protocol=other)
+        protocol = Protocol.of_lowest(s.protocol for s in found.skill.values())
+        return cls(skill, Figure(found.coverage, math.sqrt(0.25 / found.n), protocol))
 
     def behind(self, best: "Standing") -> bool:
         """Whether this one is worse than the best by more than chance."""
-        error = 3 * math.sqrt(0.5 / best.skill.protocol.n)
-        worse = self.skill.protocol == best.skill.protocol and self.skill.worse(best.skill, BEHIND)
-        return worse or self.coverage < COVERAGE_BEHIND * best.coverage - error
-
-
-def _figure(found: Examination) -> Skill:
-    """The lower skill, or where none can be measured minus the Fréchet distance."""
-    if (lowest := found.lowest) is not None:
-        return lowest
-    one = next(iter(found.skill.values()))
-    return replace(one, value=-one.distance / max(one.floor, 1e-12), error=1.0)
+        error = 3 * math.hypot(self.coverage.error, best.coverage.error)
+        fewer = (1 - COVERAGE_BEHIND) * best.coverage.value + error
+        return self.skill.worse(best.skill, BEHIND) or self.coverage.worse(best.coverage, fewer)
 
 
 class Guard:
@@ -120,8 +122,8 @@ class Guard:
         """Examines samples; what is to be as low as possible. `state` says what to do next."""
         found = self.examiner.examine(self.draws(self.examiner.n, self.examiner.seed))
         self.looks += 1
-        here = None if not found.finite else Standing(_figure(found), found.coverage)
-        if here is not None and (self.best is None or here.skill.value > self.best.skill.value):
+        here = Standing.of(found) if found.finite else None
+        if here is not None and (self.best is None or here.skill.over(self.best.skill) > 0):
             self.best = here
         behind = here is None or (self.best is not None and here.behind(self.best))
         self.suspect = self.suspect + 1 if self.looks > WARMING and behind else 0
@@ -148,8 +150,8 @@ class Guard:
         found = self.examiner.examine(self.draws(self.examiner.n, self.examiner.seed))
         if self.best is None or not found.finite:
             return
-        here = _figure(found)
-        if here.protocol == self.best.skill.protocol and self.best.skill.worse(here, BEHIND):
+        here = Standing.of(found).skill
+        if self.best.skill.worse(here, BEHIND):
             words = f"the last weights have skill {here.value:.2f}, their average {self.best.skill.value:.2f}"
             self.notes.setdefault("average lags", words + ": train longer, or average less")
 
@@ -181,8 +183,8 @@ class Guard:
         self.notes, best = dict(held["notes"]), held["best"]
         self.best, self.pulses, self.still = None, {}, {}
         if best is not None:
-            protocol = Protocol(**best["skill"]["protocol"])
-            self.best = Standing(Skill(**(best["skill"] | {"protocol": protocol})), best["coverage"])
+            skill, coverage = (best[k] | {"protocol": Protocol(**best[k]["protocol"])} for k in ("skill", "coverage"))
+            self.best = Standing(Skill(**skill), Figure(**coverage))
 
 
 # -- the end of a fit --------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """`doctor`: before a long fit, what the data look like, whether every phase works, and how long it would take.
 
-Two short fits with the words of the long one tell what a step and what a validation cost:  t(a) = L + a s,
-t(b) = L + b s, since both look at validation rows LOOKS times; the fit of N steps takes L + N s, and what is around it.
+Two short fits with the words of the long one: the first is cold, as the long one will be, and tells A, what is around
+the steps; the second warm, and tells s, what a step costs, and L, what LOOKS validations do. N steps take A + L + N s.
 """
 
 import sys
@@ -88,11 +88,10 @@ def doctor(source: Any, **words: Any) -> Checkup:
     around = first - float(model.provenance["fit"].get("seconds", 0.0))
     found.profile = model.codec.profile() if hasattr(model.codec, "profile") else ""
     if model.model.trained:
-        again = fit(source, steps=LONG, **words)
-        short, long = (float(m.provenance["fit"]["seconds"]) for m in (model, again))
-        found.step_seconds = max(long - short, 0.0) / (LONG - SHORT)
+        told = fit(source, steps=LONG, **words).provenance["fit"]
+        found.step_seconds = told["step seconds"] / told["steps"]
         found.steps = model.model.recipe(int(model.provenance["train_rows"])).steps
-        looks = max(short - SHORT * found.step_seconds, 0.0)
+        looks = told["seconds"] - told["step seconds"]
         found.seconds = around + looks + found.steps * found.step_seconds
     else:
         found.seconds = first

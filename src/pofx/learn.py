@@ -344,8 +344,8 @@ def _train(
         "validation": history.best, "skipped": history.skipped, "culprit": history.culprit,
         **({"validation is": "minus the skill of samples"} if trainer.guard is not None else {}),
         "retreats": history.retreats, "returns": history.returns, "critic": history.heard,
-        "batch": trainer.recipe.batch,
-        "seconds": history.seconds, "cpu seconds": history.cpu_seconds, "device": device,
+        "batch": trainer.recipe.batch, "seconds": history.seconds,
+        "step seconds": history.step_seconds, "cpu seconds": history.cpu_seconds, "device": device,
         "precision": "bfloat16 in wide networks" if trainer.mixed else "float32",
         "threads": torch.get_num_threads(), "looks": history.looks,
     }  # fmt: skip

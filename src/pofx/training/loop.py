@@ -53,6 +53,7 @@ class History:
     returns: list[str] = field(default_factory=list)  # what changed each time the guard went back
     heard: dict[str, float] = field(default_factory=dict)  # what the critic said last (Model.attend)
     seconds: float = 0.0
+    step_seconds: float = 0.0  # of these, in steps: the rest are looks
     cpu_seconds: float = 0.0
     looks: list[dict[str, float]] = field(default_factory=list)
 
@@ -341,7 +342,9 @@ class Trainer:
         self.model.train()
         self.history.planned = total
         while self.step < total:
+            started = time.monotonic()
             loss = self.advance(total)
+            self.history.step_seconds += time.monotonic() - started
             tick(1, f"loss {loss:.3f}" + self._shown() if loss is not None else "")
             if self.step % every == 0 or self.step == total:
                 value = self.look()

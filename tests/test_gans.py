@@ -351,6 +351,12 @@ def test_pixels_go_to_the_critic_and_back() -> None:
 
 
 def test_wgan_is_gan_with_the_textbooks_arguments() -> None:
+    own, other = (inspect.signature(load_class(name).__init__).parameters for name in ("wgan", "gan"))
+    changed = {k: v.default for k, v in own.items() if v.default != other[k].default}
+    assert list(own) == list(other)  # so that an argument that gan gets is wgan's too
+    assert changed == {
+        "objective": "wasserstein", "penalty": "gradient", "penalty_mode": "exact", "critics": 5, "pack": 1,
+    }  # fmt: skip
     x, spec = mixed(40)
     model = create("wgan", spec, **SMALL["gan"])
     assert (model.objective, model.penalty, model.mode, model.critics) == ("wasserstein", "gradient", "exact", 5)

@@ -26,8 +26,10 @@ from pofx.evaluate import Evidence
 from pofx.fields import Category, Pixel, Real
 from pofx.judging import publish
 from pofx.metrics import count, take
+from pofx.metrics.distance import Points
+from pofx.metrics.distance import nearest as rows_nearest
 from pofx.metrics.fresh_critic import fresh_critic
-from pofx.metrics.prdc import frechet, prdc
+from pofx.metrics.prdc import frechet, nearest, prdc
 from pofx.models.gans.gan import GAN
 from pofx.spec import Block, Columns, Spec
 from pofx.training.examination import Examiner, trivial
@@ -130,6 +132,15 @@ def test_one_row_again_and_again_is_refused_where_the_floor_is_noise() -> None:
     few = Examiner(SPEC, take(TRAIN, np.arange(200)), take(HELD, np.arange(60)))
     point = few.examine({k: np.repeat(v, few.n) for k, v in rows(1, 5).items()})
     assert all(s.loses for s in point.skill.values()) and judge(point).refused
+
+
+def test_nearest_of_vectors_is_that_of_rows_of_numbers() -> None:
+    rng = np.random.default_rng(0)
+    x, y = (rng.normal(size=(n, 3)) for n in (40, 70))
+    rows = [Points(v, np.zeros((len(v), 0), np.int16)) for v in (x, y)]
+    for k in (1, 4):
+        assert np.allclose(nearest(x, y, k), np.sqrt(rows_nearest(*rows, 2, k)[0]), rtol=1e-5)
+    assert len(nearest(x[:0], y)) == 0
 
 
 def test_figures_of_other_protocols_are_not_compared() -> None:

@@ -5,6 +5,7 @@ squared Euclidean distance, since both count 2 for a level that differs. A missi
 level of its own. Pairs are met in blocks, so that memory is bounded, and no one-hot matrix is ever made.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -88,14 +89,29 @@ def nearest(
     a: Points, b: Points, power: int = 1, neighbour: int = 1, without: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """(distance, position) in b of the k-th nearest neighbour of each row of a; `without[i]` is left out for row i."""
-    distance, position = np.zeros(len(a), np.float32), np.zeros(len(a), np.int64)
-    step = max(1, BLOCK // max(len(b), 1))
-    for start in range(0, len(a), step):
-        rows = slice(start, min(start + step, len(a)))
-        d = between(a[rows], b, power)
+    return in_blocks(lambda rows: between(a[rows], b, power), (len(a), len(b)), BLOCK, neighbour, without)
+
+
+def in_blocks(
+    apart: Callable[[slice], np.ndarray],
+    sizes: tuple[int, int],
+    block: int,
+    neighbour: int = 1,
+    without: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`nearest` by any distance: apart(rows) is that of so many of the n to all m of sizes (n, m), about `block` of
+    them at a time.
+    """
+    n, m = sizes
+    step = max(1, block // max(m, 1))
+    found = [(np.zeros(0, np.float32), np.zeros(0, np.int64))]
+    for start in range(0, n, step):
+        rows = slice(start, min(start + step, n))
+        d = apart(rows)
         at = np.arange(len(d))
         if without is not None:
             d[at, without[rows]] = np.inf
         place = d.argmin(1) if neighbour == 1 else np.argpartition(d, neighbour - 1, axis=1)[:, neighbour - 1]
-        distance[rows], position[rows] = d[at, place], place
+        found.append((d[at, place], place))
+    distance, position = (np.concatenate(part) for part in zip(*found, strict=True))
     return distance, position

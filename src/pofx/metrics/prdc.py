@@ -14,6 +14,8 @@ Diversity Metrics; Dowson, Landau 1982; Heusel et al. 2017 (FID); Bińkowski et 
 
 import numpy as np
 
+from .distance import in_blocks
+
 NEIGHBOURS = 5
 BLOCK = 1 << 22
 
@@ -25,10 +27,7 @@ def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def nearest(a: np.ndarray, b: np.ndarray, neighbour: int = 1) -> np.ndarray:
     """The distance from each of a to its k-th nearest of b, (n,); pass k + 1 where b is a itself."""
-    step = max(1, BLOCK // max(len(b), 1))
-    parts = [np.partition(distances(a[i : i + step], b), neighbour - 1, 1)[:, neighbour - 1]
-             for i in range(0, len(a), step)]  # fmt: skip
-    return np.sqrt(np.concatenate([np.zeros(0, a.dtype), *parts]))
+    return np.sqrt(in_blocks(lambda rows: distances(a[rows], b), (len(a), len(b)), BLOCK, neighbour)[0])
 
 
 def prdc(x: np.ndarray, y: np.ndarray, k: int = NEIGHBOURS) -> dict[str, float]:

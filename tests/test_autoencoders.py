@@ -25,10 +25,10 @@ from pofx.training.loop import Trainer
 SMALL = {"latent": 3, "width": 24, "depth": 1, "components": 3}
 
 
-def learn(model: Model, x: Columns, steps: int = 150, **words: object) -> Model:
+def learn(model: Model, x: Columns, steps: int = 150, c: Columns | None = None, **words: object) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        Trainer(model, model.prepare(x), None, 0, "cpu", **({"batch": 64} | words)).run(steps)
+        Trainer(model, model.prepare(x, c), None, 0, "cpu", **({"batch": 64} | words)).run(steps)
     return model
 
 

@@ -232,13 +232,13 @@ def test_codes_images_and_labels_of_images_without_labels(model: pofx.Fitted, tm
         model.complete(x, draws=3)
 
 
-@pytest.mark.parametrize("name", ["iwae", "hvae", "wae", "aae"])
+@pytest.mark.parametrize("name", ["iwae", "hvae", "wae", "aae", "vq"])
 def test_every_model_with_a_condition_learns_labels(name: str) -> None:
     x, y = two_classes(60)
     model = pofx.fit(x, labels=y, model=name, steps=3, quiet=True, width=8, depth=1, network="mlp")
     assert set(model.sample(20, quiet=True).labels) == {0, 1}
     assert model.reconstruct((x, y)).images.shape == x.shape and len(model.anomaly((x, y))) == 60
-    if name in ("wae", "aae"):
+    if name in ("wae", "aae", "vq"):
         with pytest.raises(SpecError, match=f"expected 'label' of every row, got 60 missing: model '{name}' cannot"):
             model.reconstruct(x)
     else:

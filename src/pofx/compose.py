@@ -13,9 +13,9 @@ from .errors import SpecError, Unsupported
 from .field import Field
 from .fields import Category, Real
 from .models import create, load_class
-from .models.coded import Bound, Coded
+from .models.coded import Bound, Coded, stem_of
 from .models.model import Model, Rows, who_can
-from .models.variational import Variational
+from .models.variational import Variational, Walked
 from .spec import Columns, Given, Spec
 from .training.loop import Trainer
 
@@ -93,15 +93,19 @@ DIGITS = 4  # of a code's numbers, next to their deviation, as the law of codes 
 
 
 class Latent(Model):
-    """x ~ p(x|z), z from a model of the codes: any autoencoder with any law of tables as its prior, fitted afterwards.
+    """x ~ p(x|z, c), z ~ p'(z|c): any autoencoder with any law of tables as the prior of its codes, fitted afterwards.
 
-    The prior learns codes as a table: real numbers of the codes of `encode`, or of draws of q(z|x) where there is a q,
-    or symbols as levels. A deterministic autoencoder can then be sampled; a variational one gets the prior that its
-    codes really have (two stages). Where both have a likelihood the bound is that of the autoencoder under this prior,
+    The prior learns codes as a table: real numbers of the codes of `encode`, or of draws of q(z|x, c) where there is a
+    q, or symbols as levels; c is its condition. A deterministic autoencoder can then be sampled; a variational one gets
+    the prior that its codes really have (two stages). Where both have a likelihood the bound is that of the autoencoder
+    under this prior,
 
-        log p(x) >= E log (1/k) sum_j p(x|z_j) p'(z_j) / q(z_j|x),  with symbols  log p(x|k(x)) + log p'(k(x)).
+        log p(x|c) >= E log (1/k) sum_j p(x|z_j, c) p'(z_j|c) / q(z_j|x, c),  of symbols  log p(x|k, c) + log p'(k|c),
 
-    Noise: that of the prior, and uniform numbers of p(x|z) where there is such a law; else `decode` gives d(z).
+    and with a q cells are completed, and rows annealed, as the autoencoder does, by these weights.
+
+    Noise: that of the prior, uniform numbers of p(x|z, c) where there is such a law (else `decode` gives d(z)), and
+    that of q where there is one, which completion reads.
 
     Paper: Dai, Wipf 2019, Diagnosing and Enhancing VAE Models; Ghosh et al. 2020, From Variational to Deterministic
     Autoencoders (a mixture of Gaussians fitted afterwards).
@@ -117,45 +121,53 @@ class Latent(Model):
         self.name = f"{autoencoder.name} with {prior.name}"
         self.config = autoencoder.config | {"prior": prior.name} | {f"prior.{k}": v for k, v in prior.config.items()}
         both = {"log_prob", "bound"} if "log_prob" in autoencoder.abilities & prior.abilities else set()
+        both |= {"known"} if both and isinstance(autoencoder, Variational) else set()
         self.abilities = frozenset({"sample"} | both | autoencoder.abilities & {"encode", "express", "interpolate"})
         self.uttered = autoencoder.lens.draws if isinstance(autoencoder, Coded) else 0
+        self.proposed = autoencoder.latents.count if isinstance(autoencoder, Variational) and both else 0
 
     @classmethod
-    def over(cls, autoencoder: Model, x: Columns, prior: str, *, seed: int = 0, **config: Any) -> tuple[Self, Columns]:
-        """The autoencoder with a prior that has yet to be fitted, and the codes of x that it is to be fitted to.
+    def over(
+        cls, autoencoder: Model, x: Columns, prior: str, c: Columns | None = None, *, seed: int = 0, **config: Any
+    ) -> tuple[Self, Columns]:
+        """The autoencoder with a prior that has yet to be fitted, and the codes of x given c that it is to learn.
 
-        Raises Unsupported where there are no codes or no way back, or where the prior cannot be sampled.
+        Raises Unsupported where there are no codes or no way back, or where the prior cannot be sampled, or takes no
+        condition and there is one.
         """
         if isinstance(autoencoder, Latent):
             autoencoder = autoencoder.autoencoder
         if not autoencoder.abilities >= {"encode", "express"}:
             raise Unsupported(f"model {autoencoder.name!r} has no codes: these have: {', '.join(who_can('express'))}")
-        if autoencoder.spec.condition:
-            raise SpecError("expected an autoencoder without a condition, whose codes have one law: fit without it")
-        kind = load_class(prior)
+        kind, before = load_class(prior), autoencoder.spec.condition.fields if autoencoder.spec.condition else ()
         if "sample" not in kind.abilities:
             raise Unsupported(f"model {prior!r} cannot be a prior: these can: {', '.join(who_can('sample'))}")
-        z = autoencoder.code_draws(x, torch.Generator().manual_seed(seed))
-        fields = tuple(_field(f"z{j}", column) for j, column in enumerate(z.T))
+        if before and "condition" not in kind.abilities:
+            names, able = ", ".join(repr(field.name) for field in before), ", ".join(who_can("condition"))
+            raise Unsupported(f"model {prior!r} cannot be a prior of codes given {names}: these can: {able}")
+        z = autoencoder.code_draws(x, torch.Generator().manual_seed(seed), c)
+        stem = stem_of("z", before)
+        fields = tuple(_field(f"{stem}{j}", column) for j, column in enumerate(z.T))
         if z.is_floating_point() and "samples" in signature(kind.__init__).parameters:
             config = {"samples": 1} | config  # the cell of a code's number is so narrow that a point of it says all
-        made = cls(autoencoder, create(prior, Spec.table(fields), seed, **config))
+        made = cls(autoencoder, create(prior, Spec.table(fields, before), seed, **config))
         return made, made.table(z)
 
     @classmethod
     def learn(
-        cls, autoencoder: Model, x: Columns, prior: str = "mixture", *, seed: int = 0, steps: int | None = None,
-        **config: Any,
+        cls, autoencoder: Model, x: Columns, prior: str = "mixture", c: Columns | None = None, *, seed: int = 0,
+        steps: int | None = None, **config: Any,
     ) -> Self:  # fmt: skip
-        """The autoencoder with this law of its codes of x."""
-        made, codes = cls.over(autoencoder, x, prior, seed=seed, **config)
+        """The autoencoder with this law of its codes of x given c."""
+        c = autoencoder.settled(x, c)
+        made, codes = cls.over(autoencoder, x, prior, c, seed=seed, **config)
         if made.prior.trained:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                trainer = Trainer(made.prior, made.prior.prepare(codes), None, seed, "cpu")
+                trainer = Trainer(made.prior, made.prior.prepare(codes, c), None, seed, "cpu")
                 trainer.run(steps or trainer.recipe.steps)
         else:
-            made.prior.fit_closed(codes)
+            made.prior.fit_closed(codes, c)
         return made.eval()
 
     def table(self, z: Tensor) -> Columns:
@@ -165,23 +177,36 @@ class Latent(Model):
     def noise(self, n: int, generator: torch.Generator) -> Tensor:
         own = self.prior.noise(n, generator).double()
         how = {"generator": generator, "device": generator.device, "dtype": torch.float64}
-        return torch.cat([own, torch.rand(n, self.uttered, **how)], 1)
+        u = torch.rand(n, self.uttered, **how)
+        return torch.cat([own, u, torch.randn(n, self.proposed, **how), torch.rand(n, bool(self.proposed), **how)], 1)
+
+    def _parts(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Noise of the prior, of p(x|z), and of q."""
+        more = self.proposed + bool(self.proposed)
+        own, u, q = z.split([z.shape[1] - self.uttered - more, self.uttered, more], 1)
+        return own, u, q
+
+    def codes(self, z: Tensor, c: Columns | None = None) -> Tensor:
+        """The codes that noise stands for, (n, latent): draws of p'(z|c)."""
+        drawn = self.prior.decode(self._parts(z)[0], c)
+        return torch.from_numpy(np.stack([_code(f, drawn[f.name]) for f in self.prior.spec.fields], 1))
 
     def decode(
         self, z: Tensor, c: Columns | None = None, given: Given | None = None, known: Rows | None = None
     ) -> Columns:
+        if known and "known" in self.abilities and isinstance(self.autoencoder, Variational):
+            _, u, q = self._parts(z)
+            return self.autoencoder.decode(torch.cat([q, u], 1), c, given, known, self.log_prior)
         for what, asked in (("given", given), ("known", known)):
             if asked:
                 raise self._cannot(what)
-        own, u = z.split([z.shape[1] - self.uttered, self.uttered], 1)
-        drawn = self.prior.decode(own)
-        code = torch.from_numpy(np.stack([_code(f, drawn[f.name]) for f in self.prior.spec.fields], 1))
+        code = self.codes(z, c)
         if isinstance(self.autoencoder, Coded):
-            return self.autoencoder.utter(code, u)
-        return self.autoencoder.express(code)
+            return self.autoencoder.utter(code, self._parts(z)[1], c)
+        return self.autoencoder.express(code, c)
 
     def encode(self, x: Columns, c: Columns | None = None) -> Tensor:
-        return self.autoencoder.encode(x)
+        return self.autoencoder.encode(x, c)
 
     def numbers_told(self, z: Tensor) -> int | None:
         return self.autoencoder.numbers_told(z)
@@ -194,20 +219,33 @@ class Latent(Model):
         self.autoencoder.own_code(z)
 
     def express(self, z: Tensor, c: Columns | None = None) -> Columns:
-        return self.autoencoder.express(z)
+        return self.autoencoder.express(z, c)
 
     def misfit(self, x: Columns, c: Columns | None = None) -> np.ndarray:
-        return self.autoencoder.misfit(x)
+        if "log_prob" in self.autoencoder.abilities:  # under the own prior, where this one says nothing
+            return -self.autoencoder.log_prob(x, c)
+        return self.autoencoder.misfit(x, c)
 
-    def log_prior(self, z: Tensor) -> Tensor:
-        """log p'(z) of codes, (..., latent) to (...)."""
-        found = self.prior.log_prob(self.table(z.flatten(0, -2).cpu()))
+    @property
+    def settles(self) -> bool:
+        return self.autoencoder.settles
+
+    def settled(self, x: Columns, c: Columns | None = None, known: np.ndarray | None = None) -> Columns | None:
+        if "known" in self.abilities and isinstance(self.autoencoder, Variational):
+            return self.autoencoder.settled(x, c, known, self.log_prior)
+        return self.autoencoder.settled(x, c, known)
+
+    def log_prior(self, z: Tensor, c: Columns | None = None) -> Tensor:
+        """log p'(z|c) of codes, (..., B, latent) and B rows to (..., B)."""
+        flat = z.flatten(0, -2).cpu()
+        many = {k: np.tile(v, len(flat) // max(len(v), 1)) for k, v in c.items()} if c else None
+        found = self.prior.log_prob(self.table(flat), many)
         return torch.from_numpy(found).view(z.shape[:-1]).to(z.device)
 
     def log_prob(self, x: Columns, c: Columns | None = None) -> np.ndarray:
         if "log_prob" not in self.abilities or not isinstance(self.autoencoder, Coded):
             raise self._cannot("log_prob")
-        return self.autoencoder.log_prob_under(self.log_prior, x)
+        return self.autoencoder.log_prob_under(self.log_prior, x, c)
 
     @property
     def weighs(self) -> bool:
@@ -218,7 +256,25 @@ class Latent(Model):
     ) -> Bound:
         if not self.weighs or not isinstance(self.autoencoder, Variational):
             return super().bound(x, c, draws, known)
-        return self.autoencoder.bound(x, None, draws, known, self.log_prior)
+        return self.autoencoder.bound(x, c, draws, known, self.log_prior)
+
+    def marginal(self, rows: Rows, c: Columns | None = None) -> np.ndarray:
+        return self.bound(rows[0], c, known=rows[1]).value
+
+    def walked(self) -> Walked:
+        if "known" not in self.abilities or not isinstance(self.autoencoder, Variational):
+            raise Unsupported(f"model {self.name!r} has no log p to anneal{self._why()}: vae, iwae and hvae have a q")
+        return Walked(self.autoencoder, self.codes, self.log_prior)
+
+    def _why(self) -> str:
+        """Why there are no weights of codes."""
+        if not isinstance(self.autoencoder, Variational):
+            return f", since {self.autoencoder.name!r} has no law q(z|x) that codes are drawn from"
+        return f", since {self.prior.name!r} has no log p of codes" if "known" not in self.abilities else ""
+
+    def _cannot(self, what: str) -> Unsupported:
+        told = str(super()._cannot(what))
+        return Unsupported(told.replace(":", self._why() + ":", 1) if what == "known" else told)
 
 
 def _field(name: str, z: Tensor) -> Field:

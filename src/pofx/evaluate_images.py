@@ -21,7 +21,6 @@ from .models.annealed import Sandwich, sandwich
 from .models.autoencoders.denoising import Denoising
 from .models.model import Model
 from .models.pixel_laws import MOST, rungs
-from .models.variational import Variational
 from .nn.mirror import principal
 from .spec import Columns, Spec
 from .training.canonical import Canonical, canonical
@@ -189,7 +188,7 @@ def evaluate_images(
 
 
 def _likelihood(model: Model, splits: Splits, evidence: ImageEvidence, hear: Hear) -> None:
-    c, summed = splits.condition, isinstance(model, Variational) and bool(model.classes.count)
+    c, summed = splits.condition, model.settles
     hidden = {k: np.full_like(v, -1) for k, v in c.items()} if c and summed else c
     found = {"model": model.log_prob(splits.unseen, hidden)}
     if c and not summed:

@@ -20,7 +20,6 @@ from .errors import BadFile, CodecError, SpecError, Unsupported
 from .evaluate_images import ImageEvidence, evaluate_images
 from .judging import publish
 from .models.coded import Coded
-from .models.variational import Variational
 from .progress import bar
 from .spec import Columns, Given
 from .split import parts
@@ -129,7 +128,7 @@ class FittedImages(Fitted):
 
         Raises Unsupported where the model cannot say, or several `draws` are asked.
         """
-        if not isinstance(self.model, Variational) or not self.model.classes.count or draws is not None:
+        if not self.model.settles or draws is not None:
             raise Unsupported("of images only missing labels are filled, by a vae, iwae or hvae with labels, and once")
         _, kind, x, c = self._read(source)
         return self._given_out(x | (self.model.settled(self._own(x), c) or {}), kind, path)
@@ -220,8 +219,7 @@ class FittedImages(Fitted):
         if binarise:
             columns = [self.model.fair(part, seed) for part in columns]
         condition = {LABEL: held[-1][LABEL]} if self.joint else None
-        if isinstance(self.model, Variational):
-            condition = self.model.settled(columns[-1], condition)
+        condition = self.model.settled(columns[-1], condition)
         with bar("judging", 100, "%", quiet) as tick:
             done = 0
 

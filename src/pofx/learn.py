@@ -201,24 +201,32 @@ def fit_prior(
     _check(steps, minutes)
     with bar("encoding", None, "row", quiet) as tick:
         rows = fitted.learned_from(data)[:2]
-        train, valid = (_only(fitted.model.spec.fields, fitted.codec.encode(part)) for part in rows)
+        train, valid = (fitted.codec.encode(part) for part in rows)
         tick(len(rows[0]))
     until = None if minutes is None else began + 60 * minutes * (1 - SPARE[1]) - SPARE[0]
     with torch_threads(threads):
-        made, codes = Latent.over(fitted.model, train, prior, seed=seed, **config)
-        aside = made.table(made.autoencoder.code_draws(valid, torch.Generator().manual_seed(seed + 1)))
+        own, c = zip(*(_apart(fitted.model, part) for part in (train, valid)), strict=True)
+        made, codes = Latent.over(fitted.model, own[0], prior, c[0], seed=seed, **config)
+        aside = made.table(made.autoencoder.code_draws(own[1], torch.Generator().manual_seed(seed + 1), c[1]))
         where = pick_device(device)
         done = _train(
-            made.prior, made.prior.spec, codes, aside, seed, where, precision, steps, until, None, False, quiet
-        )
-        usual = _scores(made.eval(), valid, None) if len(rows[1]) else np.zeros(0)
+            made.prior, made.prior.spec, codes | (c[0] or {}), aside | (c[1] or {}), seed, where, precision, steps,
+            until, None, False, quiet,
+        )  # fmt: skip
+        usual = _scores(made.eval(), valid, fitted.joint) if len(rows[1]) else np.zeros(0)
         watched = watch(made, train, valid, seed) if guard else None
         said = final(watched, made, train, done) if watched is not None else None
         say("" if said is None else str(said), quiet)
     told = {"model": prior, "seed": seed, **done, "fit seconds": time.monotonic() - began}
     judged = {"verdict": said.to_json()} if said is not None else {}
     provenance = {k: v for k, v in fitted.provenance.items() if k != "verdict"} | {"prior": told} | judged
-    return type(fitted)(made, fitted.codec, provenance, None, None, usual)
+    return type(fitted)(made, fitted.codec, provenance, fitted.joint, None, usual)
+
+
+def _apart(model: Model, x: Columns) -> tuple[Columns, Columns | None]:
+    """(the example, its condition, the likeliest where it is missing)."""
+    own = _only(model.spec.fields, x)
+    return own, model.settled(own, _only(model.spec.condition.fields, x)) if model.spec.condition else None
 
 
 Opened = tuple[Any, Any, str, tuple[np.ndarray, np.ndarray, np.ndarray], dict[str, str]]

@@ -23,15 +23,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import SpecError, Unsupported
+from ..errors import SpecError
 from ..objectives import iwae, normal_log_prob
 from ..spec import Columns
-from .coded import Bound
+from .coded import Bound, rows_of
 from .model import Batch, Model
-from .variational import Variational
+from .variational import CodeLaw, Variational, Walked, law_given
 
 Law = Callable[[Tensor], tuple[Tensor, Tensor]]
 """y, (K, B, D), to (base, tilt), each (K, B)."""
+
+
+def _nothing(y: Tensor) -> tuple[Tensor, Tensor]:
+    zero = torch.zeros(y.shape[:2], dtype=torch.float64, device=y.device)
+    return zero, zero
+
 
 STARTS = ("posterior", "prior")
 LEAPS = 6  # of a move
@@ -56,8 +62,19 @@ def _slope(law: Law, y: Tensor, t: float) -> tuple[Tensor, Tensor]:
     return value.detach(), slope
 
 
-def move(law: Law, y: Tensor, t: float, size: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _at(law: Law, y: Tensor, t: float) -> Tensor:
+    """log f_t, (K, B)."""
+    base, tilt = law(y)
+    return base + t * tilt
+
+
+def move(
+    law: Law, y: Tensor, t: float, size: Tensor, generator: torch.Generator, beside: Law = _nothing
+) -> tuple[Tensor, Tensor]:
     """(y', chance that it was taken): LEAPS leapfrog steps of about `size`, (B,), which leave f_t invariant.
+
+    beside: what f_t has beyond `law`, of which no gradient is known: it takes or leaves a move that `law` guided, which
+    is as reversible and keeps as much volume as any.
 
     Paper: Neal 2011, MCMC using Hamiltonian Dynamics.
     """
@@ -65,13 +82,14 @@ def move(law: Law, y: Tensor, t: float, size: Tensor, generator: torch.Generator
     speed = torch.randn(y.shape, **how)
     step = (size * (0.5 + torch.rand(y.shape[:2], **how))).unsqueeze(-1)  # no length is a multiple of every period
     value, slope = _slope(law, y, t)
-    energy, place = value - 0.5 * speed.square().sum(-1), y
+    energy, place = value + _at(beside, y, t) - 0.5 * speed.square().sum(-1), y
     for _ in range(LEAPS):
         speed = speed + 0.5 * step * slope
         place = place + step * speed
         value, slope = _slope(law, place, t)
         speed = speed + 0.5 * step * slope
-    chance = (value - 0.5 * speed.square().sum(-1) - energy).clamp(max=0.0).exp().nan_to_num(0.0)
+    value = value + _at(beside, place, t)
+    chance = (value - 0.5 * speed.square().sum(-1) - energy).clamp(max=0.0).exp().nan_to_num(0.0).to(y)
     taken = torch.rand(chance.shape, **how) < chance
     return torch.where(taken.unsqueeze(-1), place, y), chance
 
@@ -82,8 +100,8 @@ class Bridge:
     They are fixed then, for every row and temperature: what `up` and `down` give are bounds however badly they fit.
     """
 
-    def __init__(self, law: Law, first: Tensor, steps: int, generator: torch.Generator) -> None:
-        self.law, self.generator = law, generator
+    def __init__(self, law: Law, first: Tensor, steps: int, generator: torch.Generator, beside: Law = _nothing) -> None:
+        self.law, self.generator, self.beside = law, generator, beside
         self.times = temperatures(steps).tolist()
         self.sizes: list[Tensor] = []
         self.taken = math.nan
@@ -92,24 +110,27 @@ class Bridge:
     def _tune(self, y: Tensor) -> None:
         log_size = y.new_full((y.shape[1],), math.log(0.3))
         for _ in range(WARM if len(self.times) > 2 else 0):
-            y, chance = move(self.law, y, self.times[1], log_size.exp(), self.generator)
+            y, chance = self._move(y, self.times[1], log_size.exp())
             log_size = log_size + 0.3 * (chance.mean(0) - WANTED)
         shares = []
         for t in self.times[1:-1]:
             self.sizes.append(log_size.exp())
-            y, chance = move(self.law, y, t, self.sizes[-1], self.generator)
+            y, chance = self._move(y, t, self.sizes[-1])
             log_size = log_size + 0.2 * (chance.mean(0) - WANTED)
             shares.append(float(chance.mean()))
         self.taken = float(np.mean(shares)) if shares else math.nan
+
+    def _move(self, y: Tensor, t: float, size: Tensor) -> tuple[Tensor, Tensor]:
+        return move(self.law, y, t, size, self.generator, self.beside)
 
     @torch.no_grad()
     def _walk(self, y: Tensor, times: list[float], sizes: list[Tensor]) -> Tensor:
         """sum (t' - t) tilt(y) over the walk through `times`, y moved at each but the first and the last: (B,)."""
         total = torch.zeros(y.shape[:2], dtype=torch.float64, device=y.device)
         for i, (now, then) in enumerate(pairwise(times)):
-            total = total + (then - now) * self.law(y)[1].double()
+            total = total + (then - now) * (self.law(y)[1] + self.beside(y)[1]).double()
             if i < len(sizes):
-                y = move(self.law, y, then, sizes[i], self.generator)[0]
+                y = self._move(y, then, sizes[i])[0]
         return iwae(total)
 
     def up(self, y: Tensor) -> Tensor:
@@ -165,53 +186,61 @@ def _error(v: np.ndarray) -> float:
     return float(v.std(ddof=1) / math.sqrt(len(v))) if len(v) > 1 else 0.0
 
 
-def _law(model: Variational, own: Batch, c: Tensor, start: str) -> tuple[Law, Tensor]:
-    """(the law of y, what the encoder said): y is the noise of q(z|x), f_0 = q, or z itself, f_0 = p(z)."""
-    told = model.encoder(model.lens.see(own), c).detach()
+def _laws(of: Variational, law: CodeLaw | None, own: Batch, c: Tensor, told: Tensor, start: str) -> tuple[Law, Law]:
+    """The law of y under the networks' own prior, and what another prior's has beyond it. y is the noise of q(z|x),
+    f_0 = q, or z itself, f_0 = p(z).
+    """
 
     def from_posterior(y: Tensor) -> tuple[Tensor, Tensor]:
-        _, code, excess = model.latents.infer(told, y)
-        return normal_log_prob(y), model.lens.log_mass(model.say(code, c), own) - excess
+        _, code, excess = of.latents.infer(told, y)
+        return normal_log_prob(y), of.lens.log_mass(of.say(code, c), own) - excess
 
     def from_prior(z: Tensor) -> tuple[Tensor, Tensor]:
-        return model.latents.log_prob(z), model.lens.log_mass(model.say(model.latents.unfold(z), c), own)
+        return of.latents.log_prob(z), of.lens.log_mass(of.say(of.latents.unfold(z), c), own)
 
-    return (from_posterior if start == "posterior" else from_prior), told
+    if law is None:
+        return (from_posterior if start == "posterior" else from_prior), _nothing
+
+    @torch.no_grad()
+    def beside(y: Tensor) -> tuple[Tensor, Tensor]:
+        z = of.latents.infer(told, y)[0] if start == "posterior" else y
+        more, none = law(z) - of.latents.log_prob(z).double(), _nothing(y)[0]
+        return (none, more) if start == "posterior" else (more, none)
+
+    return (from_posterior if start == "posterior" else from_prior), beside
 
 
-def _first(model: Variational, chains: int, told: Tensor, start: str, generator: torch.Generator) -> Tensor:
-    """Draws of f_0, (chains, B, latent)."""
-    noise = model._noise(chains, len(told), generator)
-    if start == "posterior":
-        return noise
-    u = torch.rand(chains * len(told), generator=generator, device=told.device)
-    return model.latents.push(noise.flatten(0, 1), u).view_as(noise).detach()
-
-
-def _opened(model: Model, steps: int, chains: int, start: str) -> Variational:
-    if not isinstance(model, Variational):
-        raise Unsupported(f"model {model.name!r} has no law of codes to anneal: these have: vae, iwae, hvae")
+def _opened(model: Model, steps: int, chains: int, start: str) -> Walked:
+    walked: Walked = model.walked()
     if start not in STARTS:
         raise SpecError(f"expected start among {', '.join(STARTS)}, got {start!r}")
     if steps < 1 or chains < 1:
         raise SpecError(f"expected at least one step and one chain, got {steps} and {chains}")
-    return model
+    return walked
 
 
 def _bridges(
-    model: Variational, x: Columns, c: Columns | None, steps: int, chains: int, start: str, seed: int
+    model: Model, x: Columns, c: Columns | None, steps: int, chains: int, start: str, seed: int
 ) -> Iterator[tuple[Bridge, Tensor, Tensor, Callable[[], Tensor]]]:
     """For each chunk of rows: (bridge, what the encoder said, what is added to log p, new draws of f_0)."""
-    generator = torch.Generator(model.device).manual_seed(seed)
-    for batch in model.chunks(x, c):
-        own, extra, context = model.opened(batch)
-        model.lens.strict(own)
-        law, told = _law(model, own, context.detach(), start)
+    walked, at = _opened(model, steps, chains, start), 0
+    of, generator = walked.of, torch.Generator(model.device).manual_seed(seed)
+    for batch in of.chunks(x, c):
+        own, extra, context = of.opened(batch)
+        of.lens.strict(own)
+        told, rows, at = of.encoder(of.lens.see(own), context).detach(), slice(at, at + len(extra)), at + len(extra)
+        here = rows_of(c, rows)
+        law, beside = _laws(of, law_given(walked.law, here), own, context.detach(), told, start)
 
-        def fresh(told: Tensor = told) -> Tensor:
-            return _first(model, chains, told, start, generator)
+        def fresh(told: Tensor = told, here: Columns | None = here) -> Tensor:
+            """Draws of f_0, (chains, B, latent)."""
+            if start == "posterior":
+                return of._noise(chains, len(told), generator)
+            many = {k: np.tile(v, chains) for k, v in here.items()} if here else None
+            z = walked.codes(model.noise(chains * len(told), generator), many)
+            return z.view(chains, len(told), -1).to(told)
 
-        yield Bridge(law, fresh(), steps, generator), told, extra, fresh
+        yield Bridge(law, fresh(), steps, generator, beside), told, extra, fresh
 
 
 def annealed(
@@ -226,11 +255,13 @@ def annealed(
 ) -> np.ndarray:
     """A lower bound of log p(x|c) of each row, float64 (n,), nats, by annealing in `steps` temperatures.
 
-    start: f_0 is q(z|x), nearer, or p(z), which no error of the encoder reaches. Raises Unsupported for a model without
-    a law of codes, SpecError for grey pixels where the model has a law of black and white ones.
+    start: f_0 is q(z|x), nearer, or p(z), which no error of the encoder reaches. Another law of the codes than the
+    networks' own prior may be without a gradient: moves follow the own prior's, and are taken by the other's.
+
+    Raises Unsupported for a model without a law of codes, SpecError for grey pixels where the model has a law of black
+    and white ones.
     """
-    made = _opened(model, steps, chains, start)
-    bridges = _bridges(made, x, c, steps, chains, start, seed)
+    bridges = _bridges(model, x, c, steps, chains, start, seed)
     return torch.cat([(bridge.up(fresh()) + extra).cpu() for bridge, _, extra, fresh in bridges]).numpy()
 
 
@@ -250,18 +281,17 @@ def sandwich(
     c: a condition for each row. Where the two sides are near each other, annealing gives log p, and what the bound by
     importance lacks is known, on rows that are like the model's. Raises as `annealed`.
     """
-    made = _opened(model, steps, chains, start)
+    walked = _opened(model, steps, chains, start)
     if n < 1:
         raise SpecError(f"expected at least one row, got {n}")
-    noise = made.noise(n, torch.Generator().manual_seed(seed))
-    x = made.decode(noise, c)
-    normal, u = (noise[:, at].to(made.device, made.dtype) for at in (slice(made.latents.count), made.latents.count))
-    z, lower, upper, taken, at = made.latents.push(normal, u).detach(), [], [], [], 0
-    for bridge, told, extra, fresh in _bridges(made, x, c, steps, chains, start, seed + 1):
-        own, at = z[at : at + len(extra)].expand(chains, -1, -1), at + len(extra)
-        last = made.latents.back(told, own)[0].detach() if start == "posterior" else own
+    noise = model.noise(n, torch.Generator().manual_seed(seed))
+    x, latents = model.decode(noise, c), walked.of.latents
+    z, lower, upper, taken, at = walked.codes(noise, c), [], [], [], 0
+    for bridge, told, extra, fresh in _bridges(model, x, c, steps, chains, start, seed + 1):
+        own, at = z[at : at + len(extra)].to(told).expand(chains, -1, -1), at + len(extra)
+        last = latents.back(told, own)[0].detach() if start == "posterior" else own
         lower.append((bridge.up(fresh()) + extra).cpu())
         upper.append((bridge.down(last) + extra).cpu())
         taken.append(bridge.taken)
     below, above = (torch.cat(part).numpy() for part in (lower, upper))
-    return Sandwich(below, above, made.bound(x, c, draws), steps, chains, start, float(np.mean(taken)))
+    return Sandwich(below, above, model.bound(x, c, draws), steps, chains, start, float(np.mean(taken)))

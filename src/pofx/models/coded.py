@@ -1,7 +1,7 @@
 """What the autoencoders have in common as models: a lens, a condition, and bounds by importance."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from ..errors import SpecError
+from ..field import Field
 from ..spec import Columns, Spec
 from .classes import Classes
 from .lens import Lens
 from .lifted import Conditioned, Context, Sight, sobol, to_normal
 from .model import Batch
 
-Law = Callable[[Tensor], Tensor]
-"""log p of codes, (..., latent) to (...)."""
+Law = Callable[[Tensor, Columns | None], Tensor]
+"""log p of codes given the condition of each, (..., B, latent) and B rows to (..., B)."""
 
 ROOM = 2**21  # numbers that a decoder may say at a time: 8 MiB, which a processor's cache holds
 ROWS = 256  # rows that are encoded, once, for all their draws
@@ -39,7 +40,7 @@ class Bound:
 
 class Coded(Conditioned):
     """Base of the autoencoders. A batch is the example's tensors (`lens.parts` of them), what is added to their log
-    mass, and (lo, width, codes) of the condition.
+    mass, (lo, width, codes) of the condition, and what else a model reads of a row.
     """
 
     family = "autoencoders"
@@ -76,7 +77,7 @@ class Coded(Conditioned):
     def opened(self, batch: Batch) -> tuple[Batch, Tensor, Tensor]:
         """The example's tensors, what is added to their log mass, and the condition's vector."""
         own, rest = batch[: self.lens.parts], batch[self.lens.parts :]
-        return own, rest[0], self.context(*rest[1:])
+        return own, rest[0], self.context(*rest[1:4])
 
     def theta(self, z: Tensor, c: Tensor) -> Tensor:
         """What the decoder says of codes, (n, latent), and the condition's vector: (n, *told)."""
@@ -103,14 +104,26 @@ class Coded(Conditioned):
         """A draw of p(x|z,c) for each code, (n, latent), and uniform numbers, (n, lens.draws)."""
         return self._told(z, c, lambda theta, at: self.lens.draw(theta, u[at].to(self.device)))
 
-    def log_prob_under(self, law: Law, x: Columns) -> np.ndarray:
-        """A bound of log p(x) of each row, (n,), where codes have another law; of models with a likelihood."""
+    def log_prob_under(self, law: Law, x: Columns, c: Columns | None = None) -> np.ndarray:
+        """A bound of log p(x|c) of each row, (n,), where codes have another law; of models with a likelihood."""
         raise self._cannot("log_prob")
 
     def chunks(self, x: Columns, c: Columns | None = None) -> Iterator[Batch]:
         """The rows as batches of at most ROWS, fewer of large ones, on the model's device."""
         for part in zip(*(tensor.split(self.together(ROWS)) for tensor in self.prepare(x, c)), strict=True):
             yield tuple(tensor.to(self.device) for tensor in part)
+
+
+def rows_of(c: Columns | None, at: slice | np.ndarray) -> Columns | None:
+    """Some rows of a condition."""
+    return {k: v[at] for k, v in c.items()} if c else None
+
+
+def stem_of(letter: str, beside: Iterable[Field]) -> str:
+    """The letter, with underscores until no field beside begins so: numbered, it names fields that are no other's."""
+    while any(field.name.startswith(letter) for field in beside):
+        letter += "_"
+    return letter
 
 
 def turned(trace: Tensor, width: int) -> Tensor:

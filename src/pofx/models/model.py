@@ -214,9 +214,9 @@ class Model(nn.Module):
         """A code of each row, (n, latent)."""
         raise self._cannot("encode")
 
-    def code_draws(self, x: Columns, generator: torch.Generator) -> Tensor:
-        """Codes that a law of codes is learned from, (n, latent): those of `encode`, or draws of q(z | x)."""
-        return self.encode(x)
+    def code_draws(self, x: Columns, generator: torch.Generator, c: Columns | None = None) -> Tensor:
+        """Codes that a law of codes is learned from, (n, latent): those of `encode`, or draws of q(z | x, c)."""
+        return self.encode(x, c)
 
     def express(self, z: Tensor, c: Columns | None = None) -> Columns:
         """The rows that codes stand for, (n, latent) to stored columns: the centre of p(x | z, c)."""
@@ -228,6 +228,11 @@ class Model(nn.Module):
         known: which cells of x are, (n, fields); with it a missing condition is none that stays so, even as a state.
         """
         return c
+
+    @property
+    def settles(self) -> bool:
+        """Whether `settled` says the likeliest class of a row where it is missing."""
+        return False
 
     def numbers_told(self, z: Tensor) -> int | None:
         """How many principal components tell as much as codes (n, latent) do; None where numbers are no measure of it.
@@ -252,6 +257,10 @@ class Model(nn.Module):
         """How ill each row is rebuilt from its code, (n,): what a model without a likelihood says of strange rows."""
         able = ", ".join(sorted({*who_can("log_prob"), *who_can("express")}))
         raise Unsupported(f"model {self.name!r} can neither score nor rebuild an example: these can: {able}")
+
+    def walked(self) -> Any:
+        """What annealing reads of a model (`Walked` of models/variational.py); Unsupported where nothing can be."""
+        raise Unsupported(f"model {self.name!r} has no law of codes to anneal: these have: vae, iwae, hvae")
 
     def restore(self, x: Columns, c: Columns | None = None) -> Columns:
         """Clean rows for spoiled ones."""

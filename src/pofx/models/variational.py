@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from ..nn.heads import which
 from ..nn.latents import Latents
 from ..objectives import ESTIMATORS, elbo, importance
 from ..spec import Columns, Given, Spec
-from .coded import Bound, Coded, Law, turned, weighed
+from .coded import Bound, Coded, Law, rows_of, turned, weighed
 from .collapse import LIVE, can_live, diagnosis, forecast, information
 from .lens import Lens, RowLens
 from .lifted import house, sobol, to_normal
@@ -27,9 +28,29 @@ PAIRED = 300  # of them, for remarks of each pair of rows, and of each number
 SPAN = 1024  # rows that are drawn together
 
 
+CodeLaw = Callable[[Tensor], Tensor]
+"""log p of codes of rows that it knows the condition of, (K, B, latent) to (K, B)."""
+
+
+def law_given(law: Law | None, c: Columns | None) -> CodeLaw | None:
+    """The law of the codes of rows of the condition c."""
+    return None if law is None else lambda z: law(z, c)
+
+
 def _weight(value: float) -> Tensor:
     """A number that changes from step to step as a tensor, for which no graph is compiled anew."""
     return torch.tensor(value, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Walked:
+    """What annealing reads: the networks `of` a model, the codes that its noise stands for, given c, (n, latent), and
+    the law of codes, where it is not the networks' own prior.
+    """
+
+    of: "Variational"
+    codes: Callable[[Tensor, Columns | None], Tensor]
+    law: Law | None
 
 
 class Variational(Coded):
@@ -180,8 +201,14 @@ class Variational(Coded):
 
     @torch.no_grad()
     def decode(
-        self, z: Tensor, c: Columns | None = None, given: Given | None = None, known: Rows | None = None
+        self,
+        z: Tensor,
+        c: Columns | None = None,
+        given: Given | None = None,
+        known: Rows | None = None,
+        law: Law | None = None,
     ) -> Columns:
+        """As `Model.decode` says; law: another law of the codes in place of the prior, where cells are known."""
         there = {f.name: f.present() for f in self.spec.fields if f.has_missing and len(f.mass) > 1}
         without = known is not None and bool(given) and given == there
         self.refuse(given and not without, None)
@@ -193,7 +220,7 @@ class Variational(Coded):
                 code = self.latents.unfold(self.latents.push(normal.to(self.dtype), u[:, 0].to(self.dtype)))
             else:
                 own = self._known_of({k: v[at] for k, v in known[0].items()}, known[1][at])
-                code = self._pick(normal, u, context[at], own)
+                code = self._pick(normal, u, context[at], own, law_given(law, rows_of(c, at)))
             parts.append(self.lens.draw(self.say(code[None], context[at])[0], uniform, without))
         made = {f.name: np.concatenate([part[f.name] for part in parts]) for f in self.spec.fields}
         if known is None:
@@ -201,13 +228,12 @@ class Variational(Coded):
         fields = enumerate(self.spec.fields)
         return {f.name: np.where(known[1][:, j], known[0][f.name], made[f.name]) for j, f in fields}
 
-    def _pick(self, normal: Tensor, u: Tensor, context: Tensor, own: Batch) -> Tensor:
+    def _pick(self, normal: Tensor, u: Tensor, context: Tensor, own: Batch, law: CodeLaw | None) -> Tensor:
         """A code for each row, of GUESSES from q(z | known cells), drawn by their weights."""
         points = sobol(self.latents.count, GUESSES).unsqueeze(1).to(normal)
         noise = to_normal((torch.special.ndtr(normal) + points).remainder(1.0))
         told = self.encoder(self.lens.see(own), context)
-        _, code, excess = self.latents.infer(told, noise.to(told))
-        log_w = self.lens.log_mass(self.say(code, context), own) - excess
+        code, log_w = self._weights(told, noise, own, context, law)
         chosen = which(log_w.T, u[:, 0])
         return code[chosen, torch.arange(len(chosen), device=chosen.device)]
 
@@ -229,10 +255,10 @@ class Variational(Coded):
         return torch.cat(out)
 
     @torch.no_grad()
-    def code_draws(self, x: Columns, generator: torch.Generator) -> Tensor:
-        """A draw of q(z|x) for each row, (n, latent)."""
+    def code_draws(self, x: Columns, generator: torch.Generator, c: Columns | None = None) -> Tensor:
+        """A draw of q(z|x, c) for each row, (n, latent)."""
         out = [torch.zeros(0, self.latents.count)]
-        for batch in self.chunks(x):
+        for batch in self.chunks(x, c):
             own, _, context = self.opened(batch)
             told = self.encoder(self.lens.see(own), context)
             noise = torch.randn(1, len(told), self.latents.count, generator=generator).to(told)
@@ -277,30 +303,46 @@ class Variational(Coded):
                 some = {k: v[rows] for k, v in x.items()}
                 own = self._known_of(some, known[rows])
                 extra = torch.from_numpy((house(self.spec.fields, some) * known[rows]).sum(1))
-            value, error, size = self._weighed(own, batch[self.lens.parts + 1 :], draws, law)
+            value, error, size = self._weighed(own, batch[self.lens.parts + 1 :], draws, law, rows_of(c, rows))
             parts.append((value + extra.cpu(), error, size))
         value, error, size = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
         return Bound(value, error, size, draws)
 
-    def _weighed(self, own: Batch, condition: Batch, draws: int, law: Law | None) -> tuple[Tensor, Tensor, Tensor]:
-        """What `_weigh` gives, summed over the classes of the rows whose class is not known."""
+    def _weighed(
+        self, own: Batch, condition: Batch, draws: int, law: Law | None, told: Columns | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What `_weigh` gives, summed over the classes of the rows whose class is not known; told: the condition."""
         c, gone = self.context(*condition), self.classes.gone(condition[2])
         if not len(gone):
-            return self._weigh(own, c, draws, law)
+            return self._weigh(own, c, draws, law_given(law, told))
         out = torch.zeros(3, len(c), dtype=torch.float64)
         if len(there := torch.nonzero(condition[2][:, 0] >= 0)[:, 0]):
-            out[:, there.cpu()] = torch.stack(self._weigh(tuple(part[there] for part in own), c[there], draws, law))
+            some, of = tuple(part[there] for part in own), law_given(law, rows_of(told, there.cpu().numpy()))
+            out[:, there.cpu()] = torch.stack(self._weigh(some, c[there], draws, of))
         each = self._of_classes(tuple(part[gone] for part in own), draws, law)
         out[:, gone.cpu()] = torch.stack(self.classes.summed(*each))
         return out[0], out[1], out[2]
 
     def _of_classes(self, own: Batch, draws: int, law: Law | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """What `_weigh` gives for each class, (count, B) each."""
-        value, error, size = zip(*(self._weigh(own, c, draws, law) for c in self._each(len(own[0]))), strict=True)
+        n = len(own[0])
+        laws = [law_given(law, self._class(k, n)) for k in range(self.classes.count)]
+        found = (self._weigh(own, c, draws, of) for c, of in zip(self._each(n), laws, strict=True))
+        value, error, size = zip(*found, strict=True)
         return torch.stack(value), torch.stack(error), torch.stack(size)
 
+    def _class(self, k: int, n: int) -> Columns:
+        """The condition of n rows of class k."""
+        return self.sight_of_condition.lower(torch.zeros(n, 0), torch.full((n, 1), k))
+
+    @property
+    def settles(self) -> bool:
+        return self.classes.count > 0
+
     @torch.no_grad()
-    def settled(self, x: Columns, c: Columns | None = None, known: np.ndarray | None = None) -> Columns | None:
+    def settled(
+        self, x: Columns, c: Columns | None = None, known: np.ndarray | None = None, law: Law | None = None
+    ) -> Columns | None:
         """The condition with the class of each row of which it is not known as what p(c|x) says is likeliest."""
         if not c or not self.classes.count:
             return c
@@ -315,29 +357,43 @@ class Variational(Coded):
             rows, at = slice(at, at + len(own[0])), at + len(own[0])
             if known is not None:
                 own = self._known_of({k: v[rows] for k, v in some.items()}, known[gone.numpy()][rows])
-            value = self._of_classes(own, self.samples)[0] + self.classes.log_p.cpu().unsqueeze(1)
+            value = self._of_classes(own, self.samples, law)[0] + self.classes.log_p.cpu().unsqueeze(1)
             if known is not None and field.has_missing and len(value) > 1:
                 value[0] = -math.inf
             best.append(value.argmax(0))
         full = codes.index_copy(0, gone, torch.cat(best).unsqueeze(1))
         return self.sight_of_condition.lower(torch.zeros(len(full), 0), full)
 
-    def _weigh(self, own: Batch, c: Tensor, draws: int, law: Law | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _weights(
+        self, told: Tensor, noise: Tensor, own: Batch, c: Tensor, law: CodeLaw | None
+    ) -> tuple[Tensor, Tensor]:
+        """(codes, log p(x, z|c) - log q(z|x, c)), (K, B, width) and (K, B), of noise (K, B, count)."""
+        z, code, excess = self.latents.infer(told, noise.to(told))
+        log_w = self.lens.log_mass(self.say(code, c), own) - excess
+        return code, log_w if law is None else log_w - self.latents.log_prob(z) + law(z)
+
+    def _weigh(self, own: Batch, c: Tensor, draws: int, law: CodeLaw | None) -> tuple[Tensor, Tensor, Tensor]:
         """(bound, error, effective size) of log masses, (B,) each: the rows are encoded once for all draws."""
         told = self.encoder(self.lens.see(own), c)
 
         def log_weight(noise: Tensor) -> Tensor:
-            z, code, excess = self.latents.infer(told, noise.to(told))
-            log_w = self.lens.log_mass(self.say(code, c), own) - excess
-            return log_w if law is None else log_w - self.latents.log_prob(z) + law(z)
+            return self._weights(told, noise, own, c, law)[1]
 
         return weighed(log_weight, turned(self.lens.trace(own), self.latents.count), draws, self.lens.room)
 
     def log_prob(self, x: Columns, c: Columns | None = None) -> np.ndarray:
         return self.bound(x, c).value
 
-    def log_prob_under(self, law: Law, x: Columns) -> np.ndarray:
-        return self.bound(x, law=law).value
+    def log_prob_under(self, law: Law, x: Columns, c: Columns | None = None) -> np.ndarray:
+        return self.bound(x, c, law=law).value
+
+    def walked(self) -> Walked:
+        def codes(noise: Tensor, c: Columns | None) -> Tensor:
+            normal, u = (noise[:, at].to(self.device, self.dtype) for at in (slice(count), count))
+            return self.latents.push(normal, u).detach()
+
+        count = self.latents.count
+        return Walked(self, codes, None)
 
     def marginal(self, rows: Rows, c: Columns | None = None) -> np.ndarray:
         return self.bound(rows[0], c, known=rows[1]).value

@@ -12,7 +12,7 @@ from ...nn.coders import decoder, encoder
 from ...nn.quantise import FSQ, VQ, Quantiser, ResidualVQ, usage
 from ...spec import Columns, Given, Spec
 from .. import create
-from ..coded import Coded, Law
+from ..coded import Coded, Law, rows_of, stem_of
 from ..lens import PixelLens, lens_of
 from ..model import Batch, Clock, Recipe, Rows
 
@@ -22,12 +22,12 @@ FSQ_SIZES = {2: (2,), 4: (2, 2), 16: (4, 4), 64: (8, 8), 256: (8, 6, 5), 1024: (
 
 
 class VQAutoencoder(Coded):
-    """z = e(x, c), (groups, width); k(z) its nearest symbols; p(x|k, c) the law of a lens; p(k) autoregressive.
+    """z = e(x, c), (groups, width); k(z) its nearest symbols; p(x|k, c) the law of a lens; p(k|c) autoregressive.
 
-    log p(x|c) >= log p(x|k(z), c) + log p(k(z)): x has one k, so the bound has no entropy. quantiser: `vq` (moving
+    log p(x|c) >= log p(x|k(z), c) + log p(k(z)|c): x has one k, so the bound has no entropy. quantiser: `vq` (moving
     averages, no dead symbol), `residual` (`levels` of them), or `fsq` (rounding, `codes` about 2, 4, 16, 64, 256, 1024
-    or 4096). p(k) is the model `autoregressive` over the symbols as categories, trained along with the rest and without
-    a gradient to it; from half of the fit on the symbols stay as they are, and p(k) and the decoder alone learn.
+    or 4096). p(k|c) is the model `autoregressive` over the symbols as categories, trained along with the rest and
+    without a gradient to it; from half of the fit on the symbols stay as they are, and it and the decoder alone learn.
     `remarks`: share of symbols used, and their perplexity.
 
     x: rows or images of `spec`; codes: (B, groups levels). The loss is the negative bound, and the quantiser's
@@ -39,7 +39,7 @@ class VQAutoencoder(Coded):
         >>> pofx.fit("adult.csv", model="vq", quantiser="fsq")  # doctest: +SKIP
     """
 
-    abilities = frozenset({"sample", "log_prob", "bound", "encode", "express", "unknown"})
+    abilities = frozenset({"sample", "log_prob", "bound", "encode", "express", "condition", "unknown"})
 
     def __init__(
         self,
@@ -62,11 +62,14 @@ class VQAutoencoder(Coded):
         self.quantiser = self._quantiser(quantiser, codes, size, levels)
         self.groups = groups
         self.size = len(self.quantiser.sizes) if isinstance(self.quantiser, FSQ) else size
-        self.encoder = encoder(self.lens.shape, groups * self.size, 0, network, width, depth)
-        self.decoder = decoder(groups * self.size, self.lens.told, 0, network, width, depth)
+        wide = self.context.width
+        self.encoder = encoder(self.lens.shape, groups * self.size, wide, network, width, depth)
+        self.decoder = decoder(groups * self.size, self.lens.told, wide, network, width, depth)
         count, symbols = self.quantiser.count, groups * self.quantiser.levels
-        # the constant that comes first lets the law of the first symbol be learned: without, it would be even
-        places = Spec.table(tuple(_symbol(f"k{i}", count) for i in range(symbols)), (_symbol("one", 1),))
+        # a constant, where nothing else comes first, lets the law of the first symbol be learned: it would be even
+        before = spec.condition.fields if spec.condition else (_symbol("one", 1),)
+        stem = stem_of("k", before)
+        places = Spec.table(tuple(_symbol(f"{stem}{i}", count) for i in range(symbols)), before)
         seed = int(torch.randint(2**31, ()))
         self.law = create("autoregressive", places, seed, size="small", bins=max(count, 128))
 
@@ -89,38 +92,49 @@ class VQAutoencoder(Coded):
     def start(self, batch: Batch) -> None:
         self.decoder.bias_(self.lens.marginal(batch[: self.lens.parts]).to(self.device, self.dtype))
 
+    def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
+        batch = super().prepare(x, c)
+        return *batch, *self.before(c, len(batch[0]))
+
+    def before(self, c: Columns | None, n: int) -> Batch:
+        """(tokens, which were seen) of the condition of p(k|c), with places for the symbols after them."""
+        blank = {f.name: np.zeros(n, np.int32) for f in self.law.spec.fields}
+        return self.law.prepare(blank, self.first(c, n))
+
+    def first(self, c: Columns | None, n: int) -> Columns:
+        """The condition of p(k|c): c, or a constant; SpecError where c is wanted and not given."""
+        self.see_condition(c, n)
+        return c if c else {"one": np.zeros(n, np.int32)}
+
     def told(self, own: Batch, c: Tensor) -> Tensor:
         """e(x), (B, groups, size)."""
         return self.encoder(self.lens.see(own), c).view(-1, self.groups, self.size)
 
-    def parts_of(self, own: Batch, c: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(log p(x|k), log p(k), commitment, codes)."""
+    def parts_of(self, own: Batch, c: Tensor, before: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(log p(x|k, c), log p(k|c), commitment, codes)."""
         near, codes, commitment = self.quantiser(self.told(own, c))
         like = self.lens.log_mass(self.decoder(near.flatten(1), c)[None], own)[0]
-        return like, self.law_of(codes), commitment, codes
+        return like, self.law_of(codes, before), commitment, codes
 
     def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
         own, extra, c = self.opened(batch)
-        own = self.lens.fresh(own, generator)
+        own, before = self.lens.fresh(own, generator), batch[-2:]
         if not self.training or clock.progress < SETTLED:
-            like, law, commitment, _ = self.parts_of(own, c)
+            like, law, commitment, _ = self.parts_of(own, c, before)
             return commitment * self.training - like - law - extra.to(like.dtype)
         self.quantiser.eval()
         with torch.no_grad():
             codes = self.quantiser(self.told(own, c))[1]
         self.quantiser.train()
-        like, law = self.given_codes(codes, own, c)
-        return -like - law - extra.to(like.dtype)
-
-    def given_codes(self, codes: Tensor, own: Batch, c: Tensor) -> tuple[Tensor, Tensor]:
-        """(log p(x|k), log p(k)) of symbols, (B,) each."""
         near = self.quantiser.look_up(codes).flatten(1).to(self.dtype)
-        return self.lens.log_mass(self.decoder(near, c)[None], own)[0], self.law_of(codes)
+        like = self.lens.log_mass(self.decoder(near, c)[None], own)[0]
+        return -like - self.law_of(codes, before) - extra.to(like.dtype)
 
-    def law_of(self, codes: Tensor) -> Tensor:
-        """log p(k), (B,)."""
-        token = torch.cat([torch.zeros_like(codes[:, :1]), codes], 1)
-        return -self.law.loss((token, torch.ones_like(token, dtype=torch.bool)), Clock(0, 1), torch.Generator())
+    def law_of(self, codes: Tensor, before: Batch) -> Tensor:
+        """log p(k|c), (B,)."""
+        count = codes.shape[1]
+        token = torch.cat([before[0][:, :-count], codes], 1)
+        return -self.law.loss((token, before[1]), Clock(0, 1), torch.Generator())
 
     def noise(self, n: int, generator: torch.Generator) -> Tensor:
         count = self.groups * self.quantiser.levels + self.lens.draws
@@ -132,9 +146,9 @@ class VQAutoencoder(Coded):
     ) -> Columns:
         self.refuse(given, known)
         symbols, uniform = z.split([self.groups * self.quantiser.levels, self.lens.draws], 1)
-        drawn = self.law.decode(symbols.cpu(), {"one": np.zeros(len(z), np.int32)})
+        drawn = self.law.decode(symbols.cpu(), self.first(c, len(z)))
         codes = torch.from_numpy(np.stack([drawn[f.name] for f in self.law.spec.fields], 1)).long()
-        return self.utter(codes, uniform)
+        return self.utter(codes, uniform, c)
 
     def theta(self, z: Tensor, c: Tensor) -> Tensor:
         return self.decoder(self.quantiser.look_up(z.long()).flatten(1).to(self.dtype), c)
@@ -158,22 +172,27 @@ class VQAutoencoder(Coded):
         return torch.cat(out)
 
     def log_prob(self, x: Columns, c: Columns | None = None) -> np.ndarray:
-        return self.log_prob_under(self.law_of, x)
+        def own(codes: Tensor, of: Columns | None) -> Tensor:
+            return self.law_of(codes, tuple(part.to(self.device) for part in self.before(of, len(codes))))
+
+        return self.log_prob_under(own, x, c)
 
     @torch.no_grad()
-    def log_prob_under(self, law: Law, x: Columns) -> np.ndarray:
-        out = [torch.zeros(0, dtype=torch.float64)]
-        for batch in self.chunks(x):
+    def log_prob_under(self, law: Law, x: Columns, c: Columns | None = None) -> np.ndarray:
+        out, at = [torch.zeros(0, dtype=torch.float64)], 0
+        for batch in self.chunks(x, c):
             own, extra, context = self.opened(batch)
+            rows, at = slice(at, at + len(extra)), at + len(extra)
             if isinstance(self.lens, PixelLens):
                 self.lens.strict(own)
             codes = self.quantiser(self.told(own, context))[1]
             like = self.lens.log_mass(self.theta(codes.flatten(1), context)[None], own)[0]
-            out.append((like.double() + law(codes).double().to(like.device) + extra).cpu())
+            found = law(codes, rows_of(c, rows)).double().to(like.device)
+            out.append((like.double() + found + extra).cpu())
         return torch.cat(out).numpy()
 
     def remarks(self, x: Columns, c: Columns | None = None) -> dict[str, float]:
-        share, perplexity = usage(self.encode(x), self.quantiser.count)
+        share, perplexity = usage(self.encode(x, c), self.quantiser.count)
         return {"share of symbols used": share, "perplexity of symbols": perplexity}
 
 

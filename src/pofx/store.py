@@ -8,9 +8,10 @@ leaves the previous one.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -47,6 +48,24 @@ def check_folder(path: Path) -> None:
         raise CodecError(f"expected a file name, got the folder {str(path)!r}: add a file name")
 
 
+@contextmanager
+def placed(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that takes its place at the end, or leaves what was there where that fails.
+
+    Raises CodecError if the folder does not exist or the file cannot be written.
+    """
+    check_folder(path)
+    part = beside(path)
+    try:
+        with part.open("w+b") as file:
+            yield file
+        part.replace(path)
+    except OSError as error:
+        raise CodecError(f"could not write {str(path)!r}: {error.strerror or error}; nothing was changed") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def write(path: str | Path, kind: str, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Writes header and arrays to path, whole or not at all.
 
@@ -55,21 +74,13 @@ def write(path: str | Path, kind: str, header: Mapping[str, Any], arrays: Mappin
     from safetensors.numpy import save
 
     path = Path(path)
-    check_folder(path)
     plain = {name: np.array(array, order="C") for name, array in arrays.items()}
     text = json.dumps(header, allow_nan=True)
     meta = {"pofx": kind, "format": str(FORMAT), "checksum": _checksum(kind, str(FORMAT), text, plain), "header": text}
-    part = beside(path)
-    try:
-        with part.open("wb") as file:
-            file.write(save(plain or {"empty": np.zeros(1, np.uint8)}, metadata=meta))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        raise CodecError(f"could not write {str(path)!r}: {error.strerror or error}; nothing was changed") from error
-    finally:
-        part.unlink(missing_ok=True)
+    with placed(path) as file:
+        file.write(save(plain or {"empty": np.zeros(1, np.uint8)}, metadata=meta))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _metadata(data: bytes) -> dict[str, str]:

@@ -235,22 +235,14 @@ def write_images(pictures: Pictures, path: Path, top: int = 255) -> int:
     bright = pictures.images if top == 255 else pictures.images * np.uint8(255)
     if not ending:
         return _write_folder(pictures if pictures.depth else replace(pictures, images=bright), path)
-    store.check_folder(path)
-    part = store.beside(path)
-    try:
-        with part.open("wb") as file:
-            if ending == ".png":
-                _picture(sheet(bright) if labels is None else sheet_of_labels(bright, labels)).save(file, "PNG")
-            elif ending == ".npy":
-                np.save(file, pictures.array)
-            else:
-                held = {"images": pictures.array} | ({} if labels is None else {"labels": array_of(labels)})
-                np.savez_compressed(file, allow_pickle=False, **held)
-        part.replace(path)
-    except OSError as error:
-        raise CodecError(f"could not write {str(path)!r}: {error.strerror or error}; nothing was changed") from error
-    finally:
-        part.unlink(missing_ok=True)
+    with store.placed(path) as file:
+        if ending == ".png":
+            _picture(sheet(bright) if labels is None else sheet_of_labels(bright, labels)).save(file, "PNG")
+        elif ending == ".npy":
+            np.save(file, pictures.array)
+        else:
+            held = {"images": pictures.array} | ({} if labels is None else {"labels": array_of(labels)})
+            np.savez_compressed(file, allow_pickle=False, **held)
     return len(pictures)
 
 

@@ -20,6 +20,7 @@ CLIPS = Path(os.environ.get("POFX_DATA", Path(__file__).parents[3] / "shared" / 
 TICK = Fraction(1, 24_000)
 STEADY = [1000 * i for i in range(12)]
 VARIED = [600 + 300 * i * i for i in range(12)]
+LATE = [1001 * i + 4321 for i in range(12)]
 
 
 def scene(i: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -114,9 +115,14 @@ def apart(one: np.ndarray, two: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize("holder", ["mp4", "mov", "mkv"])
-@pytest.mark.parametrize("starts", [STEADY, VARIED], ids=["steady", "varied"])
+@pytest.mark.parametrize("starts", [STEADY, VARIED, LATE], ids=["steady", "varied", "late"])
 def test_times_lengths_and_sound_stay_as_they_are(tmp_path: Path, holder: str, starts: list[int]) -> None:
-    source = clip(tmp_path / f"a.{holder}", starts, sound=True)
+    source = clip(
+        tmp_path / f"a.{holder}",
+        starts,
+        sound=True,
+        holder={} if holder == "mkv" else {"movie_timescale": "24000"},
+    )
     out = kept(source, f"b.{holder}")
     before, after = video.info(source), video.info(out)
     assert (after.height, after.width, after.frames, after.rate) == (48, 64, before.frames, before.rate)

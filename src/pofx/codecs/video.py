@@ -99,7 +99,7 @@ def rewrite(
             kept = [one for one in rest if streams.holds(holder, one)]
             given = Given(source_of.decoded(source, container, stream), stream)
             total = source_of.frames_of(container, stream)
-            with target(out, part, holder) as made, bar(f"writing {out.name}", total, "frame", quiet) as tick:
+            with target(out, part, holder, stream) as made, bar(f"writing {out.name}", total, "frame", quiet) as tick:
                 made.metadata.update(tags(container.metadata))
                 made.set_chapters(container.chapters())
                 sink = None

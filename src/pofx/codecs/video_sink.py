@@ -110,10 +110,14 @@ def written(out: Path) -> Iterator[None]:
 
 
 @contextmanager
-def target(out: Path, part: Path, holder: str) -> Iterator["av.container.OutputContainer"]:
-    """A container to be written; what a failure leaves of it is closed without another."""
+def target(out: Path, part: Path, holder: str, stream: Any) -> Iterator["av.container.OutputContainer"]:
+    """A container to be written; what a failure leaves of it is closed without another.
+
+    MP4 counts where streams begin in ticks of the whole, which are made those of the pictures.
+    """
+    ticks = {"movie_timescale": str(stream.time_base.denominator)} if holder in ("mp4", "mov") else {}
     with written(out):
-        made = pyav().open(str(part), "w", format=holder)
+        made = pyav().open(str(part), "w", format=holder, options=ticks)
     try:
         yield made
     except BaseException:

@@ -56,7 +56,10 @@ def opened(path: str | os.PathLike[str]) -> Iterator[tuple["av.container.InputCo
 
 
 def decoded(path: str | os.PathLike[str], container: "av.container.InputContainer", stream: Any) -> Iterator[Any]:
-    """Frames in the order of time, all that can be read; then CodecError where the file is damaged or cut off."""
+    """Frames in the order of time, all that can be read; then CodecError where the file is damaged or cut off.
+
+    Damage that a decoder conceals is not seen.
+    """
     av, path = pyav(), str(path)
     stream.thread_type = "AUTO"
     count, packets, end = 0, 0, 0.0
@@ -82,8 +85,7 @@ def decoded(path: str | os.PathLike[str], container: "av.container.InputContaine
 
 def _least(container: "av.container.InputContainer", stream: Any) -> float:
     """The time, in seconds, that the packets of a whole file reach at least, by the length that its header says."""
-    length = (container.duration or 0) / 1e6
-    return (container.start_time or 0) / 1e6 + 0.99 * length - max(0.25, 2 / float(rate_of(stream)))
+    return 0.99 * (container.duration or 0) / 1e6 - max(0.25, 2 / float(rate_of(stream)))
 
 
 def rate_of(stream: Any) -> Fraction:
@@ -113,6 +115,6 @@ def remarks(frame: Any, turned: bool) -> Iterator[str]:
     if frame.interlaced_frame:
         yield "is interlaced: both fields of a frame are read as one picture, and written so"
     if any(component.is_alpha for component in frame.format.components):
-        yield "has transparency, which is left out"
+        yield "has a channel of transparency, which is left out"
     if turned:
         yield "asks to be turned: it is read and written upright"

@@ -22,7 +22,7 @@ import torch
 
 from pofx.fields import Pixel
 from pofx.models import create
-from pofx.models.model import Model
+from pofx.models.model import Batch, Model
 from pofx.models.variational import Variational
 from pofx.spec import Block, Columns, Spec
 from pofx.training.loop import LOOKS, REPAID, Trainer
@@ -66,9 +66,14 @@ def drawn(images: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def fit(model: Model, train: Columns, valid: Columns, minutes: float, seed: int, **recipe: Any) -> dict[str, Any]:
-    """Trains for so many CPU-minutes of this process: what some steps and one validation take, with room to spare."""
+    """Trains for so many CPU-minutes of this process."""
+    return fit_batches(model, model.prepare(train), model.prepare(valid), minutes, seed, **recipe)
+
+
+def fit_batches(model: Model, train: Batch, valid: Batch, minutes: float, seed: int, **recipe: Any) -> dict[str, Any]:
+    """`fit` of what a step reads: what some steps and one validation take, with room to spare."""
     torch.manual_seed(seed)
-    trainer = Trainer(model, model.prepare(train), model.prepare(valid), seed, "cpu", **recipe)
+    trainer = Trainer(model, train, valid, seed, "cpu", **recipe)
     began, saved = time.process_time(), trainer.state()
     if model.compiles and 60 * minutes > REPAID:
         trainer.quickened(trainer.timed())

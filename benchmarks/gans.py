@@ -4,8 +4,8 @@
     python benchmarks/gans.py --data grid --runs "relativistic r1+r2" "wasserstein gradient x 5" --seeds 0 1 2 3 4
 
 ring: 8 means on the unit circle, deviation .01; grid: 25 means, -4 to 4 by 2, deviation .05; 100,000 training points.
-Every run is the `gan` of pofx, `WORDS`, on the plain coordinates over their deviation, for so many CPU-minutes. Of a
-*table*, as users have it, a column goes through its own distribution function first, which parts the modes of the grid
+Every run is the `gan` of pofx, `WORDS` and `SHARP`, on the plain coordinates over their deviation, for so many
+CPU-minutes. Of a *table*, as users have it, a column goes through its own distribution function first, which parts the modes of the grid
 by itself: the line *independent* draws the two columns apart. 2,500 draws: one is of high quality within 3 deviations
 of the nearest mean; a mode is found where it has one of them; reverse KL is that of the law of the modes among these
 draws from the uniform law. The first line of a set is 2,500 true draws.
@@ -26,7 +26,8 @@ from pofx.spec import Columns, Spec
 from record import asking, measure
 
 ROWS, DRAWS, DECIMALS = 100_000, 2_500, 5
-WORDS = {"latent": 8, "width": 128, "depth": 2}
+WORDS = {"latent": 2, "width": 128, "depth": 2, "pack": 1}  # as many numbers of noise as a point has
+SHARP = {"relativistic r1+r2": {"weight": 0.1, "anneal": 0.01}}  # a penalty that lets D see modes as narrow as these
 STEPS = {"critics": 5, "penalty_mode": "exact"}
 RUNS: dict[str, dict[str, Any]] = {
     "relativistic r1+r2": {},
@@ -100,7 +101,7 @@ def run(name: str, words: str, seed: int, minutes: float) -> dict[str, Any]:
     if config is None:
         model, told = create("independent", spec, seed), {"steps": 0, "cpu_seconds": 0.0}
     else:
-        model = create("gan", spec, seed, **WORDS | config)
+        model = create("gan", spec, seed, **WORDS | config | SHARP.get(words, {}))
         told = fit(model, x, points(name, 2000, 2000 + seed), minutes, seed)
     drawn = model.decode(model.noise(DRAWS, torch.Generator().manual_seed(seed)))
     return {"set": name, "run": words, "seed": seed, "minutes": minutes} | told | figures(name, drawn)

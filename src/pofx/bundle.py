@@ -388,6 +388,11 @@ def _words(value: Any) -> str:
 
 def fitted_class(kind: str) -> tuple[type[Fitted], Any]:
     """(the class of a kind of data, its codec)."""
+    if kind == "photo":
+        from .codecs.photos import PhotoCodec
+        from .fitted_photos import FittedPhotos
+
+        return FittedPhotos, PhotoCodec
     if kind == "image":
         from .codecs.image import ImageCodec
         from .fitted_images import FittedImages

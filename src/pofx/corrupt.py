@@ -55,3 +55,33 @@ def blur(v: Tensor, width: float) -> Tensor:
     kernel = (kernel / kernel.sum()).expand(v.shape[1], 1, -1)
     flat = F.conv2d(F.pad(v, (reach, reach, 0, 0), mode="replicate"), kernel.unsqueeze(2), groups=v.shape[1])
     return F.conv2d(F.pad(flat, (0, 0, reach, reach), mode="replicate"), kernel.unsqueeze(3), groups=v.shape[1])
+
+
+def downsample(v: Tensor, scale: int) -> Tensor:
+    """Images (B, C, H, W), both sides multiples of `scale`, to (B, C, H / scale, W / scale): bicubic with the kernel
+    as many times as wide, which is what Pillow's BICUBIC does.
+    """
+    sides = [side // scale for side in v.shape[-2:]]
+    return F.interpolate(v, sides, mode="bicubic", antialias=True)
+
+
+def upsample(v: Tensor, scale: int) -> Tensor:
+    """Images (B, C, H, W) to (B, C, scale H, scale W), bicubic."""
+    sides = [side * scale for side in v.shape[-2:]]
+    return F.interpolate(v, sides, mode="bicubic", antialias=True)
+
+
+def jpeg(v: Tensor, quality: int) -> Tensor:
+    """Images (B, C, H, W) in [0, 1], C one or three, as a JPEG file of that quality, 1 to 95, gives them back."""
+    from io import BytesIO
+
+    import numpy as np
+    from PIL import Image
+
+    out = []
+    for one in (v * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy():
+        held = BytesIO()
+        Image.fromarray(one[..., 0] if one.shape[2] == 1 else one).save(held, "JPEG", quality=quality)
+        shades = np.asarray(Image.open(held))
+        out.append(torch.from_numpy(shades.copy()).reshape(one.shape).permute(2, 0, 1))
+    return torch.stack(out).to(v.device, v.dtype) / 255

@@ -89,6 +89,7 @@ def fit(
     precision: str = "auto",
     labels: Any = None,
     guard: bool = True,
+    task: str | None = None,
     **config: Any,
 ) -> Fitted:
     """Learns p(x) of the rows of a file or frame, or of images.
@@ -105,7 +106,8 @@ def fit(
     bfloat16 where the device repays it (what is drawn and scored is float32 all the same); "float32", never. split:
     shares of rows for training, validation and test. checkpoint: a file for the state of the fit; with resume, a fit
     killed there goes on and ends with the weights of an unbroken one. reading: delimiter, encoding, header of a text
-    file; size (height, width) of pictures. Further arguments go to the model.
+    file; size (height, width) of pictures. task: "denoise" or "upscale" learns from photos of any sizes to restore such
+    (restoring.py says with which further arguments). Further arguments go to the model.
 
     Raises CodecError for a file that cannot be read, SpecError for arguments that do not fit, Unsupported where the
     model cannot do what was asked.
@@ -118,6 +120,15 @@ def fit(
     """
     began = time.monotonic()
     _check(steps, minutes)
+    if task is not None:
+        from .restoring import fit_restorer
+
+        with torch_threads(threads):
+            return fit_restorer(
+                source, task, minutes=minutes, steps=steps, size=size, seed=seed, split=split,
+                device=pick_device(device), precision=precision, checkpoint=checkpoint, resume=resume, quiet=quiet,
+                **config,
+            )  # fmt: skip
     cls = load_class(model)
     condition = [condition] if isinstance(condition, str) else condition
     with bar("reading", None, "row", quiet) as tick:

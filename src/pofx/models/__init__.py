@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from .model import Model
 
 SIZES = {"small": 0.5, "base": 1.0, "large": 2.0}  # times the width that a model has by default
-FAMILIES = ("flows", "autoencoders", "gans", "restorers", "baselines")
+FAMILIES = ("flows", "autoencoders", "gans", "baselines")
+RESTORERS = "restorers"  # models of x given a spoiled x: no law of x
 
 
 @cache
@@ -27,15 +28,15 @@ def _files() -> dict[str, str]:
     here = Path(__file__).parent
     return {
         path.stem: family
-        for family in FAMILIES
+        for family in (*FAMILIES, RESTORERS)
         for path in sorted((here / family).glob("[!_]*.py"))
         if (here / family).is_dir()
     }
 
 
 def names(family: str | None = None) -> list[str]:
-    """The names of all models, or of one family's."""
-    return [name for name, home in _files().items() if family in (None, home)]
+    """The names of all models that learn p(x), or of one family's."""
+    return [name for name, home in _files().items() if (home in FAMILIES if family is None else home == family)]
 
 
 def load_class(name: str) -> "type[Model]":

@@ -1,0 +1,215 @@
+"""How much a restoration gives back: PSNR of enlarged and cleaned pictures, beside bicubic, BM3D and published rows.
+
+    make bench-restore
+    python benchmarks/restore.py --runs "x2" "noise" --minutes 60 --seeds 0
+
+x2, x4: Set5 from its luma scaled down by 2 or 4, a network of 130,000 parameters learned from Train400 and T91 (`x2,
+ten pictures`: from the first ten of Train400). Protocol: BT.601 luma in double precision, sides cut to multiples of the
+scale, scaled down by Pillow's bicubic in float and rounded; PSNR of rounded luma, as many pixels as the scale cut off
+at each side. noise: Set12 with Gaussian noise of deviation 15, 25 and 50 (one draw, not clipped), one network for all
+levels that is told the level, learned from Train400; `noise, noisy alone`: from Train400 with noise of 25, never a
+clean picture. PSNR of whole pictures, cut to [0, 255]. Beside: bicubic, and BM3D and non-local means (scikit-image) of
+the same noisy pictures with the same level. minutes are CPU-minutes of the fit.
+"""
+
+import io
+import statistics
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from autoencoders import HERE, fit_batches
+from pofx.codecs.photos import PhotoCodec, Photos
+from pofx.models import create
+from pofx.models.restorer import Restorer
+from pofx.restoring import luma_of
+from record import asking, measure
+from splits import data_root
+
+LEVELS = (15, 25, 50)
+RUNS: dict[str, dict[str, Any]] = {
+    "x2": {"model": "upscaler", "scale": 2},
+    "x4": {"model": "upscaler", "scale": 4},
+    "x2, ten pictures": {"model": "upscaler", "scale": 2},
+    "noise": {"model": "denoiser"},
+    "noise, 150,000 parameters": {"model": "denoiser", "width": 16},
+    "noise, noisy alone": {"model": "denoiser", "known": "gaussian"},
+}
+BESIDE = ("bicubic", "BM3D", "non-local means")
+PUBLISHED = {  # PSNR, as printed by their authors or in the README of DnCNN
+    "x2": {"SRCNN": 36.66, "FSRCNN": 37.00, "VDSR": 37.53},
+    "x4": {"SRCNN": 30.48, "FSRCNN": 30.71, "VDSR": 31.35},
+    "noise 25": {"BM3D": 29.97, "DnCNN, blind": 30.36},
+}
+PACKAGES = ("torch", "pillow", "bm3d", "scikit-image")
+
+
+def zipped(path: Path) -> list[np.ndarray]:
+    """The pictures of a zip, (H, W, C)."""
+    with zipfile.ZipFile(path) as held:
+        names = sorted(n for n in held.namelist() if n.lower().endswith((".png", ".bmp")))
+        pictures = [np.asarray(Image.open(io.BytesIO(held.read(name)))) for name in names]
+    return [p if p.ndim == 3 else p[..., None] for p in pictures]
+
+
+def folder(path: Path) -> list[np.ndarray]:
+    pictures = [np.asarray(Image.open(file)) for file in sorted(path.glob("*.png"))]
+    return [p if p.ndim == 3 else p[..., None] for p in pictures]
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b) ** 2)))
+
+
+def luma(picture: np.ndarray) -> np.ndarray:
+    """BT.601 luma (H, W) in double precision."""
+    v = picture.astype(float)
+    return 16 + (v @ np.array([65.481, 128.553, 24.966]) if v.shape[2] == 3 else 219 * v[..., 0]) / 255
+
+
+def small(y: np.ndarray, scale: int) -> tuple[np.ndarray, np.ndarray]:
+    """(luma cut to multiples of the scale, the same scaled down and rounded)."""
+    height, width = (side // scale * scale for side in y.shape)
+    y = y[:height, :width]
+    low = Image.fromarray(y.astype(np.float32), mode="F").resize((width // scale, height // scale), Image.BICUBIC)
+    return y, np.asarray(low).round().clip(0, 255)
+
+
+def enlarged(large: Any, scale: int) -> dict[str, float]:
+    """PSNR on Set5 and seconds a megapixel of what `large` makes of small luma."""
+    out, spent, pixels = [], 0.0, 0
+    for picture in folder(data_root() / "sr_set5"):
+        y, low = small(luma(picture), scale)
+        began = time.process_time()
+        x = large(low)
+        spent, pixels = spent + time.process_time() - began, pixels + x.size
+        inner = (slice(scale, -scale), slice(scale, -scale))
+        out.append(psnr(x.round().clip(0, 255)[inner], y[inner]))
+    return {"psnr": statistics.mean(out), "megapixels_a_second": pixels / 1e6 / spent}
+
+
+def cleaned(clean: Any, level: int, seed: int) -> dict[str, float]:
+    """PSNR on Set12 and seconds a picture of what `clean` makes of noisy pictures."""
+    out, spent, count = [], 0.0, 0
+    for i, picture in enumerate(folder(data_root() / "denoise_set12")):
+        x = picture[..., 0].astype(float)
+        y = x + level * np.random.default_rng([seed, level, i]).normal(size=x.shape)
+        began = time.process_time()
+        out.append(psnr(clean(y, level).clip(0, 255), x))
+        spent, count = spent + time.process_time() - began, count + 1
+    return {"psnr": statistics.mean(out), "seconds_a_picture": spent / count}
+
+
+def learned(words: str, seed: int, minutes: float) -> tuple[Restorer, dict[str, Any]]:
+    config = dict(RUNS[words])
+    name = config.pop("model")
+    grey = zipped(data_root() / "denoise_train400" / "Train400.zip")
+    more: list[list[np.ndarray]] = []
+    if name == "upscaler":
+        grey = grey[:10] if "ten" in words else grey + zipped(data_root() / "sr_t91" / "yang91.zip")
+        grey = [luma_of(p) for p in grey]
+    elif "alone" in words:
+        rng = np.random.default_rng(1000 + seed)
+        grey = [(p + 25 * rng.normal(size=p.shape)).astype(np.float32) for p in grey]
+        more = [[np.full_like(p, 25.0) for p in grey]]
+    codec = PhotoCodec.learn(Photos(tuple(np.clip(p, 0, 255).astype(np.uint8) for p in grey), (), "array"))
+    model = create(name, codec.spec, seed, **config)
+    assert isinstance(model, Restorer)
+    pieces = model.pieces(grey, *more)
+    watched = tuple(t[:: max(1, len(t) // 32)][:32] for t in pieces)
+    told = fit_batches(model, pieces, watched, minutes, seed)
+    count = sum(p.numel() for p in model.means.parameters())
+    return model, told | {"parameters": count}
+
+
+def beside(words: str, seed: int) -> list[dict[str, Any]]:
+    if words == "bicubic":
+        rows = []
+        for scale in (2, 4):
+
+            def large(low: np.ndarray, scale: int = scale) -> np.ndarray:
+                sides = (low.shape[1] * scale, low.shape[0] * scale)
+                return np.asarray(Image.fromarray(low.astype(np.float32), mode="F").resize(sides, Image.BICUBIC))
+
+            rows.append({"figure": f"x{scale}"} | enlarged(large, scale))
+        return rows
+    if words == "BM3D":
+        from bm3d import bm3d
+
+        return [{"figure": f"noise {s}"} | cleaned(lambda y, s: bm3d(y, s), s, seed) for s in LEVELS]
+    from skimage.restoration import denoise_nl_means
+
+    def nl(y: np.ndarray, s: int) -> np.ndarray:
+        return denoise_nl_means(y, patch_size=5, patch_distance=11, h=0.6 * s, sigma=s, fast_mode=True)
+
+    return [{"figure": f"noise {s}"} | cleaned(nl, s, seed) for s in LEVELS]
+
+
+def run(words: str, seed: int, minutes: float) -> dict[str, Any]:
+    row: dict[str, Any] = {"run": words, "seed": seed, "minutes": minutes}
+    if words in BESIDE:
+        return row | {"figures": beside(words, seed)}
+    model, told = learned(words, seed, minutes)
+    if model.name == "upscaler":
+        scale = model.scales[0]
+
+        def large(low: np.ndarray) -> np.ndarray:
+            y = torch.from_numpy(low.astype(np.float32) / 255)[None, None]
+            return model.restored(y, y.new_zeros(1, 0), scale)[0, 0].numpy() * 255
+
+        figures = [{"figure": f"x{scale}"} | enlarged(large, scale)]
+    else:
+
+        def clean(y: np.ndarray, s: int) -> np.ndarray:
+            v = torch.from_numpy(y.astype(np.float32) / 255)[None, None]
+            return model.restored(v, torch.tensor([[s / 255, 0.0]]))[0, 0].numpy() * 255
+
+        levels = (25,) if "alone" in words else LEVELS
+        figures = [{"figure": f"noise {s}"} | cleaned(clean, s, seed) for s in levels]
+    return row | told | {"figures": figures}
+
+
+def printed(rows: list[dict[str, Any]]) -> str:
+    """A line a figure and run: PSNR, medians over seeds; published rows below."""
+    lines = ["| figure | by | seeds | parameters | CPU s | PSNR, dB | speed |", "|---" * 7 + "|"]
+    names = dict.fromkeys(f["figure"] for row in rows for f in row["figures"])
+    for name in names:
+        for words in dict.fromkeys(row["run"] for row in rows):
+            own = [(row, f) for row in rows if row["run"] == words for f in row["figures"] if f["figure"] == name]
+            if not own:
+                continue
+            row, values = own[0][0], [f["psnr"] for _, f in own]
+            first = own[0][1]
+            speed = (
+                f"{first['megapixels_a_second']:.2f} MP/s" if "megapixels_a_second" in first
+                else f"{first['seconds_a_picture']:.2f} s a picture"
+            )  # fmt: skip
+            by = words if words in BESIDE else f"pofx, {words}"
+            count = f"{row['parameters']:,}" if "parameters" in row else ""
+            spent = f"{row['cpu_seconds']:.0f}" if "cpu_seconds" in row else ""
+            spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
+            middle = f"{statistics.median(values):.2f}{spread}"
+            lines.append(f"| {name} | {by} | {len(own)} | {count} | {spent} | {middle} | {speed} |")
+        for who, value in PUBLISHED.get(name, {}).items():
+            lines.append(f"| {name} | published: {who} | | | | {value:.2f} | |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    ask = asking(__doc__, HERE / "results" / "restore.json")
+    ask.set_defaults(seeds=[0])
+    ask.add_argument("--runs", nargs="+", default=[*BESIDE, *RUNS], choices=[*BESIDE, *RUNS])
+    ask.add_argument("--minutes", type=float, default=60.0)
+    told = ask.parse_args()
+    torch.set_num_threads(told.threads)
+    jobs = ((words, seed, told.minutes) for seed in told.seeds for words in told.runs)
+    measure(told, ("run", "seed", "minutes"), jobs, run, printed, PACKAGES)
+
+
+if __name__ == "__main__":
+    main()

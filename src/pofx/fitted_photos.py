@@ -1,0 +1,158 @@
+"""`FittedPhotos`: a model that restores photos, and its verbs on files and arrays of any size."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from . import store
+from .bundle import Fitted
+from .codecs.photo import Photo, read_photo, write_photo
+from .codecs.photos import PhotoCodec
+from .errors import CodecError, SpecError, Unsupported
+from .models.restorer import Restorer
+from .progress import Tick, bar
+from .restore import How, denoise, noise_level, tiles_of, upscale, with_alpha
+from .tiles import TILE
+
+LEVEL = "auto"
+
+
+class FittedPhotos(Fitted):
+    """A model that restores photos (`fit` with a task).
+
+    A photo comes as a file, and goes out as it came: bits, alpha, colour profile, EXIF (codecs/photo.py); or as an
+    array (H, W), (H, W, 1) or (H, W, 3), uint8 or uint16.
+    """
+
+    codec: PhotoCodec
+
+    def _shape(self) -> str:
+        return f"photos of {len(self.codec.spec.fields)} channels and any size"
+
+    @property
+    def restorer(self) -> Restorer:
+        """The model."""
+        return cast(Restorer, self.model)
+
+    def denoise(
+        self,
+        source: Any,
+        *,
+        path: str | Path | None = None,
+        sigma: float | str = LEVEL,
+        quality: int | None = None,
+        realism: float = 0.0,
+        seed: int = 0,
+        tile: int = TILE,
+        wrap: bool = False,
+        quiet: bool = False,
+        overwrite: bool = False,
+    ) -> Any:
+        """The photo without its noise: E[x | y], or with realism above zero on the way to a draw of p(x | y).
+
+        sigma: the deviation of the noise in shades of 255, "auto" estimates it; quality: of the JPEG file whose marks
+        are to go, where the model has learned those. tile: side of what is worked on at a time; wrap: the photo goes on
+        at its other side. Returns an array, or with `path` writes the photo there and returns what was lost in words.
+        Raises CodecError for what is no photo, SpecError for arguments that do not fit.
+        """
+        model, how = self.restorer, How(realism, seed, tile, wrap).checked()
+        if model.name != "denoiser":
+            raise Unsupported("this model was fitted to enlarge photos: take one of task='denoise' (--task denoise)")
+        self._real(realism)
+        if sigma != LEVEL and not (isinstance(sigma, int | float) and 0 <= sigma <= 255):
+            raise SpecError(f"expected sigma 'auto' or from 0 to 255 shades, got {sigma!r}")
+        if quality is not None and not 1 <= quality <= 100:
+            raise SpecError(f"expected a quality from 1 to 100, got {quality}")
+        marks = 0.0 if quality is None else 1 - quality / 100
+        photo = _photo(source)
+        self.last_sigma = _level(photo.pixels, sigma, marks)
+        level = (self.last_sigma, marks)
+        if model.config["known"] == "blind":
+            level = (0.0, 0.0)
+
+        def change(pixels: np.ndarray, tick: Tick) -> np.ndarray:
+            return cast(np.ndarray, denoise(model, pixels, level, how, tick))
+
+        return self._restored(photo, source, change, how, path, quiet, overwrite)
+
+    def upscale(
+        self,
+        source: Any,
+        *,
+        scale: int | None = None,
+        path: str | Path | None = None,
+        realism: float = 0.0,
+        seed: int = 0,
+        tile: int = TILE,
+        wrap: bool = False,
+        quiet: bool = False,
+        overwrite: bool = False,
+    ) -> Any:
+        """The photo `scale` times as large (by default the least that the model has learned); see `denoise`."""
+        model, how = self.restorer, How(realism, seed, tile, wrap).checked()
+        if model.name != "upscaler":
+            raise Unsupported("this model was fitted to denoise photos: take one of task='upscale' (--task upscale)")
+        self._real(realism)
+        times = model.scales[0] if scale is None else scale
+        photo = _photo(source)
+
+        def change(pixels: np.ndarray, tick: Tick) -> np.ndarray:
+            return cast(np.ndarray, upscale(model, pixels, times, how, tick))
+
+        return self._restored(photo, source, change, how, path, quiet, overwrite)
+
+    def _real(self, realism: float) -> None:
+        if realism and "texture" not in self.provenance["fit"]:
+            raise Unsupported("this model has learned the least error alone: leave realism out, or fit it with texture")
+
+    def _restored(
+        self,
+        photo: Photo,
+        source: Any,
+        change: Callable[[np.ndarray, Tick], np.ndarray],
+        how: How,
+        path: str | Path | None,
+        quiet: bool,
+        overwrite: bool,
+    ) -> Any:
+        if path is not None:
+            store.check_folder(Path(path))
+            _apart(source, path, overwrite)
+        total = tiles_of(photo.pixels, how) * (1 if photo.alpha is None else 2)
+        with bar("restoring", total, "tile", quiet) as tick:
+            pixels, alpha = with_alpha(lambda some: change(some, tick), photo.pixels, photo.alpha)
+        made = photo.with_pixels(pixels, alpha)
+        if path is not None:
+            return write_photo(made, path, overwrite=overwrite)
+        return _array(made, source)
+
+
+def _photo(source: Any) -> Photo:
+    if isinstance(source, str | Path):
+        return read_photo(source)
+    if isinstance(source, np.ndarray) and source.ndim in (2, 3):
+        return Photo(source if source.ndim == 3 else source[..., None])
+    raise CodecError("expected a photo: a file, or an array (H, W) or (H, W, 3) of 8 or 16 bits")
+
+
+def _apart(source: Any, path: str | Path, overwrite: bool) -> None:
+    """Raises CodecError before the work for an output onto the input."""
+    if isinstance(source, str | Path) and not overwrite and Path(path).exists() and Path(path).samefile(source):
+        raise CodecError(f"expected another name than that of the input, got {str(path)!r}: give one, or overwrite it")
+
+
+def _array(photo: Photo, source: Any) -> np.ndarray:
+    """Pixels, with alpha as the last channel, of as many axes as came."""
+    if photo.alpha is not None:
+        return np.concatenate([photo.pixels, photo.alpha[..., None]], 2)
+    grey = photo.pixels.shape[2] == 1 and not (isinstance(source, np.ndarray) and source.ndim == 3)
+    return photo.pixels[..., 0] if grey else photo.pixels
+
+
+def _level(pixels: np.ndarray, sigma: float | str, marks: float) -> float:
+    """The level of noise that is told, or the estimate; none beside the marks of JPEG, which would be taken for it."""
+    if sigma != LEVEL:
+        return float(sigma)
+    return 0.0 if marks else noise_level(pixels)

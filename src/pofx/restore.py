@@ -1,0 +1,235 @@
+"""A spoiled picture and what was done to it, to a clean or a larger one: tile by tile, alpha and colours kept."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from . import corrupt
+from .errors import SpecError, Unsupported
+from .models.restorer import Restorer
+from .progress import Tick, silent
+from .tiles import TILE, tiled
+
+LUMA = np.array([65.481, 128.553, 24.966], np.float32) / 255  # BT.601: Y = 16 / 255 + LUMA . (R, G, B)
+BLACK, SWING = 16 / 255, 219 / 255  # luma of black, and between that and white
+PROJECTED = 4  # pixels more that projecting back sees
+GRAIN = 256  # side of the pieces that noise is drawn in, so that it is the same whatever the tiles
+STRIP = 2**22  # numbers that are worked on together
+EVEN, LIKE = 0.7, 0.1  # of noise that is taken for Gaussian: dark parts beside bright ones, neighbours' correlation
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class How:
+    """What a restoration is asked for: realism in [0, 1] (models/restorer.py), its seed, the side of tiles, whether
+    the picture goes on at its other side, as textures do.
+    """
+
+    realism: float = 0.0
+    seed: int = 0
+    tile: int = TILE
+    wrap: bool = False
+
+    def checked(self) -> Self:
+        """Itself; SpecError for what does not fit."""
+        if not 0 <= self.realism <= 1:
+            raise SpecError(f"expected a realism from 0 (the least error) to 1 (the look), got {self.realism}")
+        if self.tile < 32:
+            raise SpecError(f"expected tiles of 32 pixels or more, got {self.tile}")
+        return self
+
+
+def denoise(model: Restorer, pixels: np.ndarray, level: tuple[float, float], how: How, tick: Tick = silent) -> Any:
+    """Pixels (H, W, C) of 8 or 16 bits without their noise, of the same shape and dtype.
+
+    level: the deviation of the noise, in shades of 255, and how strong the marks of JPEG are, 1 - quality / 100. A
+    model of colours takes grey as three equal channels, one of grey ones each colour alone.
+    """
+    channels = pixels.shape[2]
+    told = torch.tensor([[level[0] / 255, level[1]]], dtype=torch.float32)
+
+    def change(part: np.ndarray, i: int, j: int) -> np.ndarray:
+        y = _tensor(part)
+        if model.channels != channels:
+            y = y.expand(-1, 3, -1, -1) if model.channels == 3 else y.transpose(0, 1)
+        x = _run(model, y, told.expand(len(y), -1), 1, how, (i, j), pixels.shape)
+        if model.channels != channels:
+            x = x.mean(1, keepdim=True) if model.channels == 3 else x.transpose(0, 1)
+        return _array(x)
+
+    return _through(change, model, pixels, 1, how, model.reach, tick)
+
+
+def upscale(model: Restorer, pixels: np.ndarray, scale: int, how: How, tick: Tick = silent) -> Any:
+    """Pixels (H, W, C) of 8 or 16 bits as (scale H, scale W, C), of the same dtype.
+
+    The network enlarges the luma, and colours beside it are bicubic; what comes out is then moved so that scaling it
+    down gives the pixels that came: x + B (y - D x), B enlarging and D scaling down.
+    """
+    if scale not in model.scales:
+        raise Unsupported(f"this model enlarges {' or '.join(map(str, model.scales))} times, got a scale of {scale}")
+
+    def change(part: np.ndarray, i: int, j: int) -> np.ndarray:
+        y = _tensor(part)
+        own = luma(y)
+        moved = _run(model, own, own.new_zeros(1, 0), scale, how, (i, j), pixels.shape) - corrupt.upsample(own, scale)
+        x = corrupt.upsample(y, scale) + moved / SWING
+        return _array(x + corrupt.upsample(y - corrupt.downsample(x, scale), scale))
+
+    return _through(change, model, pixels, scale, how, model.reach + PROJECTED, tick)
+
+
+def with_alpha(change: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray, alpha: np.ndarray | None) -> Any:
+    """(pixels, alpha) after `change` of both: colours are changed as they are seen, times alpha, so that what lies
+    under a transparent part does not bleed into its edge, and divided by it again.
+    """
+    if alpha is None:
+        return change(pixels), None
+    top = np.iinfo(pixels.dtype).max
+    seen = _by_rows(lambda p, a: p * (a[..., None] / np.float32(top)), pixels, alpha)
+    above, made = change(alpha[..., None])[..., 0], change(seen)
+    out = _by_rows(lambda p, a: p * (top / np.maximum(a, 1).astype(np.float32)[..., None]), made, above)
+    return out, above
+
+
+def luma(v: Tensor) -> Tensor:
+    """BT.601 luma (B, 1, H, W) in [16, 235] / 255 of pictures (B, 1 or 3, H, W) in [0, 1]."""
+    if v.shape[1] == 1:
+        return BLACK + SWING * v
+    return BLACK + (v * torch.from_numpy(LUMA).view(1, 3, 1, 1).to(v)).sum(1, keepdim=True)
+
+
+def noise_level(pixels: np.ndarray) -> float:
+    """The deviation of Gaussian noise in a picture (H, W, C), in shades of 255, from its finest diagonal differences:
+    d = (a - b - c + d) / 2 of 2 x 2 pixels has the deviation of the noise where the picture is smooth; the median of
+    |d| / .6745.
+
+    Paper: Donoho, Johnstone 1994, Ideal Spatial Adaptation by Wavelet Shrinkage.
+    """
+    return _deviation(_diagonal(pixels)[0]) * 255 / np.iinfo(pixels.dtype).max
+
+
+def noise_of(pixels: np.ndarray) -> tuple[float, bool]:
+    """The level of the noise of a picture, and whether it is as loud in dark as in bright parts and has no pattern."""
+    d, bright = _diagonal(pixels)
+    level = _deviation(d)
+    if d.size < 4 or level == 0:
+        return 0.0, True
+    cut = np.median(bright)
+    dark, light = _deviation(d[bright <= cut]), _deviation(d[bright > cut])
+    quiet = np.abs(d) < 3 * level  # edges aside
+    both = quiet[:, 1:] & quiet[:, :-1]
+    a, b = d[:, 1:][both], d[:, :-1][both]
+    like = float((a * b).mean() / max((a * a).mean(), 1e-12)) if len(a) else 0.0
+    even = min(dark, light) > EVEN * max(dark, light) if min(dark, light) > 0 else False
+    return level * 255 / np.iinfo(pixels.dtype).max, bool(even and abs(like) < LIKE)
+
+
+def _diagonal(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The diagonal differences of blocks of 2 x 2 pixels, and their brightness, (h, w, C) each, of some rows of large
+    pictures.
+    """
+    height, width = (side // 2 * 2 for side in pixels.shape[:2])
+    step = max(1, height * width // STRIP)
+    cells = pixels[:height, :width].reshape(height // 2, 2, width // 2, 2, -1)[::step].astype(np.float32)
+    a, b, c, d = cells[:, 0, :, 0], cells[:, 0, :, 1], cells[:, 1, :, 0], cells[:, 1, :, 1]
+    return (a - b - c + d) / 2, (a + b + c + d) / 4
+
+
+def _deviation(d: np.ndarray) -> float:
+    return float(np.median(np.abs(d)) / 0.6745) if d.size else 0.0
+
+
+# -- between arrays and tensors ----------------------------------------------------------------------------------------
+
+
+def _tensor(part: np.ndarray) -> Tensor:
+    """(h, w, C) of whole numbers to (1, C, h, w) in [0, 1]."""
+    v = torch.from_numpy(part.astype(np.float32)) / np.iinfo(part.dtype).max
+    return v.permute(2, 0, 1).unsqueeze(0)
+
+
+def _array(x: Tensor) -> np.ndarray:
+    return x[0].permute(1, 2, 0).cpu().numpy()
+
+
+def _run(
+    model: Restorer, y: Tensor, level: Tensor, scale: int, how: How, at: tuple[int, int], whole: tuple[int, ...]
+) -> Tensor:
+    """The model on a picture of any sides, which are repeated to what it works on."""
+    height, width = y.shape[2:]
+    y = F.pad(y, (0, -width % model.grid, 0, -height % model.grid), mode="replicate")
+    n = None
+    if how.realism:
+        n = grain(how.seed, at, (y.shape[2], y.shape[3]), whole, len(y) * model.channels, scale)
+        n = n.view(len(y), model.channels, *n.shape[1:])
+    device = model.device
+    x = model.restored(y.to(device), level.to(device), scale, how.realism, None if n is None else n.to(device))
+    return x[:, :, : height * scale, : width * scale].cpu()
+
+
+def grain(
+    seed: int, at: tuple[int, int], sides: tuple[int, int], whole: tuple[int, ...], channels: int, scale: int
+) -> Tensor:
+    """Normal noise (channels, scale h, scale w) of a part of a picture: that of each pixel depends on where it lies in
+    the whole alone.
+    """
+    out = torch.empty(channels, *(side * scale for side in sides))
+    rows, columns = (np.arange(a, a + side) % length for a, side, length in zip(at, sides, whole, strict=False))
+    for i in np.unique(rows // GRAIN):
+        for j in np.unique(columns // GRAIN):
+            mark = int(np.random.SeedSequence([seed, int(i), int(j), scale]).generate_state(1)[0])
+            made = torch.randn(channels, GRAIN * scale, GRAIN * scale, generator=torch.Generator().manual_seed(mark))
+            here, there = (np.flatnonzero(k // GRAIN == m) for k, m in ((rows, i), (columns, j)))
+            own = made[:, _wide(rows[here] % GRAIN, scale)][:, :, _wide(columns[there] % GRAIN, scale)]
+            out[:, _wide(here, scale)[:, None], _wide(there, scale)] = own
+    return out
+
+
+def _wide(index: np.ndarray, scale: int) -> np.ndarray:
+    """The pixels of an enlarged picture that those of the small one become."""
+    return (index[:, None] * scale + np.arange(scale)).ravel()
+
+
+def _through(
+    change: Callable[[np.ndarray, int, int], np.ndarray],
+    model: Restorer,
+    pixels: np.ndarray,
+    scale: int,
+    how: How,
+    margin: int,
+    tick: Tick,
+) -> np.ndarray:
+    height, width, channels = pixels.shape
+    top = np.iinfo(pixels.dtype).max
+    made = np.empty((height * scale, width * scale, channels), pixels.dtype)
+
+    def out(row: int, rows: np.ndarray) -> None:
+        rows *= top
+        made[row : row + len(rows)] = np.clip(np.rint(rows, out=rows), 0, top, out=rows)
+
+    words: dict[str, Any] = {"scale": scale, "margin": margin, "grid": model.grid}
+    tiled(change, pixels, out, **words, tile=how.checked().tile, wrap=how.wrap, tick=tick)
+    return made
+
+
+def tiles_of(pixels: np.ndarray, how: How) -> int:
+    """How many tiles a picture is done in, for a bar of progress."""
+    return math.prod(max(1, math.ceil(side / how.tile)) for side in pixels.shape[:2])
+
+
+def _by_rows(change: Callable[[np.ndarray, np.ndarray], np.ndarray], pixels: np.ndarray, alpha: np.ndarray) -> Any:
+    """`change` of pixels and alpha, rounded to the pixels' dtype, a strip at a time."""
+    out, step = np.empty_like(pixels), max(1, STRIP // max(pixels.shape[1] * pixels.shape[2], 1))
+    top = np.iinfo(pixels.dtype).max
+    for row in range(0, len(pixels), step):
+        part = change(pixels[row : row + step], alpha[row : row + step])
+        out[row : row + step] = np.clip(np.rint(part), 0, top)
+    return out

@@ -1,0 +1,207 @@
+"""`fit` with a task: photos in, a model that restores them out."""
+
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from .codecs.photos import PhotoCodec, Photos, read_photos
+from .errors import SpecError
+from .fitted_photos import FittedPhotos
+from .models import create, sized
+from .models.model import Batch
+from .models.restorer import STAGES, Restorer
+from .progress import bar, say
+from .restore import BLACK, LUMA, SWING, noise_level, noise_of
+from .split import parts
+from .training.checkpoint import Checkpoint
+from .training.loop import Trainer
+from .version import __version__
+
+TASKS = {"denoise": "denoiser", "upscale": "upscaler"}
+WATCHED = 64  # pieces of validation pictures that are looked at
+TEXTURE = 0.4  # of the work of a fit, for the flow
+FEW = 5  # photos below which a tenth of the pieces of all of them is watched, and no photo kept aside
+SPARE = 3.0  # seconds of --minutes that are kept for what follows the steps
+
+
+def fit_restorer(
+    source: Any,
+    task: str,
+    *,
+    clean: Any = None,
+    noisy: bool = False,
+    sigma: float | None = None,
+    texture: bool = True,
+    minutes: float | None = None,
+    steps: int | None = None,
+    size: str | None = None,
+    seed: int = 0,
+    split: Sequence[float] = (0.8, 0.1, 0.1),
+    device: str = "cpu",
+    precision: str = "auto",
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+    **config: Any,
+) -> FittedPhotos:
+    """A model of `task` from photos (read_photos): `learn.fit` hands on what it is asked.
+
+    clean: of noisy photos the clean ones, of the same names; noisy: there are none, and it is learned from noise alone
+    (`sigma`: its deviation, in shades of 255, if that is known; else it is estimated, or, where it is not Gaussian,
+    nothing is taken for known of it). texture: whether a draw of p(x | y) is learned as well, for realism above zero.
+    Raises what `fit` does.
+    """
+    began = time.monotonic()
+    if task not in TASKS:
+        raise SpecError(f"expected a task among {', '.join(TASKS)}, got {task!r}")
+    if task != "denoise" and (clean is not None or noisy or sigma is not None):
+        raise SpecError(f"expected clean, noisy and sigma with task 'denoise' alone, got them with {task!r}")
+    with bar("reading", None, "photo", quiet) as tick:
+        photos = read_photos(source)
+        beside = None if clean is None else _beside(photos, read_photos(clean))
+        tick(len(photos))
+    fingerprint, notes = photos.fingerprint(), {}
+    if task == "upscale":
+        photos = photos.mapped(luma_of)
+    elif clean is not None:
+        config["known"] = "pairs"
+    elif noisy:
+        config["known"], notes["noise"] = _told(photos, sigma)
+    config = (sized(TASKS[task], size) if size is not None else {}) | config
+    few = len(photos) < FEW
+    took = [np.arange(len(photos))] * 3 if few else list(parts(len(photos), split, seed))
+    codec = PhotoCodec.learn(photos.take(took[0]))
+    model = cast(Restorer, create(TASKS[task], codec.spec, seed, **config))
+    learned, watched = (_batch(model, photos, beside, part, sigma) for part in took[:2])
+    if few:
+        learned, watched = _aside(learned, seed)
+        notes["split"] = f"fewer than {FEW} photos: a tenth of their pieces is watched"
+    say("\n".join(f"{k}: {v}" for k, v in notes.items()), quiet)
+    own = {
+        "model": TASKS[task], "config": model.config, "seed": seed, "split": list(split), "rows": len(photos),
+        "train_rows": len(took[0]), "fingerprint": fingerprint, "task": task,
+    }  # fmt: skip
+    stages = STAGES if texture and model.config.get("known", "clean") in ("clean", "pairs") else STAGES[:1]
+    end = None if minutes is None else began + 60 * minutes - SPARE
+    fits: dict[str, Any] = {}
+    for stage in stages:
+        model.stage = stage
+        last = stage == stages[-1]
+        share = 1.0 if len(stages) == 1 else TEXTURE if last else 1 - TEXTURE
+        now = time.monotonic()
+        until = end if end is None or last else now + (end - now) * share
+        count = None if steps is None else max(1, round(steps * share))
+        place = None if checkpoint is None else Checkpoint(Path(f"{checkpoint}.{stage}"), own)
+        fits[stage] = _stage(
+            model, learned, _few(watched), seed, device, precision, count, until, place, resume, quiet
+        )  # fmt: skip
+    for stage in stages:
+        if checkpoint is not None:
+            Path(f"{checkpoint}.{stage}").unlink(missing_ok=True)
+    path = str(Path(source).resolve()) if isinstance(source, str | Path) else None
+    provenance = own | {
+        "source": Path(path).name if path else "arrays", "path": path, "container": photos.kind, "notes": notes,
+        "reading": {}, "fit": fits | {"fit seconds": time.monotonic() - began},
+        "versions": {"pofx": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }  # fmt: skip
+    return FittedPhotos(model.eval(), codec, provenance)
+
+
+def luma_of(picture: np.ndarray) -> np.ndarray:
+    """(H, W, 1 or 3) to luma (H, W, 1), rounded."""
+    bright = picture.astype(np.float32) @ LUMA[:, None] if picture.shape[2] == 3 else picture * np.float32(SWING)
+    return np.rint(BLACK * 255 + bright).astype(np.uint8)
+
+
+def _stage(
+    model: Restorer,
+    learned: Batch,
+    watched: Batch,
+    seed: int,
+    device: str,
+    precision: str,
+    steps: int | None,
+    until: float | None,
+    place: Checkpoint | None,
+    resume: bool,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Fits what the model's stage moves; what happened, in plain values."""
+    torch.manual_seed(seed)
+    trainer = Trainer(model, learned, watched, seed, device, precision)
+    held = place.read() if place is not None and resume else None
+    if held is not None:
+        trainer.restore(held[0], held[1])
+    total = held[2] if held is not None else trainer.plan(steps, until)
+    if place is not None and held is None:
+        place.write(*trainer.state(), total)
+    with bar(f"training the {model.stage}", total, "step", quiet) as tick:
+        tick(trainer.step)
+        history = trainer.run(total, place, tick)
+    if place is not None:
+        place.write(*trainer.state(), total)
+    model.to("cpu")
+    return {
+        "steps": history.steps, "best step": history.best_step, "stopped": history.stopped,
+        "validation": history.best, "skipped": history.skipped, "seconds": history.seconds,
+        "cpu seconds": history.cpu_seconds, "precision": "bfloat16" if trainer.mixed else "float32",
+    }  # fmt: skip
+
+
+def _beside(photos: Photos, clean: Photos) -> Photos:
+    """The clean photos in the order of the noisy ones, found by their names; SpecError where they do not belong."""
+    place = {Path(name).stem: i for i, name in enumerate(clean.names)}
+    lost = [name for name in photos.names if Path(name).stem not in place]
+    if lost:
+        raise SpecError(
+            f"expected a clean photo of the name of each noisy one, found none for {len(lost)} of {len(photos)}: "
+            f"{', '.join(map(repr, lost[:8]))}"
+        )
+    clean = clean.take(np.array([place[Path(name).stem] for name in photos.names]))
+    for name, a, b in zip(photos.names, photos.pictures, clean.pictures, strict=True):
+        if a.shape != b.shape:
+            raise SpecError(f"expected {name!r} and its clean photo of one shape, got {a.shape} and {b.shape}")
+    return clean
+
+
+def _told(photos: Photos, sigma: float | None) -> tuple[str, str]:
+    """How noisy photos alone are learned from, and why, in words."""
+    if sigma is not None:
+        return "gaussian", f"Gaussian of deviation {sigma:g}, as told: learned from the same photos with more noise"
+    found = [noise_of(p) for p in photos.pictures]
+    levels, white = [level for level, _ in found], float(np.mean([ok for _, ok in found]))
+    said = f"deviation {np.median(levels):.1f} of 255, from {min(levels):.1f} to {max(levels):.1f}, estimated"
+    if white > 0.5:
+        return "gaussian", f"{said}; even and without a pattern: learned from the same photos with more noise"
+    return "blind", f"{said}; it has a pattern or follows the brightness: each pixel is learned from those around it"
+
+
+def _batch(model: Restorer, photos: Photos, beside: Photos | None, part: np.ndarray, sigma: float | None) -> Batch:
+    """The pieces of a part of the photos, and what belongs to each."""
+    own = photos.take(part)
+    if beside is not None:
+        return model.pieces(own.pictures, beside.take(part).pictures)
+    if model.config.get("known") != "gaussian":
+        return model.pieces(own.pictures)
+    levels = [noise_level(p) if sigma is None else sigma for p in own.pictures]
+    flat = [np.full((*p.shape[:2], 1), level, np.float32) for p, level in zip(own.pictures, levels, strict=True)]
+    pieces, level = model.pieces(own.pictures, flat)
+    return pieces, level[..., :1, :1].clone()
+
+
+def _aside(batch: Batch, seed: int) -> tuple[Batch, Batch]:
+    """A batch without a tenth of its pieces, and that."""
+    order = torch.randperm(len(batch[0]), generator=torch.Generator().manual_seed(seed))
+    cut = max(1, len(order) // 10) if len(order) > 1 else 0
+    return tuple(t[order[cut:]] for t in batch), tuple(t[order[:cut]] for t in batch)
+
+
+def _few(batch: Batch) -> Batch:
+    """At most WATCHED pieces, from everywhere."""
+    step = max(1, len(batch[0]) // WATCHED)
+    return tuple(t[::step][:WATCHED] for t in batch)

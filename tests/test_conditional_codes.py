@@ -206,3 +206,21 @@ def test_what_has_no_law_of_codes_says_why() -> None:
             model.complete(kinds().assign(b=np.nan), quiet=True)
         with pytest.raises(Unsupported, match=f"has no log p to anneal, {why}: vae, iwae and hvae have a q"):
             sandwich(model.model, 2)
+
+
+# -- levels that were never seen ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["vae", "any_order"])
+@pytest.mark.parametrize("typed", [str, "category"])
+def test_completion_keeps_a_level_that_was_never_seen(name: str, typed: str) -> None:
+    """As score and reconstruct, which take it as telling nothing."""
+    frame = kinds()[:6].assign(a="new")
+    frame.loc[:2, "b"] = np.nan
+    words = VAE if name == "vae" else {"size": "small"}
+    model = pofx.fit(kinds().astype({"a": typed}), model=name, **(FIT | {"steps": 5}), **words)
+    for asked in (frame, frame.assign(a=kinds()["a"][:6], z0="new")):
+        full = model.complete(asked.astype({"a": typed}), quiet=True)
+        assert full["b"].notna().all() and full["b"][3:].equals(frame["b"][3:])
+        assert full[["z0", "a"]].astype(str).equals(asked[["z0", "a"]].astype(str))
+        assert np.isfinite(model.log_prob(asked)).all()

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from made import mixed, spec_of
+from made import mixed, spec_of, split
 from test_autoencoders import SMALL, images, learn, two_factors
 
 import pofx
@@ -122,8 +122,9 @@ def test_the_verb_prior(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_wrong_priors_say_why() -> None:
     x = mixed()
     conditional = create("vae", spec_of(x, ("a",)))
-    with pytest.raises(SpecError, match="expected an autoencoder without a condition"):
-        Latent.learn(conditional, x)
+    own, c = split(x, ("a",))
+    with pytest.raises(Unsupported, match="model 'mixture' cannot be a prior of codes given 'a': these can: any_order"):
+        Latent.learn(conditional, own, "mixture", c)
     with pytest.raises(Unsupported, match="model 'nsf' has no codes: these have: .*vae"):
         Latent.learn(create("nsf", spec_of(x)), x)
     with pytest.raises(CodecError, match="give it again"):

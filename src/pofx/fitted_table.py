@@ -15,6 +15,7 @@ from .codecs.writing import write_table
 from .completion import centre, filled
 from .errors import CodecError, SpecError, Unsupported
 from .evaluate import Evidence, of_codes
+from .fields import Category
 from .judging import judged, publish
 from .models import create
 from .models.model import who_can
@@ -169,8 +170,8 @@ class FittedTable(Fitted):
 
         One best completion by default: the mode of levels, the median of numbers, over 20 draws. With `draws`, that
         many rows for each row, told apart by a column `draw`. A missing condition becomes the likeliest given what is
-        known of the row, where the model sums over it. Raises Unsupported where the model cannot, Failed where `sample`
-        would.
+        known of the row, where the model sums over it. A level that was never seen tells nothing, and is kept. Raises
+        Unsupported where the model cannot, Failed where `sample` would.
         """
         import pyarrow as pa
 
@@ -180,16 +181,15 @@ class FittedTable(Fitted):
         table, kind, x, c = self._read(source)
         seed = self._seed(seed)
         known = ~self.model.spec.absent(x)
-        likely = self.model.settled(self._own(x), c, known) or {}
-        c = (
-            {f.name: np.where(f.absent(c[f.name]), likely[f.name], c[f.name]) for f in self.joint.fields}
-            if self.joint and c
-            else None
-        )
+        likely = self.model.settled(self._own(x), c, known)
+        kept = {}
+        if self.joint and c and likely:
+            fields = self.joint.fields
+            kept = {f.name: np.where(f.absent(c[f.name]), likely[f.name], c[f.name]) for f in fields}
         with bar("completing", (draws or GUESSES) * len(known), "row", quiet) as tick:
-            made = [filled(self.model, x, known, c, seed + k, tick) for k in range(draws or GUESSES)]
+            made = [filled(self.model, x, known, likely, seed + k, tick) for k in range(draws or GUESSES)]
         made = made if draws else [centre(self.model.spec, made, known)]
-        tables = [self._filled(table, m | (c or {})) for m in made]
+        tables = [self._filled(table, m | kept) for m in made]
         if draws:
             tables = [with_column(t, "draw", pa.array(np.full(len(known), k + 1))) for k, t in enumerate(tables)]
         if path is not None:
@@ -197,12 +197,21 @@ class FittedTable(Fitted):
         return self._out(pa.concat_tables(tables), kind)
 
     def _filled(self, table: "pa.Table", x: Columns) -> "pa.Table":
-        """The table with the columns that the model knows taken from x, and keys and texts as they were."""
-        full = self.codec.table(x)
-        for plan in self.codec.plans:
-            if plan.how in ("key", "dropped"):
-                at = full.column_names.index(plan.name)
-                full = full.set_column(at, plan.name, table.column(plan.name))
+        """The table with the columns that the model knows taken from x; keys, texts, and levels that were never seen as
+        they were.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        both = (*self.model.spec.fields, *(self.joint.fields if self.joint else ()))
+        strange = {f.name: x[f.name] >= len(f.levels) for f in both if isinstance(f, Category)}
+        full = self.codec.table(x | {name: np.where(new, -1, x[name]) for name, new in strange.items()})
+        for at, name in enumerate(full.column_names):
+            if self.codec.plan(name).how in ("key", "dropped"):
+                full = full.set_column(at, name, table.column(name))
+            elif name in strange and strange[name].any():
+                new, old = pa.array(strange[name]), table.column(name)
+                full = full.set_column(at, name, pc.if_else(new, old, full.column(name).cast(old.type)))
         return full
 
     # -- evaluate ----------------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import SpecError
 from ..nn.mirror import principal
 from ..spec import Columns, Given, Spec
 from .model import Batch, Model, Recipe, Rows
@@ -34,8 +33,6 @@ class Reconstructing(Model):
         super().__init__(spec)
         self.vectors = vectors_of(spec)
         self.size = math.prod(self.vectors.shape)
-        if latent < 1:
-            raise SpecError(f"expected a code of at least one number, got latent={latent}")
         self.latent = latent = min(latent, self.size) if fits else latent
         count = min(latent, self.size)
         self.register_buffer("middle", torch.zeros(self.size))

@@ -86,8 +86,6 @@ class Variational(Coded):
     ) -> None:
         if estimator not in ESTIMATORS:
             raise SpecError(f"expected estimator among {', '.join(ESTIMATORS)}, got {estimator!r}")
-        if draws < 1 or groups < 1 or samples < 1:
-            raise SpecError(f"expected draws, groups and samples of at least 1, got {draws}, {groups}, {samples}")
         super().__init__(spec, lens)
         self.beta, self.warmup, self.free_bits = beta, warmup, free_bits
         self.compiles = estimator == "elbo"

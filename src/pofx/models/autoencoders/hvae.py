@@ -38,8 +38,8 @@ class HVAE(Variational):
         masked: float = 0.1,
         binarise: bool = False,
     ) -> None:
-        if not 2 <= levels <= 8 or latent < 1:
-            raise SpecError(f"expected 2 to 8 levels of at least one latent number, got {levels} of {latent}")
+        if not 2 <= levels <= 8:
+            raise SpecError(f"expected 2 to 8 levels, got {levels}")
         super().__init__(
             spec, lens_of(spec, width, likelihood, components, binarise, blanks=masked > 0),
             lambda model: Ladder(latent, levels, width, depth), network, width, depth, beta, warmup, free_bits,

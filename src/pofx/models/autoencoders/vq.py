@@ -57,8 +57,8 @@ class VQAutoencoder(Coded):
         binarise: bool = False,
     ) -> None:
         super().__init__(spec, lens_of(spec, width, likelihood, components, binarise))
-        if codes < 2 or groups < 1:
-            raise SpecError(f"expected two codes or more and at least one group, got {codes} and {groups}")
+        if codes < 2:
+            raise SpecError(f"expected two codes or more, got {codes}")
         self.quantiser = self._quantiser(quantiser, codes, size, levels)
         self.groups = groups
         self.size = len(self.quantiser.sizes) if isinstance(self.quantiser, FSQ) else size

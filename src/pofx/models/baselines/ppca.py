@@ -1,6 +1,5 @@
 """ppca: probabilistic principal components of the fields' normal scores."""
 
-from ...errors import SpecError
 from ...spec import Spec
 from .gaussian_copula import GaussianCopula
 
@@ -18,8 +17,6 @@ class PPCA(GaussianCopula):
 
     def __init__(self, spec: Spec, rank: int = 4, samples: int = 64) -> None:
         super().__init__(spec, samples)
-        if rank < 1:
-            raise SpecError(f"expected a rank of at least 1, got {rank}")
         self.rank = rank
 
 

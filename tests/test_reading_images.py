@@ -1,6 +1,7 @@
 """The rules by which pictures and arrays are read (docs/images.md), and the split that keeps every class."""
 
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from PIL import Image
 
 import pofx
 from pofx.cli import main
-from pofx.codecs.picture_io import read_images
+from pofx.codecs import gathering
+from pofx.codecs.picture_io import holds_images, read_images
 from pofx.codecs.shades import Depth, shades
-from pofx.errors import CodecError
+from pofx.errors import CodecError, SpecError
 from pofx.split import parts
 
 QUICK = {"model": "vae", "steps": 2, "quiet": True, "latent": 2, "width": 8, "depth": 1, "network": "mlp"}
@@ -168,3 +170,164 @@ def test_a_class_of_one_image_is_learned_and_classes_that_are_not_are_named(tmp_
     model = pofx.fit(x[:40], labels=[f"c{i:02d}" for i in range(40)], guard=False, **QUICK)
     assert len(model.codec.levels) == 32
     assert "labels     40, the condition; 8 of them without a training image, which are not learned: 'c" in model.info()
+
+
+# -- folders, zips, globs, and labels beside them ----------------------------------------------------------------------
+
+
+def animals(path: Path) -> Path:
+    """Two folders of three pictures."""
+    for i, name in enumerate(("cat", "dog")):
+        (path / name).mkdir(parents=True)
+        for j in range(3):
+            Image.fromarray(np.full((4, 5), 40 * i + j, np.uint8)).save(path / name / f"{j}.png")
+    return path
+
+
+def zipped(path: Path, source: Path, how: int = zipfile.ZIP_LZMA, below: str = "") -> Path:
+    with zipfile.ZipFile(path, "w", how) as archive:
+        for file in sorted(source.rglob("*")):
+            archive.write(file, below + str(file.relative_to(source)))
+    return path
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_and_a_glob_are_read_as_their_folder(how: int, tmp_path: Path) -> None:
+    folder = animals(tmp_path / "p")
+    (folder / "readme.txt").write_text("pictures")
+    want = read_images(folder)[0]
+    plain, deep = zipped(tmp_path / "a.zip", folder, how), zipped(tmp_path / "b.ZIP", folder, how, "p/")
+    with zipfile.ZipFile(plain, "a") as archive:
+        archive.writestr("__MACOSX/cat/._0.png", b"no picture")
+    for source in (plain, str(deep), f"{folder}/*/*.png", f"{folder}/**/*.png"):
+        assert holds_images(source)
+        held, kind = read_images(source)
+        assert kind == "folder" and held.fingerprint() == want.fingerprint(), source
+    assert want.labels.tolist() == ["cat"] * 3 + ["dog"] * 3
+    assert len(read_images(f"{folder}/cat/[01].png")[0]) == 2
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "a.csv").write_text("a,b\n1,2\n")
+    assert not holds_images(zipped(tmp_path / "t.zip", tmp_path / "t")) and not holds_images(f"{tmp_path}/t/*.csv")
+    assert not holds_images(f"{tmp_path}/nothing/*.png")
+
+
+def test_a_model_is_fitted_on_a_zip_or_glob_and_finds_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "p"
+    saved(folder, *ramp(12, 200, np.uint8))
+    zipped(tmp_path / "p.zip", folder)
+    monkeypatch.chdir(tmp_path)
+    for source in ("p.zip", "p/*.png"):
+        model = pofx.fit(source, guard=False, **QUICK)
+        model.save("m.pofx")
+        assert sum(map(len, pofx.load("m.pofx").learned_from())) == 12
+
+
+def test_zips_that_are_unsafe_or_damaged_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("../a.png", "/a.png", "b/../../a.png", "C:\\a.png", "..\\a.png"):
+        with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+            archive.writestr(name, b"")
+        with pytest.raises(CodecError, match="expected a safe zip, got .* which points out of it: pack it again"):
+            read_images(tmp_path / "z.zip")
+    link = zipfile.ZipInfo("a.png")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(CodecError, match="which points out of it"):
+        read_images(tmp_path / "z.zip")
+    good = zipped(tmp_path / "g.zip", animals(tmp_path / "p"))
+    data = bytearray(good.read_bytes())
+    data[data.rindex(b"cat/0.png") - 46 + 8] |= 1  # the bit that says encrypted
+    (tmp_path / "e.zip").write_bytes(data)
+    with pytest.raises(CodecError, match="which needs a password: unpack it and give the folder"):
+        read_images(tmp_path / "e.zip")
+    monkeypatch.setattr(gathering, "ENTRY", 20)
+    with pytest.raises(CodecError, match=r"of \d+ bytes, 20 at most: unpack it and give the folder"):
+        read_images(good)
+    monkeypatch.undo()
+    (tmp_path / "cut.zip").write_bytes(good.read_bytes()[:-30])
+    with pytest.raises(CodecError, match="could not read the zip .*: take another copy|; take another copy"):
+        read_images(tmp_path / "cut.zip")
+    data = bytearray(good.read_bytes())
+    data[data.index(b"0.png") + 20] ^= 255
+    (tmp_path / "flip.zip").write_bytes(data)
+    with pytest.raises(CodecError, match=r"could not read the picture '.*flip\.zip/cat/0\.png': it is"):
+        read_images(tmp_path / "flip.zip")
+    assert len(read_images(tmp_path / "flip.zip", broken="skip")[0]) == 5
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_labels_of_a_file(inside: bool, tmp_path: Path) -> None:
+    folder = animals(tmp_path / "p")
+    (folder / "cat").rename(folder / "Cat")
+    want = ["x", None, "z", "u", "v", "w"]
+    rows = zip(["cat/0.PNG", "Cat/1.png", "./cat/2.png", "dog/0.png", "dog\\1.png", "dog/2.png"], want, strict=True)
+    place = folder if inside else tmp_path
+    before = "" if inside else "p/"
+    lines = [f"{label or ''};{before}{name.removeprefix('./')}" for name, label in rows]
+    lines += [] if inside else ["k;other/1.png"]
+    (place / "labels.csv").write_text("\ufeffLabel;FILE\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    assert holds_images(folder)
+    assert read_images(folder)[0].labels.tolist() == want
+    if inside:
+        assert read_images(zipped(tmp_path / "q.zip", folder, below="q/"))[0].labels.tolist() == want
+        assert read_images(f"{folder}/*/*.png")[0].labels.tolist() == want
+        assert read_images(folder, labels=list("abcdef"))[0].labels.tolist() == list("abcdef")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("file,label\n0.png,a\n1.png,b\n9.png,c\n8.png,c\n", "got 2 of 4 rows that name none, or several: '9.png', '8"),
+        ("file,label\n0.png,a\n", "expected a row for each picture in .*, got none for 1 of 2: '1.png': add these"),
+        ("name,label\n0.png,a\n", "expected the columns file and label in .*csv', got name, label: name them so"),
+        ("", "got none: name them so"),
+        ("file,label\n0.png,a\n0.png,b\n1.png,c\n", "expected one label for '0.png' in .*, got another in row 3"),
+    ],
+)  # fmt: skip
+def test_labels_that_do_not_fit_are_named(text: str, words: str, tmp_path: Path) -> None:
+    path = saved(tmp_path / "p", *ramp(2, 200, np.uint8))
+    for i in range(2):
+        (path / f"{i:02d}.png").rename(path / f"{i}.png")
+    (path / "labels.csv").write_text(text)
+    with pytest.raises(CodecError, match=words):
+        read_images(path)
+
+
+def test_broken_pictures_are_named_and_refused_or_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = saved(tmp_path / "p", *ramp(14, 200, np.uint8))
+    (path / "00.png").write_bytes((path / "00.png").read_bytes()[:50])
+    (path / "05.png").write_text("no picture")
+    with pytest.raises(CodecError, match=r"could not read the picture '.*00\.png': .* \(and 1 more of 14: '05\.png'\)"):
+        read_images(path)
+    held = read_images(path, broken="skip")[0]
+    assert len(held) == 12
+    assert held.notes["pictures"] == "2 of 14 could not be read and were skipped: '00.png', '05.png'"
+    with pytest.raises(CodecError, match="expected broken among refuse, skip, got 'mend'"):
+        read_images(path, broken="mend")
+    words = [part for k in ("latent", "width", "depth") for part in ("--set", f"{k}={QUICK[k]}")]
+    told = ["fit", str(path), "-o", str(tmp_path / "m.pofx"), "--model", "vae", "--steps", "1", "--no-guard", *words]
+    assert main(told) == 2 and "--broken skip" in capsys.readouterr().err
+    assert main([*told, "--broken", "skip"]) == 0
+    model = pofx.load(tmp_path / "m.pofx")
+    assert sum(map(len, model.learned_from())) == 12
+    with pytest.raises(CodecError, match="could not read the picture"):
+        model.log_prob(path)
+    for file in path.iterdir():
+        file.write_bytes(b"")
+    with pytest.raises(CodecError, match="got an empty file"):
+        read_images(path, broken="skip")
+
+
+def test_a_picture_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path / "p", *ramp(3, 200, np.uint8))
+    with pytest.raises(CodecError, match="expected 19 pixels at most, got 5 x 4"):
+        read_images(path, largest=19)
+    assert len(read_images(path, largest=20)[0]) == 3
+
+
+def test_words_of_reading_belong_to_a_kind(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="reading of images with size, broken, largest, got 'delimiter': leave it out"):
+        pofx.fit(ramp(9, 9, np.uint8), reading={"delimiter": ";"}, **QUICK)
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n2,3\n")
+    with pytest.raises(SpecError, match="reading of a table with delimiter, encoding, header, got 'broken': leave it"):
+        pofx.fit(tmp_path / "t.csv", reading={"broken": "skip"}, steps=1, quiet=True)

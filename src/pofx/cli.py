@@ -67,10 +67,11 @@ def _fitting(verb: argparse.ArgumentParser) -> None:
     """What `fit` and `doctor` ask alike."""
     verb.add_argument(
         "input",
-        help="CSV, TSV (.gz, .zst), Parquet, Feather or JSON Lines; images: .npz, .npy, IDX, a folder",
+        help="CSV, TSV (.gz, .zst), Parquet, Feather or JSON Lines; images: .npz, .npy, IDX, a folder, a zip, a glob",
     )
     verb.add_argument("--kind", choices=("auto", "table", "image"), default="auto", help="of the data, if not plain")
     verb.add_argument("--pixels", metavar="HxW", help="the size that pictures of several sizes are brought to")
+    verb.add_argument("--broken", choices=("refuse", "skip"), help="what to do with pictures that cannot be read")
     verb.add_argument("--model", default="any_order", help="a name of `pofx models` (default any_order)")
     verb.add_argument(
         "--size", choices=("small", "base", "large"), help="of the network: half, once or twice its default width"
@@ -307,7 +308,8 @@ def _words_of_fitting(told: argparse.Namespace) -> dict[str, Any]:
     same = ("model", "size", "seed", "device", "threads", "kind", "missing", "precision")
     words = {name: getattr(told, name) for name in same} | {"split": split}
     words |= {"fields": _json(told.fields), "condition": _words_of(told.condition)}
-    words |= {"reading": _words_of_reading(told) | _pixels(told.pixels)}
+    broken = {"broken": told.broken} if told.broken else {}
+    words |= {"reading": _words_of_reading(told) | _pixels(told.pixels) | broken}
     words |= {"base": told.base} if told.base else {}
     return words | _settings(told.set, fit)
 

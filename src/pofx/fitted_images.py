@@ -12,7 +12,7 @@ import torch
 from . import store
 from .bundle import Fitted
 from .codecs.image import LABEL, ImageCodec
-from .codecs.picture_io import Pictures, labels_of, read_images, write_images
+from .codecs.picture_io import Pictures, labels_of, read_images, words_of, write_images
 from .codecs.tabular_io import to_frame
 from .codecs.writing import write_table
 from .compression import Compressed, Compressor
@@ -71,8 +71,8 @@ class FittedImages(Fitted):
         return int(getattr(self.codec.spec.fields[0], "top", 255))
 
     def _read(self, source: Any) -> tuple[Pictures, str, Columns, Columns | None]:
-        size = self.provenance["reading"].get("size")
-        rows, kind = read_images(source, tuple(size) if size else None, depth=self.codec.depth)
+        words = words_of(self.provenance["reading"]) | {"broken": "refuse"}  # a figure belongs to each file
+        rows, kind = read_images(source, depth=self.codec.depth, **words)
         if rows.images.shape[-1] == 1 and self.codec.shape[-1] == 3:
             rows = replace(rows, images=rows.images.repeat(3, -1))
         x = self.codec.encode(rows, strict=True)
@@ -255,8 +255,7 @@ class FittedImages(Fitted):
             raise CodecError(
                 "the model was fitted on an array, which a bundle does not keep: give it again (train=, data=, --data)"
             )
-        size = self.provenance["reading"].get("size")
-        images = read_images(source, tuple(size) if size else None)[0]
+        images = read_images(source, **words_of(self.provenance["reading"]))[0]
         images = images if self.joint else images.bare()
         if images.fingerprint() != self.provenance["fingerprint"]:
             raise CodecError(

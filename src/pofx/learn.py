@@ -13,7 +13,7 @@ import torch
 
 from .bundle import Fitted, fitted_class
 from .codecs.image import LABEL, ImageCodec
-from .codecs.picture_io import Pictures, holds_images, read_images
+from .codecs.picture_io import Pictures, holds_images, read_images, words_of
 from .codecs.table import TableCodec
 from .codecs.tabular_io import read_table
 from .coding import CALIBRATION, strangeness
@@ -95,19 +95,21 @@ def fit(
     """Learns p(x) of the rows of a file or frame, or of images.
 
     source: a path (CSV, TSV, Parquet, Feather, JSON Lines) or a pandas, Polars or Arrow frame; for images an array (n,
-    H, W) or (n, H, W, 3), a .npy, .npz or IDX file, or a folder of pictures. labels: of images, one each, None where
-    missing; a .npz (array `labels`), the labels file beside an IDX file and class sub-folders bring theirs. kind: table
-    or image, where that is not plain. model: a name of `pofx models`. minutes or steps bound the work (by default the
-    model's recipe does); minutes count from the call. size: small, base or large, half, once or twice the width a
-    network has by default. fields: how columns are to be read, where inference errs.
+    H, W) or (n, H, W, 3), a .npy, .npz or IDX file, or a folder, zip or glob of pictures. labels: of images, one each,
+    None where missing; a .npz (array `labels`), the labels file beside an IDX file, labels.csv and class sub-folders
+    bring theirs. kind: table or image, where that is not plain. model: a name of `pofx models`. minutes or steps
+    bound the work (by default the model's recipe does); minutes count from the call. size: small, base or large,
+    half, once or twice the width a network has by default. fields: how columns are to be read, where inference
+    errs.
     condition: columns c of p(x | c); of images "label", which is also what is done where nothing is said and labels are
     found ("none" or () leaves them out). missing: "state", a missing cell is a state with a probability of its own;
     "unknown", it is integrated out by models that can, and samples have none. precision: "auto", wide networks train in
     bfloat16 where the device repays it (what is drawn and scored is float32 all the same); "float32", never. split:
     shares of rows for training, validation and test. checkpoint: a file for the state of the fit; with resume, a fit
     killed there goes on and ends with the weights of an unbroken one. reading: delimiter, encoding, header of a text
-    file; size (height, width) of pictures. task: "denoise" or "upscale" learns from photos of any sizes to restore such
-    (restoring.py says with which further arguments). Further arguments go to the model.
+    file; of pictures size (height, width), broken ("refuse" or "skip" files that cannot be read) and largest (pixels of
+    one). task: "denoise" or "upscale" learns from photos of any sizes to restore such (restoring.py says with which
+    further arguments). Further arguments go to the model.
 
     Raises CodecError for a file that cannot be read, SpecError for arguments that do not fit, Unsupported where the
     model cannot do what was asked.
@@ -249,6 +251,8 @@ to say of them.
 def _table(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:
     if asked["labels"] is not None:
         raise SpecError("expected labels with images alone, got those of a table: add them as a column")
+    if odd := sorted(set(reading) - {"delimiter", "encoding", "header"}):
+        raise SpecError(f"expected reading of a table with delimiter, encoding, header, got {odd[0]!r}: leave it out")
     rows, container = read_table(source, **reading)
     took = parts(rows.num_rows, split, seed)
     words = {"fields": asked["fields"], "condition": asked["condition"] or (), "missing": asked["missing"]}
@@ -258,7 +262,7 @@ def _table(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed
 def _images(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:
     if asked["fields"]:
         raise Unsupported("images have no fields to name: leave fields out")
-    rows, container = read_images(source, reading.get("size"), asked["labels"])
+    rows, container = read_images(source, labels=asked["labels"], **words_of(reading))
     keep, notes = _labels(rows, container, asked["condition"], asked["cls"])
     rows = rows if keep else rows.bare()
     took = parts(len(rows), split, seed, rows.labels)
@@ -291,9 +295,7 @@ def _labels(rows: Pictures, kind: str, asked: Sequence[str] | None, cls: type[Mo
     elif asked is None and "condition" not in cls.abilities:
         why = "this model learns p(x) alone"
     elif asked is None and kind == "folder" and gone:
-        why = (
-            f"{gone:,} of {len(labels):,} pictures lie in no sub-folder; the condition {LABEL!r} takes those as missing"
-        )
+        why = f"{gone:,} of {len(labels):,} pictures have no label; the condition {LABEL!r} takes those as missing"
     if not found or why:
         return False, {"labels": f"{len(found)}, left out: {why}"} if found else {}
     return True, {"labels": f"{len(found)}, the condition" + (f"; {gone:,} of {len(labels):,} missing" if gone else "")}

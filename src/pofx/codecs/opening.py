@@ -49,6 +49,8 @@ def _open(file: Path | IO[bytes], what: str) -> Any:
     """Image.open without Pillow's own limit of pixels, which warns first, is half as high and global."""
     from PIL import Image, UnidentifiedImageError
 
+    if not isinstance(file, Path):
+        file.seek(0)
     with _LIMIT:
         own, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:

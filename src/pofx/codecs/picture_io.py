@@ -1,18 +1,19 @@
-"""Images in and out: arrays, NumPy and IDX files, folders of pictures, sheets; and the labels that lie beside them."""
+"""Images in and out: arrays, NumPy and IDX files, gathered pictures, sheets; and the labels that lie beside them."""
 
 import gzip
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from ..errors import CodecError
-from .pictures import Size, opened, stacked
+from ..errors import CodecError, SpecError
+from .gathering import holds_pictures, read_pictures
+from .pictures import Size
 from .shades import Depth, shades
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 COLUMNS = 16  # pictures side by side in a sheet
 
 
@@ -105,7 +106,7 @@ def array_of(labels: np.ndarray) -> np.ndarray:
 
 def holds_images(source: Any) -> bool:
     """Whether a source is images: an array of three or four axes, such a one with labels, a .npy, .npz or IDX file, a
-    folder of pictures.
+    folder, zip or glob of which most files are pictures.
     """
     if isinstance(source, tuple) and len(source) == 2:
         source = source[0]
@@ -114,18 +115,36 @@ def holds_images(source: Any) -> bool:
     if not isinstance(source, str | Path):
         return False
     path = Path(source)
-    if path.is_dir():
-        inside = [p for p in path.rglob("*") if p.is_file()]
-        return sum(p.suffix.lower() in PICTURES for p in inside) * 2 > len(inside)
-    return path.suffix.lower() in (".npy", ".npz") or "idx3-ubyte" in path.name
+    return path.suffix.lower() in (".npy", ".npz") or "idx3-ubyte" in path.name or holds_pictures(source)
 
 
-def read_images(source: Any, size: Size = None, labels: Any = None, depth: Depth | None = None) -> tuple[Pictures, str]:
-    """(pictures, kind of container) of an array, a pair of images and labels, a file or a folder.
+def words_of(reading: Mapping[str, Any]) -> dict[str, Any]:
+    """The words of `read_images` among those of a fit's `reading`, also as they come back from a bundle.
 
-    Labels are those of the pair, the array `labels` of a .npz, the labels file beside an IDX file, the sub-folders of a
-    folder (missing for pictures that lie in none), or `labels`, which go before all these. depth: which values become
-    which shades, where a model has learned that; the rules of reading are in docs/images.md.
+    Raises SpecError for others.
+    """
+    if odd := sorted(set(reading) - {"size", "broken", "largest"}):
+        raise SpecError(f"expected reading of images with size, broken, largest, got {odd[0]!r}: leave it out")
+    return {k: tuple(v) if k == "size" and v else v for k, v in reading.items()}
+
+
+def read_images(
+    source: Any,
+    size: Size = None,
+    labels: Any = None,
+    depth: Depth | None = None,
+    *,
+    broken: str = "refuse",
+    largest: int | None = None,
+) -> tuple[Pictures, str]:
+    """(pictures, kind of container) of an array, a pair of images and labels, a file, or a folder, a zip or a glob of
+    pictures.
+
+    Labels are those of the pair, the array `labels` of a .npz, the labels file beside an IDX file, of pictures those of
+    labels.csv or their sub-folders (missing for pictures that lie in none), or `labels`, which go before all these.
+    depth: which values become which shades, where a model has learned that; broken: whether pictures that cannot be
+    read are an error or left out, "refuse" or "skip"; largest: pixels of a picture, 300 million by default. The rules
+    of reading are in docs/images.md.
 
     Raises CodecError, saying what is wrong, for what holds no images, for pictures of several sizes without `size` or
     of several depths, for values that are not finite or beyond `depth`, and where there are not as many labels as
@@ -136,9 +155,8 @@ def read_images(source: Any, size: Size = None, labels: Any = None, depth: Depth
         source, labels = source[0], source[1] if labels is None else labels
     if isinstance(source, np.ndarray):
         array, found, kind = source, None, "array"
-    elif Path(source).is_dir():
-        array, found, said = _folder(Path(source), size)
-        kind = "folder"
+    elif (gathered := read_pictures(source, size, broken, largest)) is not None:
+        (array, found, said), kind = gathered, "folder"
     else:
         (array, found), kind = _file(Path(source)), "npz"
     held = found if labels is None else labels
@@ -190,23 +208,6 @@ def _bytes(path: Path, magic: bytes, what: str) -> bytes:
     if data[:4] != magic:
         raise ValueError(f"expected {path.name!r} to be an IDX file of unsigned bytes in {what}")
     return data
-
-
-def _folder(path: Path, size: Size) -> tuple[np.ndarray, list[str | None] | None, str]:
-    """The pictures of a folder and of all below it, the sub-folders in which they lie, if any do, and what was done."""
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES)
-    if not files:
-        raise CodecError(f"expected pictures ({', '.join(PICTURES)}) in {str(path)!r}, found none")
-    pictures = []
-    for file in files:
-        try:
-            pictures.append(opened(file))
-        except OSError as error:  # of which Pillow's for what is no picture is one
-            raise CodecError(f"could not read the picture {str(file)!r}: {error}; remove or replace it") from error
-    inside = [file.relative_to(path).parts for file in files]
-    labels = [parts[0] if len(parts) > 1 else None for parts in inside]
-    array, said = stacked(pictures, size)
-    return array, labels if any(labels) else None, said
 
 
 # -- out ---------------------------------------------------------------------------------------------------------------

@@ -2,20 +2,18 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from ..errors import CodecError
+from .exif import exif_of
+from .opening import opening, raw_of, set_raw
 
 DEEP = {"I;16": "uint16", "I;16B": "uint16", "I;16L": "uint16", "I;16N": "uint16", "I": "int32", "F": "float32"}
 GREY = ("1", "L", "LA", "La")
 PLAIN = (*GREY, *DEEP, "P", "PA", "RGB", "RGBA", "RGBa", "RGBX")
-UPPER, LOWER = (
-    "RGB;16B",
-    "RGB;16L",
-)  # how Pillow takes the first or the second byte of each channel of 16 bits
-TURNED = 0x0112  # the tag of EXIF that says how a picture lies
+UPPER, LOWER = "RGB;16B", "RGB;16L"  # how Pillow takes the first or the second byte of each channel of 16 bits
 SAID = {
     "frames": "have several frames, of which the first was read",
     "upper": "have 16 bits a channel, of which the upper 8 were read",
@@ -35,31 +33,30 @@ class Opened(NamedTuple):
     said: tuple[str, ...]
 
 
-def opened(file: Path) -> Opened:
-    """A picture file; OSError where it is none."""
+def opened(file: Path | IO[bytes], name: str, largest: int | None = None) -> Opened:
+    """A picture file, or its bytes; CodecError where it is none, damaged, or of more than `largest` pixels."""
     from PIL import Image, ImageOps
 
-    with Image.open(file) as picture:
-        mode, dtype, said = picture.mode, DEEP.get(picture.mode, "uint8"), []
-        raw = picture.tile[0][3] if picture.tile else ""
+    with opening(file, name, largest) as picture:
+        mode, dtype, said, raw = picture.mode, DEEP.get(picture.mode, "uint8"), [], raw_of(picture)
+        lies = exif_of(picture)[1]
         said += ["frames"] if getattr(picture, "n_frames", 1) > 1 else []
-        said += ["turned"] if picture.getexif().get(TURNED, 1) != 1 else []
+        said += ["turned"] if lies != 1 else []
         said += ["space"] if mode not in PLAIN else []
-        upright = ImageOps.exif_transpose(picture)
-    if raw == UPPER:
-        with Image.open(file) as picture:
-            tiles: list[Any] = picture.tile
-            tiles[0] = (*tiles[0][:3], LOWER)
-            lower = ImageOps.exif_transpose(picture).split()
+        upright = picture.copy() if lies == 1 else ImageOps.exif_transpose(picture)
+    if picture.format == "PNG" and raw == UPPER:
+        with opening(file, name, largest) as picture:
+            set_raw(picture, LOWER)
+            lower = (picture.copy() if lies == 1 else ImageOps.exif_transpose(picture)).split()
         return Opened(tuple(map(_sixteen, upright.split(), lower)), "uint16", tuple(said))
     if dtype != "uint8":
         return Opened((upright.convert("F"),), dtype, tuple(said))
-    said += ["upper"] if ";16" in str(raw) else []
+    said += ["upper"] if ";16" in raw else []
     if mode.endswith(("A", "a")) or "transparency" in upright.info:
         above = upright.convert("RGBA")
         said += ["white"] if above.getchannel("A").getextrema() != (255, 255) else []
         upright = Image.alpha_composite(Image.new("RGBA", above.size, "white"), above)
-    grey = mode in GREY or str(raw).startswith("LA")
+    grey = mode in GREY or raw.startswith("LA")
     return Opened(upright.convert("L" if grey else "RGB").split(), dtype, tuple(said))
 
 

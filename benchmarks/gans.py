@@ -7,8 +7,8 @@ ring: 8 means on the unit circle, deviation .01; grid: 25 means, -4 to 4 by 2, d
 Every run is the `gan` of pofx, `WORDS` and `SHARP`, on the plain coordinates over their deviation, for so many
 CPU-minutes. Of a *table*, as users have it, a column goes through its own distribution function first, which parts the
 modes of the grid by itself: the line *independent* draws the two columns apart. 2,500 draws: one is of high quality
-within 3 deviations of the nearest mean; a mode is found where it has one of them; reverse KL is that of the law of the modes among these
-draws from the uniform law. The first line of a set is 2,500 true draws.
+within 3 deviations of the nearest mean; a mode is found where it has one of them; reverse KL is that of the law of the
+modes among these draws from the uniform law. The first line of a set is 2,500 true draws.
 """
 
 import math

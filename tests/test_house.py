@@ -33,7 +33,7 @@ FLOORS = {
         "learn",
         "checkup",
     ),
-    6: ("", "sklearn", "cli", "__main__"),
+    6: ("", "sklearn", "cli", "cli_photos", "__main__"),
 }
 FLOOR = {family: floor for floor, families in FLOORS.items() for family in families}
 STRANGERS = 3

@@ -9,6 +9,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .cli_photos import ask_of_task, ask_to_restore, run_restoring, words_of_task
 from .errors import Failed, PofxError
 from .version import __version__
 
@@ -21,6 +22,9 @@ EXAMPLES = """examples:
   pofx score adult.pofx new.csv -o scored.csv
   pofx complete adult.pofx gaps.csv -o full.csv
   pofx encode vae.pofx adult.csv -o codes.csv
+  pofx denoise photo.jpg -o clean.png
+  pofx upscale photo.png -o large.png --scale 2
+  pofx fit photos/ -o enlarge.pofx --task upscale --scale 4 --minutes 10
   pofx prior vae.pofx -o two.pofx --model nsf --minutes 1
   pofx anomaly vae.pofx new.csv -o judged.csv
   pofx evaluate adult.pofx --target income -o report.html --json metrics.json
@@ -43,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     ask.add_argument("--version", action="version", version=f"pofx {__version__}")
     verbs = ask.add_subparsers(dest="verb", metavar="VERB", required=True)
     about_files = (_evaluate, _check, _plot, _doctor, _profile, _info, _models)
-    for add in (_fit, _sample, _score, _complete, *CODING, _prior, *about_files):
+    for add in (_fit, _sample, _score, _complete, *CODING, _restoring, _prior, *about_files):
         add(verbs)
     return ask
 
@@ -104,6 +108,7 @@ def _fit(verbs: Any) -> None:
     verb.add_argument("-o", "--output", required=True, help="the model file to write")
     verb.add_argument("--minutes", type=float, help="how long it may take")
     verb.add_argument("--steps", type=int, help="how many steps to train, instead of minutes")
+    ask_of_task(verb)
     verb.add_argument("--no-guard", action="store_true", help="no verdict at the end, and none watched on the way")
     verb.add_argument("--resume", action="store_true", help="go on where a killed fit with the same words stopped")
 
@@ -180,11 +185,15 @@ CODING = (
     _coding("decode", "give the rows that codes stand for"),
     _coding("reconstruct", "give the rows that the codes of rows stand for"),
     _coding("interpolate", "give rows on the way from each row of one file to that of another", ("first", "second")),
-    _coding("denoise", "take noise out of rows"),
     _coding("compress", "write images to a file as short as the model's bound says (hvae, vae, iwae)"),
     _coding("decompress", "give the images of a compressed file"),
     _coding("anomaly", "add to each row how strange it is, and how many rows are as strange"),
 )
+
+
+def _restoring(verbs: Any) -> None:
+    for name, words in (("denoise", "take noise out of a photo, or out of rows"), ("upscale", "enlarge a photo")):
+        ask_to_restore(_verb(verbs, name, words), name)
 
 
 def _evaluate(verbs: Any) -> None:
@@ -324,6 +333,7 @@ def run_fit(told: argparse.Namespace) -> str:
     model = fit(
         told.input, minutes=told.minutes, steps=told.steps, quiet=told.quiet, guard=not told.no_guard,
         checkpoint=output.with_name(output.name + ".checkpoint"), resume=told.resume, **_words_of_fitting(told),
+        **words_of_task(told),
     )  # fmt: skip
     model.save(output)
     said = Said(f"{model.info()}\nwrote      {output} ({output.stat().st_size / 2**20:.1f} MiB)")
@@ -368,7 +378,7 @@ def run_complete(told: argparse.Namespace) -> str:
 
 
 def run_coding(told: argparse.Namespace) -> str:
-    """pofx encode, decode, reconstruct, denoise, anomaly"""
+    """pofx encode, decode, reconstruct, anomaly"""
     from . import store
     from .bundle import load
 
@@ -378,7 +388,8 @@ def run_coding(told: argparse.Namespace) -> str:
     return f"wrote {rows:,} rows to {told.output}"
 
 
-run_encode = run_decode = run_reconstruct = run_denoise = run_anomaly = run_coding
+run_encode = run_decode = run_reconstruct = run_anomaly = run_coding
+run_denoise = run_upscale = run_restoring
 
 
 def run_compress(told: argparse.Namespace) -> str:

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 
 from . import store
-from .bundle import Fitted
+from .bundle import Fitted, load
 from .codecs.photo import Photo, read_photo, write_photo
 from .codecs.photos import PhotoCodec
 from .errors import CodecError, SpecError, Unsupported
@@ -127,6 +127,11 @@ class FittedPhotos(Fitted):
         if path is not None:
             return write_photo(made, path, overwrite=overwrite)
         return _array(made, source)
+
+
+def general(task: str) -> FittedPhotos:
+    """The model of a task that comes with pofx (recipes/general_restorers.py made it)."""
+    return cast(FittedPhotos, load(Path(__file__).parent / "weights" / f"{task}.pofx"))
 
 
 def _photo(source: Any) -> Photo:

@@ -26,6 +26,7 @@ TASKS = {"denoise": "denoiser", "upscale": "upscaler"}
 WATCHED = 64  # pieces of validation pictures that are looked at
 TEXTURE = 0.4  # of the work of a fit, for the flow
 FEW = 5  # photos below which a tenth of the pieces of all of them is watched, and no photo kept aside
+NOISY = 8.0  # median deviation from which photos are taken as noisy: 9 of 10 clean ones are below
 SPARE = 3.0  # seconds of --minutes that are kept for what follows the steps
 
 
@@ -34,7 +35,7 @@ def fit_restorer(
     task: str,
     *,
     clean: Any = None,
-    noisy: bool = False,
+    noisy: bool | None = None,
     sigma: float | None = None,
     texture: bool = True,
     minutes: float | None = None,
@@ -51,16 +52,19 @@ def fit_restorer(
 ) -> FittedPhotos:
     """A model of `task` from photos (read_photos): `learn.fit` hands on what it is asked.
 
-    clean: of noisy photos the clean ones, of the same names; noisy: there are none, and it is learned from noise alone
-    (`sigma`: its deviation, in shades of 255, if that is known; else it is estimated, or, where it is not Gaussian,
-    nothing is taken for known of it). texture: whether a draw of p(x | y) is learned as well, for realism above zero.
-    Raises what `fit` does.
+    clean: of noisy photos the clean ones, of the same names; noisy: whether photos are noisy and there are no clean
+    ones, so that it is learned from noise alone (None: where the noise that is estimated in them is above NOISY), of
+    deviation `sigma`, in shades of 255, if that is known; else it is estimated, or, where it is not Gaussian, nothing
+    is taken for known of it. texture: whether a draw of p(x | y) is learned as well, for realism above zero. Raises
+    what `fit` does.
     """
     began = time.monotonic()
     if task not in TASKS:
         raise SpecError(f"expected a task among {', '.join(TASKS)}, got {task!r}")
     if task != "denoise" and (clean is not None or noisy or sigma is not None):
         raise SpecError(f"expected clean, noisy and sigma with task 'denoise' alone, got them with {task!r}")
+    if sigma is not None and (clean is not None or noisy is False or not 0 < sigma <= 255):
+        raise SpecError(f"expected sigma above 0 and up to 255, and with noisy photos alone, got {sigma}")
     with bar("reading", None, "photo", quiet) as tick:
         photos = read_photos(source)
         beside = None if clean is None else _beside(photos, read_photos(clean))
@@ -70,8 +74,9 @@ def fit_restorer(
         photos = photos.mapped(luma_of)
     elif clean is not None:
         config["known"] = "pairs"
-    elif noisy:
-        config["known"], notes["noise"] = _told(photos, sigma)
+    else:
+        known, notes["noise"] = _told(photos, sigma, noisy)
+        config |= {"known": known} if known != "clean" else {}
     config = (sized(TASKS[task], size) if size is not None else {}) | config
     few = len(photos) < FEW
     took = [np.arange(len(photos))] * 3 if few else list(parts(len(photos), split, seed))
@@ -169,13 +174,17 @@ def _beside(photos: Photos, clean: Photos) -> Photos:
     return clean
 
 
-def _told(photos: Photos, sigma: float | None) -> tuple[str, str]:
-    """How noisy photos alone are learned from, and why, in words."""
+def _told(photos: Photos, sigma: float | None, noisy: bool | None) -> tuple[str, str]:
+    """How photos without clean ones beside them are learned from, and why, in words."""
     if sigma is not None:
         return "gaussian", f"Gaussian of deviation {sigma:g}, as told: learned from the same photos with more noise"
     found = [noise_of(p) for p in photos.pictures]
     levels, white = [level for level, _ in found], float(np.mean([ok for _, ok in found]))
     said = f"deviation {np.median(levels):.1f} of 255, from {min(levels):.1f} to {max(levels):.1f}, estimated"
+    if noisy is False or (noisy is None and np.median(levels) < NOISY):
+        return "clean", f"{said}; the photos are taken as clean ones" + " (noisy=True, --noisy, if not)" * (
+            noisy is None
+        )
     if white > 0.5:
         return "gaussian", f"{said}; even and without a pattern: learned from the same photos with more noise"
     return "blind", f"{said}; it has a pattern or follows the brightness: each pixel is learned from those around it"

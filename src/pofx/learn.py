@@ -278,8 +278,8 @@ def _images(source: Any, reading: Mapping[str, Any], split: Sequence[float], see
 def _labels(rows: Pictures, kind: str, asked: Sequence[str] | None, cls: type[Model]) -> tuple[bool, dict[str, str]]:
     """Whether labels are the condition, and what there is to say of that.
 
-    Unless asked for they are where the model can, every picture of a folder lies in a sub-folder, and there are two
-    or more. Raises SpecError for another condition, and where labels are asked for that are not there or all alike.
+    Unless asked for they are where the model can, every picture of a folder has one, and there are two or more.
+    Raises SpecError for another condition, and where labels are asked for that are not there or all alike.
     """
     if asked and list(asked) != [LABEL]:
         raise SpecError(f"expected the condition {LABEL!r} or none of images, got {', '.join(map(repr, asked))}")
@@ -287,7 +287,8 @@ def _labels(rows: Pictures, kind: str, asked: Sequence[str] | None, cls: type[Mo
     found, gone = sorted({str(label) for label in labels if label is not None}), labels.count(None)
     if asked and len(found) < 2:
         raise SpecError(
-            f"expected two labels or more, got {len(found)}: give labels=, an array `labels` in a .npz, or sub-folders"
+            f"expected two labels or more, got {len(found)}: give labels=, an array `labels` in a .npz, labels.csv, "
+            "or sub-folders"
         )
     why = "as asked" if asked is not None and not asked else None
     if asked is None and len(found) == 1:
@@ -295,7 +296,10 @@ def _labels(rows: Pictures, kind: str, asked: Sequence[str] | None, cls: type[Mo
     elif asked is None and "condition" not in cls.abilities:
         why = "this model learns p(x) alone"
     elif asked is None and kind == "folder" and gone:
-        why = f"{gone:,} of {len(labels):,} pictures have no label; the condition {LABEL!r} takes those as missing"
+        why = (
+            f"{gone:,} of {len(labels):,} pictures lie in no sub-folder or have no label; the condition {LABEL!r} "
+            "takes those as missing"
+        )
     if not found or why:
         return False, {"labels": f"{len(found)}, left out: {why}"} if found else {}
     return True, {"labels": f"{len(found)}, the condition" + (f"; {gone:,} of {len(labels):,} missing" if gone else "")}

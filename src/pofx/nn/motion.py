@@ -43,7 +43,7 @@ def motion(here: Tensor, there: Tensor, cell: int = CELL, steps: int = STEPS) ->
 
     sums and mean over the window, sums where p + flow lies in the picture. A flat window keeps what the coarser picture
     said; the mean keeps waves that a window cannot see from growing. Lucas and Kanade 1981; Bouguet 2000. A pair
-    of 360 x 640 takes 0.23 s on one thread (Xeon, 2.8 GHz). Raises SpecError for several shapes.
+    of 360 x 640 takes 0.23 s on one thread of an Intel Xeon. Raises SpecError for several shapes.
     """
     if here.shape != there.shape or here.dim() != 4 or here.shape[1] != 1:
         raise SpecError(

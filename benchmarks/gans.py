@@ -27,7 +27,7 @@ from record import asking, measure
 
 ROWS, DRAWS, DECIMALS = 100_000, 2_500, 5
 WORDS = {"latent": 2, "width": 128, "depth": 2, "pack": 1}  # as many numbers of noise as a point has
-SHARP = {"relativistic r1+r2": {"weight": 0.1, "anneal": 0.01}}  # a penalty that lets D see modes as narrow as these
+SHARP = {"relativistic r1+r2": {"weight": 0.1, "anneal": 0.01, "waves": 8}}  # of modes as narrow as these
 STEPS = {"critics": 5, "penalty_mode": "exact"}
 RUNS: dict[str, dict[str, Any]] = {
     "relativistic r1+r2": {},

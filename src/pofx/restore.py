@@ -21,6 +21,7 @@ BLACK, SWING = 16 / 255, 219 / 255  # luma of black, and between that and white
 PROJECTED = 4  # pixels more that projecting back sees
 GRAIN = 256  # side of the pieces that noise is drawn in, so that it is the same whatever the tiles
 STRIP = 2**22  # numbers that are worked on together
+CELLS, QUIET = 8, 0.2  # of patches of 2 x 2 pixels each, and the share of them that is quietest
 EVEN, LIKE = 0.7, 0.1  # of noise that is taken for Gaussian: dark parts beside bright ones, neighbours' correlation
 
 Range = tuple[float, float]
@@ -107,29 +108,49 @@ def luma(v: Tensor) -> Tensor:
 
 
 def noise_level(pixels: np.ndarray) -> float:
-    """The deviation of Gaussian noise in a picture (H, W, C), in shades of 255, from its finest diagonal differences:
-    d = (a - b - c + d) / 2 of 2 x 2 pixels has the deviation of the noise where the picture is smooth; the median of
-    |d| / .6745.
-
-    Paper: Donoho, Johnstone 1994, Ideal Spatial Adaptation by Wavelet Shrinkage.
-    """
-    return _deviation(_diagonal(pixels)[0]) * 255 / np.iinfo(pixels.dtype).max
+    """The deviation of Gaussian noise in a picture (H, W, C), in shades of 255 (`noise_of`)."""
+    return noise_of(pixels)[0]
 
 
 def noise_of(pixels: np.ndarray) -> tuple[float, bool]:
-    """The level of the noise of a picture, and whether it is as loud in dark as in bright parts and has no pattern."""
+    """The deviation of the noise of a picture (H, W, C), in shades of 255, and whether it is as loud in dark as in
+    bright parts and has no pattern.
+
+    Of 2 x 2 pixels d = (a - b - c + d) / 2 has the deviation of the noise, and little of what is smooth. That of the
+    picture is of its quietest patches: the QUIET quantile of the deviations of d in patches of CELLS x CELLS, divided
+    by what it is, of so many numbers, for a deviation of one. Patches that are nearly black or white, where noise is
+    cut off, do not count where there are others.
+
+    Paper: Donoho, Johnstone 1994, Ideal Spatial Adaptation by Wavelet Shrinkage (noise in the finest differences).
+    """
+    unit = 255 / np.iinfo(pixels.dtype).max
     d, bright = _diagonal(pixels)
-    level = _deviation(d)
-    if d.size < 4 or level == 0:
+    if d.size == 0:
         return 0.0, True
-    cut = np.median(bright)
-    dark, light = _deviation(d[bright <= cut]), _deviation(d[bright > cut])
-    quiet = np.abs(d) < 3 * level  # edges aside
-    both = quiet[:, 1:] & quiet[:, :-1]
-    a, b = d[:, 1:][both], d[:, :-1][both]
-    like = float((a * b).mean() / max((a * a).mean(), 1e-12)) if len(a) else 0.0
-    even = min(dark, light) > EVEN * max(dark, light) if min(dark, light) > 0 else False
-    return level * 255 / np.iinfo(pixels.dtype).max, bool(even and abs(like) < LIKE)
+    d, bright = d * unit, bright * unit
+    rows, columns = (max(side // CELLS, 1) for side in d.shape[:2])
+    parts = [
+        [part for half in np.array_split(v, rows) for part in np.array_split(half, columns, 1)] for v in (d, bright)
+    ]
+    loud = np.array([np.sqrt(np.mean(np.square(part))) for part in parts[0]])
+    shade = np.array([part.mean() for part in parts[1]])
+    level = _floor(loud, parts[0][0].size)
+    open_ = (shade > 2.5 * level) & (shade < 255 - 2.5 * level)
+    if open_.any():
+        level = _floor(loud[open_], parts[0][0].size)
+    loud, shade, held = (loud[open_], shade[open_], [p for p, ok in zip(parts[0], open_, strict=True) if ok])
+    if level == 0 or len(loud) < 2:
+        return level, True
+    dark = shade <= np.median(shade)
+    low, high = sorted(_floor(loud[half], held[0].size) for half in (dark, ~dark)) if not dark.all() else (1.0, 1.0)
+    quiet = [part for part, own in zip(held, loud, strict=True) if own <= np.quantile(loud, 2 * QUIET)]
+    like = sum((p[:, 1:] * p[:, :-1]).sum() for p in quiet) / max(sum(np.square(p[:, 1:]).sum() for p in quiet), 1e-12)
+    return level, bool(low > EVEN * high and abs(like) < LIKE)
+
+
+def _floor(loud: np.ndarray, count: int) -> float:
+    """The deviation of the quietest patches, of `count` numbers each."""
+    return float(np.quantile(loud, QUIET) / (1 - 0.84 / math.sqrt(2 * count)))  # .84 deviations below: a fifth
 
 
 def _diagonal(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -141,10 +162,6 @@ def _diagonal(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     cells = pixels[:height, :width].reshape(height // 2, 2, width // 2, 2, -1)[::step].astype(np.float32)
     a, b, c, d = cells[:, 0, :, 0], cells[:, 0, :, 1], cells[:, 1, :, 0], cells[:, 1, :, 1]
     return (a - b - c + d) / 2, (a + b + c + d) / 4
-
-
-def _deviation(d: np.ndarray) -> float:
-    return float(np.median(np.abs(d)) / 0.6745) if d.size else 0.0
 
 
 # -- between arrays and tensors ----------------------------------------------------------------------------------------

@@ -25,7 +25,6 @@ from .version import __version__
 TASKS = {"denoise": "denoiser", "upscale": "upscaler"}
 WATCHED = 64  # pieces of validation pictures that are looked at
 TEXTURE = 0.4  # of the work of a fit, for the flow
-FEW = 5  # photos below which a tenth of the pieces of all of them is watched, and no photo kept aside
 NOISY = 8.0  # median deviation from which photos are taken as noisy: 9 of 10 clean ones are below
 SPARE = 3.0  # seconds of --minutes that are kept for what follows the steps
 
@@ -78,14 +77,16 @@ def fit_restorer(
         known, notes["noise"] = _told(photos, sigma, noisy)
         config |= {"known": known} if known != "clean" else {}
     config = (sized(TASKS[task], size) if size is not None else {}) | config
-    few = len(photos) < FEW
-    took = [np.arange(len(photos))] * 3 if few else list(parts(len(photos), split, seed))
+    took = list(parts(len(photos), split, seed))
+    few = not len(took[1])
+    if few:
+        took = [np.arange(len(photos))] * 3
     codec = PhotoCodec.learn(photos.take(took[0]))
     model = cast(Restorer, create(TASKS[task], codec.spec, seed, **config))
     learned, watched = (_batch(model, photos, beside, part, sigma) for part in took[:2])
     if few:
         learned, watched = _aside(learned, seed)
-        notes["split"] = f"fewer than {FEW} photos: a tenth of their pieces is watched"
+        notes["split"] = "too few photos to keep some aside: a tenth of the pieces of all of them is watched"
     say("\n".join(f"{k}: {v}" for k, v in notes.items()), quiet)
     own = {
         "model": TASKS[task], "config": model.config, "seed": seed, "split": list(split), "rows": len(photos),
@@ -160,14 +161,15 @@ def _stage(
 
 def _beside(photos: Photos, clean: Photos) -> Photos:
     """The clean photos in the order of the noisy ones, found by their names; SpecError where they do not belong."""
-    place = {Path(name).stem: i for i, name in enumerate(clean.names)}
-    lost = [name for name in photos.names if Path(name).stem not in place]
+    place = {str(Path(name).with_suffix("")): i for i, name in enumerate(clean.names)}
+    of = [str(Path(name).with_suffix("")) for name in photos.names]
+    lost = [name for name, stem in zip(photos.names, of, strict=True) if stem not in place]
     if lost:
         raise SpecError(
             f"expected a clean photo of the name of each noisy one, found none for {len(lost)} of {len(photos)}: "
             f"{', '.join(map(repr, lost[:8]))}"
         )
-    clean = clean.take(np.array([place[Path(name).stem] for name in photos.names]))
+    clean = clean.take(np.array([place[stem] for stem in of]))
     for name, a, b in zip(photos.names, photos.pictures, clean.pictures, strict=True):
         if a.shape != b.shape:
             raise SpecError(f"expected {name!r} and its clean photo of one shape, got {a.shape} and {b.shape}")

@@ -11,9 +11,9 @@ import numpy as np
 from ..errors import CodecError
 from ..fields import Pixel
 from ..spec import Block, Spec
+from .gathering import PICTURES, files_of
 from .image import NAMES
-from .photo import read_photo
-from .picture_io import PICTURES
+from .pictures import Opened, opened
 
 SAMPLED = 2**20  # pixels that the law of a channel is learned from
 
@@ -47,42 +47,47 @@ class Photos:
 
 
 def read_photos(source: Any) -> Photos:
-    """The photos of a folder and all below it, of one file, or arrays: (n, H, W), (n, H, W, 1 or 3), or a sequence.
+    """The photos of a folder and all below it, of a zip, a glob or one file, as pictures are read (docs/images.md); or
+    arrays: (n, H, W), (n, H, W, 1 or 3), or a sequence of those of one photo.
 
     They are coloured where one of them is; 16 bits are rounded to 8. Raises CodecError for what holds none.
     """
     if isinstance(source, np.ndarray) and source.ndim in (3, 4):
-        source = list(source if source.ndim == 4 else source[..., None])
+        source = list(source)
     if isinstance(source, str | Path):
-        files = _files(Path(source))
-        held, names = [read_photo(file).pixels for file in files], [file.name for file in files]
-        kind = "folder" if Path(source).is_dir() else "file"
+        held, names, kind = _files(source)
     elif isinstance(source, Sequence) and len(source) and all(isinstance(p, np.ndarray) for p in source):
-        held, names, kind = (
-            [p if p.ndim == 3 else p[..., None] for p in source],
-            [str(i) for i in range(len(source))],
-            "array",
-        )
+        held, names, kind = list(source), [str(i) for i in range(len(source))], "array"
     else:
-        raise CodecError("expected photos: a folder, a file, or arrays (H, W) or (H, W, 3) of bytes")
-    for name, p in zip(names, held, strict=True):
-        if p.ndim != 3 or p.shape[2] not in (1, 3) or p.dtype not in (np.uint8, np.uint16):
-            raise CodecError(
-                f"expected photos (H, W) or (H, W, 3) of 8 or 16 bits, got {p.shape} of {p.dtype} ({name})"
-            )
-    held = [p if p.dtype == np.uint8 else ((p.astype(np.uint32) + 128) // 257).astype(np.uint8) for p in held]
+        raise CodecError("expected photos: a folder, a zip, a glob, a file, or arrays (H, W) or (H, W, 3) of bytes")
+    held = [_bytes(p if p.ndim == 3 else p[..., None], name) for p, name in zip(held, names, strict=True)]
     channels = max(p.shape[2] for p in held)
-    held = [p if p.shape[2] == channels else p.repeat(channels, 2) for p in held]
-    return Photos(tuple(held), tuple(names), kind)
+    return Photos(tuple(p if p.shape[2] == channels else p.repeat(channels, 2) for p in held), tuple(names), kind)
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES) if path.is_dir() else []
-    if not files:
-        raise CodecError(f"expected photos ({', '.join(PICTURES)}) at {str(path)!r}, found none: check the path")
-    return files
+def _files(source: str | Path) -> tuple[list[np.ndarray], list[str], str]:
+    """The pictures of files, their names, and what they came in."""
+    with files_of(source) as found:
+        if found is None:
+            return [_joined(opened(Path(source), str(source)))], [Path(source).name], "file"
+        files = sorted((file for file in found if file.pictured), key=lambda file: file.parts)
+        if not files:
+            raise CodecError(f"expected photos ({', '.join(PICTURES)}) in {str(source)!r}, found none: check the path")
+        return [_joined(opened(file.file(), file.name)) for file in files], [file.path for file in files], "folder"
+
+
+def _joined(picture: Opened) -> np.ndarray:
+    """Its channels side by side, (H, W, C)."""
+    return np.stack([np.asarray(band) for band in picture.bands], -1).astype(picture.dtype)
+
+
+def _bytes(picture: np.ndarray, name: str) -> np.ndarray:
+    """A photo (H, W, 1 or 3) of 8 or 16 bits as bytes."""
+    if picture.ndim != 3 or picture.shape[2] not in (1, 3) or picture.dtype not in (np.uint8, np.uint16):
+        raise CodecError(
+            f"expected photos (H, W) or (H, W, 3) of 8 or 16 bits, got {picture.shape} of {picture.dtype} ({name})"
+        )
+    return picture if picture.dtype == np.uint8 else ((picture.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 class PhotoCodec:

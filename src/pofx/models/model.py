@@ -44,7 +44,8 @@ class Recipe:
     steps: optimiser steps; batch: rows a step; rate: peak learning rate, after `warmup` steps, then by cosine to
     `floor` times the peak; decay: AdamW's decoupled weight decay of matrices; clip: bound of the gradient's norm;
     average: the half-life of the exponential average of the weights, as a share of the steps; betas: of AdamW;
-    most: steps beyond which more only overfit, so that minutes buy no more of them.
+    most: steps beyond which more only overfit, so that minutes buy no more of them; patience: looks at the validation
+    rows without a better one before a fit stops, 0 for a model that does not overfit.
     """
 
     steps: int
@@ -57,6 +58,7 @@ class Recipe:
     average: float = 0.04
     betas: tuple[float, float] = (0.9, 0.99)
     most: int | None = None
+    patience: int = 5
 
 
 RESIDENT = 2**23  # numbers of examples that are worked on together: 32 MiB, some four times that with what is between

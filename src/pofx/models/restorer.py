@@ -130,7 +130,8 @@ class Restorer(Model):
         return 2 * self.patch**2 * max(self.channels, 4)
 
     def recipe(self, rows: int) -> Recipe:
-        return Recipe(steps=4000, batch=min(self.batch, rows), rate=self.rate, warmup=100, floor=0.01, decay=0.0)
+        own = {"warmup": 100, "floor": 0.01, "decay": 0.0, "patience": 0}
+        return Recipe(4000, min(self.batch, rows), self.rate, **own)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..errors import SpecError
 from ..nn.coders import decoder, encoder
 from ..nn.mlp import MLP
 from ..spec import Columns, Spec
@@ -97,17 +98,21 @@ class Rivals(nn.Module):
 
 class RowRivals(Rivals):
     """Rows as (z, levels): z = Phi^-1(u) of each number, u dequantised anew in every step, and one-hot levels of each
-    category, which G draws by Gumbel's rule and differentiates through the softmax (straight-through).
+    category, which G draws by Gumbel's rule and differentiates through the softmax (straight-through). G sees its noise
+    e as (e, cos(pi k Phi(e)) for k = 1 to `waves`), of which steep steps, from one cluster to the next, are short sums.
     """
 
     parts = 3
 
-    def __init__(self, spec: Spec, condition: Sight, latent: int, width: int, depth: int, pack: int) -> None:
+    def __init__(
+        self, spec: Spec, condition: Sight, latent: int, width: int, depth: int, pack: int, waves: int
+    ) -> None:
         super().__init__(pack, condition)
         self.sight = Sight(spec.fields)
         self.fields, self.sizes = spec.fields, [len(self.sight.numbers), sum(self.sight.sizes)]
         self.shape, self.draws = (sum(self.sizes),), len(self.sight.groups)
-        self.generator = MLP(latent + self.context.width, sum(self.sizes), width, depth)
+        self.register_buffer("waves", math.pi * torch.arange(1, waves + 1), persistent=False)
+        self.generator = MLP(latent * (1 + waves) + self.context.width, sum(self.sizes), width, depth)
         features = width if self.context.width else 0
         self.critic = RowCritic(self.sight, pack, self.context.width, 1 + features, width, depth)
         self.project(features)
@@ -140,7 +145,8 @@ class RowRivals(Rivals):
 
     def made(self, e: Tensor, condition: Batch) -> tuple[Tensor, Tensor]:
         """(z, logits of the levels)."""
-        z, levels = self.generator(torch.cat([e, self.context(*condition)], 1)).split(self.sizes, 1)
+        waves = torch.cos(torch.special.ndtr(e).unsqueeze(-1) * self.waves).flatten(1)
+        z, levels = self.generator(torch.cat([e, waves, self.context(*condition)], 1)).split(self.sizes, 1)
         return z, levels
 
     def fake(self, e: Tensor, condition: Batch, generator: torch.Generator) -> Tensor:
@@ -236,7 +242,10 @@ class PixelRivals(Rivals):
         return {f.name: np.ascontiguousarray(shades[:, i]) for i, f in enumerate(self.vectors.fields)}
 
 
-def rivals_of(spec: Spec, condition: Sight, latent: int, width: int, depth: int, pack: int) -> Rivals:
-    """The rivals of a Spec."""
-    kind = PixelRivals if any(block.sites for block in spec.blocks) else RowRivals
-    return kind(spec, condition, latent, width, depth, pack)
+def rivals_of(spec: Spec, condition: Sight, latent: int, width: int, depth: int, pack: int, waves: int) -> Rivals:
+    """The rivals of a Spec. Raises SpecError for waves of images."""
+    if not any(block.sites for block in spec.blocks):
+        return RowRivals(spec, condition, latent, width, depth, pack, waves)
+    if waves:
+        raise SpecError(f"expected rows of a table for waves={waves}, got images: leave it at 0")
+    return PixelRivals(spec, condition, latent, width, depth, pack)

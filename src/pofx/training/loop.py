@@ -28,7 +28,6 @@ from .guard import CHANGES, Guard
 
 PROBES = 25  # steps that are timed to turn minutes into N; enough to be within a few percent
 LOOKS = 16  # validations in a fit: often enough to stop in time, about 3 % of the work
-PATIENCE = 5  # validations without a better one before a fit stops
 VALID_ROWS = 2048  # validation rows that are looked at
 REPAID = 300.0  # seconds of training ahead that a compilation of some 20 s is worth
 EVERY = 4  # steps between those whose weights enter the average, where that has many
@@ -401,7 +400,8 @@ class Trainer:
     def _overfits(self) -> bool:
         behind = [look["valid"] for look in self.history.looks if look["step"] > self.history.best_step]
         alone = len(self.players) == 1  # a game's figure wanders before it settles: only its best average is kept
-        return alone and self.history.best is not None and len(behind) >= PATIENCE
+        patience = self.recipe.patience
+        return alone and bool(patience) and self.history.best is not None and len(behind) >= patience
 
     # -- state, for checkpoints --------------------------------------------------------------------------------------
 

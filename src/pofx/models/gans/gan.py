@@ -44,7 +44,8 @@ class GAN(Conditioned):
     `spectral`: matrices of D over their largest singular value; `none`. penalty_mode: `exact` in each step, `lazy`,
     every `lazy` steps and so many times as strong, or, for r1 and r2, `finite-difference`, without second derivatives
     (the ratio to the exact one is looked at after 50 steps and every 500, with a warning where it is 2). The weight of
-    slopes falls by half a cosine to `anneal` of it over the fit; 1 keeps it.
+    slopes falls by half a cosine to `anneal` of it over the fit; 1 keeps it. waves: of rows, in how many waves G sees each
+    number of its noise as well (models/rivals.py), for data in many sharp clusters.
 
     Examples as D sees them: rivals.py. D scores `pack` of them at once, so that a lack of variety shows, and weighs
     what it sees by the condition (projection). width, depth: as in `vae`. encoder: a network E that inverts G learns
@@ -84,6 +85,7 @@ class GAN(Conditioned):
         encoder: bool = False,
         augment: str | float = "auto",
         anneal: float = 1.0,
+        waves: int = 0,
     ) -> None:
         super().__init__(spec)
         for name, value, among in (
@@ -105,7 +107,7 @@ class GAN(Conditioned):
         self.lazy, self.critics, self.pack, self.latent = lazy, critics, pack, latent
         self.firm = 1.0  # how many times as strong as `weight` the penalty is
         self.ratios: list[float] = []  # of finite differences to exact penalties
-        self.rivals = rivals_of(spec, self.sight_of_condition, latent, width, depth, pack)
+        self.rivals = rivals_of(spec, self.sight_of_condition, latent, width, depth, pack, waves)
         self.inverter = self.rivals.inverter(latent, width, depth) if encoder else None
         if encoder:
             self.abilities = self.abilities | {"encode", "express", "interpolate"}

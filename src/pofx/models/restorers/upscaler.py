@@ -12,13 +12,15 @@ from ..model import Batch
 from ..restorer import Restorer, Spoiled, maps
 
 SCALES = (2, 3, 4)
+BICUBIC = 4  # pixels that the bicubic enlargement sees
 
 
 class Upscaler(Restorer):
     """r(y) = B y + g(y), B the bicubic enlargement, g a stack of convolutions whose channels become pixels.
 
-    y is x scaled down by `scale`, bicubic, rounded to shades; one network for each scale asked for (0: all of 2, 3 and
-    4). Pictures are their luma, (B, 1, H, W): eyes see little else at this size, and colours are enlarged by B.
+    y is x scaled down by `scale`, bicubic, rounded to shades; with 0 by 2, 3 or 4, by chance in each step: one network,
+    of which each scale has channels of its own at its ends. Pictures are their luma, (B, 1, H, W): eyes see little else
+    at this size, and colours are enlarged by B.
 
     Papers: Shi et al. 2016, Real-Time Single Image and Video Super-Resolution (sub-pixel convolution); Lim et al. 2017,
     Enhanced Deep Residual Networks.
@@ -32,21 +34,31 @@ class Upscaler(Restorer):
             raise SpecError(f"expected a scale among {', '.join(map(str, SCALES))}, or 0 for all of them, got {scale}")
         self.scales = (scale,) if scale else SCALES
         self.patch = 32 * max(self.scales)
-        for s in self.scales:
-            self.means[str(s)] = Stack(1, s * s, width, depth)
-            self.fields[str(s)] = Stack(2 * s * s + 1, s * s, width, depth)
-        self.reach = self.means[str(self.scales[0])].reach + 4
+        ends = sum(s * s for s in self.scales)
+        self.means["g"], self.fields["v"] = Stack(1, ends, width, depth), Stack(2 * ends + 1, ends, width, depth)
+        self.reach = self.means["g"].reach + BICUBIC
 
     def spoiled(self, batch: Batch, scale: int, generator: torch.Generator) -> Spoiled:
         y = (corrupt.downsample(batch[0], scale) * 255).round().clamp(0, 255) / 255
         return batch[0], y, y.new_zeros(len(y), 0), None
 
     def mean(self, y: Tensor, level: Tensor, scale: int = 1) -> Tensor:
-        return corrupt.upsample(y, scale) + F.pixel_shuffle(self.means[str(scale)](y), scale)
+        return corrupt.upsample(y, scale) + F.pixel_shuffle(self._own(self.means["g"](y), scale), scale)
 
     def field(self, xt: Tensor, t: Tensor, r: Tensor, level: Tensor, scale: int = 1) -> Tensor:
-        both = F.pixel_unshuffle(torch.cat([xt, r], 1), scale)
-        return F.pixel_shuffle(self.fields[str(scale)](torch.cat([both, maps(t.unsqueeze(1), both)], 1)), scale)
+        before, after = self._beside(scale)
+        both = [F.pad(F.pixel_unshuffle(v, scale), (0, 0, 0, 0, before, after)) for v in (xt, r)]
+        known = torch.cat([*both, maps(t.unsqueeze(1), both[0])], 1)
+        return F.pixel_shuffle(self._own(self.fields["v"](known), scale), scale)
+
+    def _beside(self, scale: int) -> tuple[int, int]:
+        """The channels of smaller and of larger scales."""
+        return sum(s * s for s in self.scales if s < scale), sum(s * s for s in self.scales if s > scale)
+
+    def _own(self, h: Tensor, scale: int) -> Tensor:
+        """The channels of a scale."""
+        before = self._beside(scale)[0]
+        return h[:, before : before + scale * scale]
 
 
 MODEL = Upscaler

@@ -1,0 +1,36 @@
+"""The general models that `pofx denoise` and `pofx upscale` take where none is given.
+
+    python recipes/general_restorers.py PHOTOS --minutes 60
+
+PHOTOS is a folder of clean photos of good quality that may be used for it: those that come with pofx were learned from
+the 24 photos of the Kodak Lossless True Color suite, which Eastman Kodak released for unrestricted use.
+"""
+
+import argparse
+from pathlib import Path
+
+import pofx
+
+WEIGHTS = Path(__file__).parents[1] / "src" / "pofx" / "weights"
+TASKS = {  # some 150,000 numbers each, and as many for realism
+    "denoise": {"noisy": False, "width": 16, "depth": 2, "jpeg": 0.3},  # a third of pieces with the marks of JPEG
+    "upscale": {"width": 32, "depth": 7},
+}
+
+
+def main() -> None:
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("photos", help="a folder of clean photos")
+    ask.add_argument("--minutes", type=float, default=60.0, help="of each task")
+    ask.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
+    ask.add_argument("--threads", type=int, default=1)
+    told = ask.parse_args()
+    for task in told.tasks:
+        model = pofx.fit(told.photos, task=task, minutes=told.minutes, threads=told.threads, **TASKS[task])
+        model.provenance |= {"source": "24 photos of the Kodak suite", "path": None}
+        model.save(WEIGHTS / f"{task}.pofx")
+        print(model.info())
+
+
+if __name__ == "__main__":
+    main()

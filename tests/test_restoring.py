@@ -1,0 +1,367 @@
+"""Photos restored: what is learned, at which level, tile by tile, with alpha, bits and colours as they came."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_sample_image
+
+import pofx
+from pofx import corrupt
+from pofx.cli import main
+from pofx.codecs.photos import PhotoCodec, read_photos
+from pofx.errors import CodecError, SpecError, Unsupported
+from pofx.fitted_photos import FittedPhotos
+from pofx.models import create
+from pofx.models.restorer import Restorer
+from pofx.models.restorers.denoiser import AGAIN
+from pofx.restore import grain, noise_level, noise_of
+
+SMALL = {"width": 12, "depth": 2}
+
+
+@cache
+def photos() -> tuple[np.ndarray, ...]:
+    """Parts of a photo that scikit-learn brings."""
+    whole = load_sample_image("china.jpg")
+    return tuple(whole[i : i + 140, j : j + 160].copy() for i in (0, 140, 280) for j in (0, 160, 320, 480))
+
+
+@cache
+def other() -> np.ndarray:
+    return load_sample_image("flower.jpg")[120:250, 200:350].copy()
+
+
+@cache
+def noisy(sigma: float = 25.0) -> np.ndarray:
+    made = other() + sigma * np.random.default_rng(0).normal(size=other().shape)
+    return made.round().clip(0, 255).astype(np.uint8)
+
+
+@cache
+def fitted(task: str) -> FittedPhotos:
+    words = SMALL | {"scale": 2} if task == "upscale" else {"noisy": False, "jpeg": 0.2, "width": 24, "depth": 1}
+    made = pofx.fit(list(photos()), task=task, steps=240 if task == "upscale" else 250, quiet=True, **words)
+    assert isinstance(made, FittedPhotos)
+    return made
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b) ** 2)))
+
+
+def small(x: np.ndarray, scale: int) -> np.ndarray:
+    sides = (x.shape[1] // scale, x.shape[0] // scale)
+    return np.asarray(Image.fromarray(x).resize(sides, Image.Resampling.BICUBIC))
+
+
+def bicubic(x: np.ndarray, scale: int) -> np.ndarray:
+    sides = (x.shape[1] * scale, x.shape[0] * scale)
+    return np.asarray(Image.fromarray(x).resize(sides, Image.Resampling.BICUBIC))
+
+
+# -- what spoils -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_scaling_is_pillows(scale: int) -> None:
+    x = np.random.default_rng(0).random((24, 36)).astype(np.float32)
+    v = torch.from_numpy(x)[None, None]
+    for made, sides in (
+        (corrupt.downsample(v, scale), (36 // scale, 24 // scale)),
+        (corrupt.upsample(v, scale), (36 * scale, 24 * scale)),
+    ):
+        theirs = np.asarray(Image.fromarray(x, mode="F").resize(sides, Image.Resampling.BICUBIC))
+        np.testing.assert_allclose(made[0, 0].numpy(), theirs, atol=2e-5)
+
+
+def test_jpeg_is_what_a_file_gives_back(tmp_path: Path) -> None:
+    x = photos()[0]
+    Image.fromarray(x).save(tmp_path / "x.jpg", quality=20)
+    theirs = np.asarray(Image.open(tmp_path / "x.jpg"))
+    made = corrupt.jpeg(torch.from_numpy(x.copy()).permute(2, 0, 1)[None] / 255, 20)
+    np.testing.assert_allclose(made[0].permute(1, 2, 0).numpy() * 255, theirs, atol=1e-3)
+
+
+@pytest.mark.parametrize("sigma", [5, 15, 25, 50])
+def test_the_level_of_noise_is_found(sigma: float) -> None:
+    rng = np.random.default_rng(0)
+    smooth = 128 + 40 * np.sin(np.arange(200) / 15)[:, None, None] * np.ones((200, 300, 3))
+    y = (smooth + sigma * rng.normal(size=smooth.shape)).round().clip(0, 255).astype(np.uint8)
+    assert noise_level(y) == pytest.approx(sigma, rel=0.04)
+    assert noise_of(y)[1]
+    assert noise_level(y.astype(np.uint16) * 257) == pytest.approx(noise_level(y), rel=1e-6)
+
+
+def test_noise_that_follows_brightness_or_neighbours_is_not_taken_for_gaussian() -> None:
+    rng = np.random.default_rng(0)
+    bright = np.linspace(20, 220, 300)[None, :, None] * np.ones((200, 300, 1))
+    grows = (bright + bright / 6 * rng.normal(size=bright.shape)).round().clip(0, 255).astype(np.uint8)
+    pattern = (120 + 20 * rng.normal(size=(100, 150, 1))).repeat(2, 0).repeat(2, 1)
+    pattern = (np.roll(pattern, (1, 1), (0, 1))).round().clip(0, 255).astype(np.uint8)
+    assert not noise_of(grows)[1]
+    assert not noise_of(pattern)[1]
+
+
+# -- what is learned from ----------------------------------------------------------------------------------------------
+
+
+def made(name: str, **words: Any) -> Restorer:
+    model = create(name, PhotoCodec.learn(read_photos(list(photos()))).spec, 0, **SMALL, **words)
+    assert isinstance(model, Restorer)
+    return model
+
+
+def test_noise_put_twice_is_independent_and_of_the_level_that_is_told() -> None:
+    model, generator = made("denoiser", known="gaussian"), torch.Generator().manual_seed(0)
+    clean, s = torch.full((64, 3, 32, 32), 0.5), torch.full((64, 1, 1, 1), 0.1)
+    y = clean + 0.1 * torch.randn(clean.shape, generator=generator)
+    target, seen, level, _ = model.spoiled((y, s), 1, generator)
+    one, two = (seen - clean).flatten(1), (target - clean).flatten(1)
+    alike = (one * two).mean() / (one.std() * two.std())
+    assert abs(float(alike)) < 4 / np.sqrt(one.numel())
+    torch.testing.assert_close(one.std(1), level[:, 0], rtol=0.08, atol=0)
+    assert level[:, 0].min() >= 0.1 * np.sqrt(1 + AGAIN[0] ** 2) - 1e-6
+
+
+def test_a_hidden_pixel_is_not_seen() -> None:
+    model = made("denoiser", known="blind")
+    y = torch.rand(2, 3, 32, 32)
+    target, seen, level, counts = model.spoiled((y,), 1, torch.Generator().manual_seed(0))
+    assert counts is not None and 0 < float(counts.mean()) < 0.1
+    moved = torch.where(counts.bool(), y + 1, y)
+    again = model.spoiled((moved,), 1, torch.Generator().manual_seed(0))[1]
+    hidden = counts.bool().expand_as(y)
+    alone = (seen != y) & hidden  # neighbours that are hidden themselves would carry the change
+    assert alone.any() and torch.equal(target, y) and not level.any()
+    assert torch.equal(torch.where(hidden, 0.0, seen), torch.where(hidden, 0.0, again))
+
+
+def test_pairs_are_told_how_far_they_lie_apart() -> None:
+    model = made("denoiser", known="pairs")
+    x = torch.rand(3, 3, 32, 32)
+    y = x + torch.tensor([0.0, 0.1, 0.2]).view(3, 1, 1, 1) * torch.randn(
+        x.shape, generator=torch.Generator().manual_seed(0)
+    )
+    target, seen, level, _ = model.spoiled((y, x), 1, torch.Generator())
+    assert torch.equal(target, x) and torch.equal(seen, y)
+    np.testing.assert_allclose(level[:, 0], [0, 0.1, 0.2], atol=0.01)
+
+
+def test_pieces_cover_pictures_and_keep_pairs_together() -> None:
+    model = made("denoiser")
+    own = [np.arange(150 * 170, dtype=np.int64).reshape(150, 170, 1) % 251 for _ in range(2)]
+    own = [p.astype(np.uint8) for p in own]
+    a, b = model.pieces(own, [p + 1 for p in own])
+    assert a.shape[1:] == (1, 128, 128) and len(a) == 2 * 4
+    assert torch.equal(a + 1, b)
+
+
+def test_a_network_begins_as_doing_nothing() -> None:
+    y, level = torch.rand(1, 3, 32, 32), torch.tensor([[0.1, 0.0]])
+    assert torch.equal(made("denoiser").eval().restored(y, level), y)
+    up = create("upscaler", PhotoCodec.learn(read_photos([p[..., :1] for p in photos()])).spec, 0, **SMALL)
+    assert isinstance(up, Restorer)
+    for scale in (2, 3, 4):
+        made_large = up.eval().restored(y[:, :1], y.new_zeros(1, 0), scale)
+        torch.testing.assert_close(made_large, corrupt.upsample(y[:, :1], scale))
+
+
+# -- what comes out ----------------------------------------------------------------------------------------------------
+
+
+def test_a_photo_is_enlarged_better_than_by_bicubic() -> None:
+    x = other()
+    low = small(x, 2)
+    made = fitted("upscale").upscale(low)
+    assert made.shape == x.shape and made.dtype == np.uint8
+    assert psnr(made, x) > psnr(bicubic(low, 2), x) + 0.3
+    assert np.abs(small(made, 2).astype(int) - low).mean() < 1  # colours stay
+
+
+def test_noise_is_taken_out_at_the_level_that_is_found() -> None:
+    model = fitted("denoise")
+    made = model.denoise(noisy())
+    assert model.last_sigma == pytest.approx(25, rel=0.15)
+    assert psnr(made, other()) > psnr(noisy(), other()) + 1
+    quiet = model.denoise(other(), sigma=0)
+    assert psnr(quiet, other()) > 29  # where there is no noise little is done
+
+
+def test_grey_photos_under_a_model_of_colours() -> None:
+    grey = noisy()[..., 1]
+    made = fitted("denoise").denoise(grey, sigma=25)
+    assert made.shape == grey.shape
+    assert psnr(made, other()[..., 1]) > psnr(grey, other()[..., 1]) + 1
+
+
+@pytest.mark.parametrize(("task", "realism"), [("upscale", 0.0), ("upscale", 1.0), ("denoise", 0.0), ("denoise", 0.7)])
+def test_tiles_do_not_show(task: str, realism: float) -> None:
+    model = fitted(task)
+    verb = model.upscale if task == "upscale" else model.denoise
+    whole, parts = (verb(noisy(), realism=realism, seed=3, tile=tile, quiet=True) for tile in (512, 48))
+    assert np.abs(whole.astype(int) - parts).max() <= 1
+
+
+def test_realism_lies_on_the_way_from_the_least_error_to_a_draw() -> None:
+    model = fitted("denoise")
+    least, half, draw = (model.denoise(noisy(), realism=r, seed=1).astype(int) for r in (0.0, 0.5, 1.0))
+    assert np.abs(half - (least + draw) / 2).mean() < 0.6
+    assert np.array_equal(draw, model.denoise(noisy(), realism=1.0, seed=1))
+    assert not np.array_equal(draw, model.denoise(noisy(), realism=1.0, seed=2))
+    assert psnr(least, other()) > psnr(draw, other())
+
+
+def test_grain_depends_on_where_a_pixel_lies_alone() -> None:
+    whole = grain(5, (0, 0), (300, 280), (300, 280), 2, 2)
+    part = grain(5, (240, 100), (60, 170), (300, 280), 2, 2)
+    assert torch.equal(part, whole[:, 480:600, 200:540])
+    round_ = grain(5, (290, 270), (20, 20), (300, 280), 2, 1)
+    assert torch.equal(round_[:, 10:, 10:], grain(5, (0, 0), (10, 10), (300, 280), 2, 1))
+
+
+def test_sixteen_bits_and_alpha_come_back(tmp_path: Path) -> None:
+    deep = noisy().astype(np.uint16) * 257
+    made = fitted("denoise").denoise(deep, sigma=25)
+    assert made.dtype == np.uint16
+    assert np.abs(made / 257 - fitted("denoise").denoise(noisy(), sigma=25)).max() <= 1
+    x = other()[:96, :96].copy()
+    alpha = np.zeros((96, 96), np.uint8)
+    alpha[:, 48:] = 255
+    x[:, :48] = (255, 0, 255)  # what nobody sees must not bleed into what is seen
+    Image.fromarray(np.dstack([x, alpha])).save(tmp_path / "x.png")
+    model = fitted("upscale")
+    model.upscale(tmp_path / "x.png", path=tmp_path / "large.png")
+    large = np.asarray(Image.open(tmp_path / "large.png"))
+    assert large.shape == (192, 192, 4)
+    assert large[:, :80, 3].max() <= 4 and large[:, 112:, 3].min() >= 251
+    seen = model.upscale(x[:, 48:].copy())
+    assert np.abs(large[:, 112:, :3].astype(int) - seen[:, 16:]).mean() < 3
+
+
+def test_a_texture_goes_on_at_its_other_side() -> None:
+    x = noisy()[:96, :128]
+    model = fitted("denoise")
+    one = model.denoise(x, sigma=25, wrap=True, tile=64)
+    two = model.denoise(np.roll(x, (16, 24), (0, 1)), sigma=25, wrap=True, tile=64)
+    assert np.abs(np.roll(one, (16, 24), (0, 1)).astype(int) - two).max() <= 2
+
+
+def test_marks_of_jpeg_are_known_by_their_quality(tmp_path: Path) -> None:
+    Image.fromarray(other()).save(tmp_path / "x.jpg", quality=10)
+    came = np.asarray(Image.open(tmp_path / "x.jpg"))
+    changed = [
+        np.abs(fitted("denoise").denoise(tmp_path / "x.jpg", quality=q) - came.astype(float)).mean() for q in (10, 95)
+    ]
+    assert changed[0] > changed[1]
+
+
+def test_a_model_is_kept_and_does_no_more_than_it_can(tmp_path: Path) -> None:
+    model = fitted("upscale")
+    model.save(tmp_path / "m.pofx")
+    again = pofx.load(tmp_path / "m.pofx")
+    assert isinstance(again, FittedPhotos)
+    assert np.array_equal(again.upscale(noisy()), model.upscale(noisy()))
+    assert "upscaler" in again.info() and "texture" in again.info()
+    with pytest.raises(Unsupported, match="cannot draw new examples"):
+        again.sample(3)
+    with pytest.raises(Unsupported, match="fitted to enlarge photos"):
+        again.denoise(noisy())
+    with pytest.raises(Unsupported, match="fitted to denoise photos"):
+        fitted("denoise").upscale(noisy())
+
+
+def test_a_fit_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pofx.training.loop import Trainer
+
+    words: dict[str, Any] = {"task": "upscale", "scale": 2, "steps": 30, "quiet": True, "width": 8, "depth": 1}
+    whole = pofx.fit(list(photos()[:6]), **words)
+    count, advance = 0, Trainer.advance
+
+    def stop(self: Trainer, total: int) -> float | None:
+        nonlocal count
+        count += 1
+        if count == 22:  # in the second stage
+            raise KeyboardInterrupt
+        return advance(self, total)
+
+    monkeypatch.setattr("pofx.training.checkpoint.EVERY", 0.0)
+    monkeypatch.setattr(Trainer, "advance", stop)
+    with pytest.raises(KeyboardInterrupt):
+        pofx.fit(list(photos()[:6]), checkpoint=tmp_path / "c", **words)
+    monkeypatch.setattr(Trainer, "advance", advance)
+    again = pofx.fit(list(photos()[:6]), checkpoint=tmp_path / "c", resume=True, **words)
+    for name, v in whole.model.state_dict().items():
+        assert torch.equal(v, again.model.state_dict()[name]), name
+    assert not list(tmp_path.iterdir())
+
+
+# -- words and bad input -----------------------------------------------------------------------------------------------
+
+
+def test_noisy_photos_alone_are_found_and_said() -> None:
+    rng = np.random.default_rng(0)
+    loud = [(p + 25 * rng.normal(size=p.shape)).round().clip(0, 255).astype(np.uint8) for p in photos()]
+    words: dict[str, Any] = {"task": "denoise", "steps": 4, "quiet": True, **SMALL}
+    model = pofx.fit(loud, **words)
+    assert model.model.config["known"] == "gaussian" and "estimated" in model.provenance["notes"]["noise"]
+    assert "texture" not in model.provenance["fit"]
+    assert pofx.fit(list(photos()), **words).model.config["known"] == "clean"
+    told = pofx.fit(loud, sigma=25, **words)
+    assert "as told" in told.provenance["notes"]["noise"]
+    with pytest.raises(Unsupported, match="least error alone"):
+        model.denoise(noisy(), realism=0.5)
+    paired = pofx.fit(loud, clean=list(photos()), **words)
+    assert paired.model.config["known"] == "pairs"
+
+
+def test_the_command_line_restores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i, p in enumerate(photos()):
+        Image.fromarray(p).save(folder / f"{i}.png")
+    Image.fromarray(noisy()).save(tmp_path / "noisy.png")
+    model, out = str(tmp_path / "m.pofx"), str(tmp_path / "clean.png")
+    sizes = [f"--set={k}={v}" for k, v in SMALL.items()]
+    assert main(["fit", str(folder), "-o", model, "--task", "denoise", "--steps", "6", "--quiet", *sizes]) == 0
+    assert main(["denoise", model, str(tmp_path / "noisy.png"), "-o", out]) == 0
+    assert "noise of deviation" in capsys.readouterr().out
+    assert np.asarray(Image.open(out)).shape == noisy().shape
+    for words, said in (
+        (["denoise", model, out, "-o", out], "expected another name than that of the input"),
+        (["denoise", model, out, "-o", str(tmp_path / "y.png"), "--sigma", "x"], "expected --sigma auto or a number"),
+        (["denoise", model, out, "-o", str(tmp_path / "y.png"), "--realism", "2"], "expected a realism from 0"),
+        (["denoise", model, out, "-o", str(tmp_path / "y.png"), "--tile", "3"], "expected tiles of 32 pixels"),
+        (["denoise", model, model, "-o", str(tmp_path / "y.png")], "could not read the picture"),
+        (["upscale", model, out, "-o", str(tmp_path / "y.png")], "fitted to denoise photos"),
+        (["fit", str(folder), "-o", model, "--scale", "2"], "with --task alone"),
+        (["fit", str(folder), "-o", model, "--task", "upscale", "--scale", "5"], "expected a scale among 2, 3, 4"),
+        (["fit", str(folder), "-o", model, "--task", "upscale", "--sigma", "5"], "with task 'denoise' alone"),
+        (["fit", str(tmp_path / "none"), "-o", model, "--task", "upscale"], "expected a file, got nothing there"),
+    ):
+        assert main([*words, "--quiet"]) == 2
+        assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ([np.zeros((8, 8, 3), np.uint8)], "24 x 24 pixels or more"),
+        ([np.zeros((40, 40, 3), np.float32)], "of 8 or 16 bits"),
+        ([np.zeros((40, 40, 2), np.uint8)], "of 8 or 16 bits"),
+        ([], "expected photos"),
+        (3, "expected photos"),
+    ],
+)
+def test_what_is_no_photo_is_said(source: Any, said: str) -> None:
+    with pytest.raises((CodecError, SpecError), match=said):
+        pofx.fit(source, task="upscale", steps=2, quiet=True)
+
+
+def test_one_pixel() -> None:
+    assert fitted("upscale").upscale(np.full((1, 1, 3), 7, np.uint8)).shape == (2, 2, 3)
+    assert fitted("denoise").denoise(np.full((1, 1, 3), 7, np.uint8), sigma=5).shape == (1, 1, 3)

@@ -33,7 +33,7 @@ class Upscaler(Restorer):
         if scale not in (0, *SCALES):
             raise SpecError(f"expected a scale among {', '.join(map(str, SCALES))}, or 0 for all of them, got {scale}")
         self.scales = (scale,) if scale else SCALES
-        self.patch = 32 * max(self.scales)
+        self.patch = 32 * scale if scale else 24 * max(SCALES)
         ends = sum(s * s for s in self.scales)
         self.means["g"], self.fields["v"] = Stack(1, ends, width, depth), Stack(2 * ends + 1, ends, width, depth)
         self.reach = self.means["g"].reach + BICUBIC

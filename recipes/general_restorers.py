@@ -21,7 +21,7 @@ TASKS = {  # some 150,000 numbers each, and as many for realism
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("photos", help="a folder of clean photos")
-    ask.add_argument("--steps", type=int, default=15_000, help="of each task, three fifths of them for the least error")
+    ask.add_argument("--steps", type=int, default=10_000, help="of each task, seven tenths of them for the least error")
     ask.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
     ask.add_argument("--threads", type=int, default=1)
     told = ask.parse_args()

@@ -24,7 +24,7 @@ from .version import __version__
 
 TASKS = {"denoise": "denoiser", "upscale": "upscaler"}
 WATCHED = 64  # pieces of validation pictures that are looked at
-TEXTURE = 0.4  # of the work of a fit, for the flow
+TEXTURE = 0.3  # of the work of a fit, for the flow
 NOISY = 8.0  # median deviation from which photos are taken as noisy: 9 of 10 clean ones are below
 SPARE = 3.0  # seconds of --minutes that are kept for what follows the steps
 

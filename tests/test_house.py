@@ -17,7 +17,7 @@ FLOORS = {
     1: ("spec", "objectives", "transforms", "corrupt", "ans"),
     2: ("nn",),
     3: ("codecs", "models", "metrics"),
-    4: ("training", "compose", "tiles", "restore", "evaluate", "evaluate_images", "rebuilding"),
+    4: ("training", "compose", "tiles", "restore", "restore_video", "evaluate", "evaluate_images", "rebuilding"),
     5: (
         "split",
         "report",

@@ -10,13 +10,16 @@ from . import store
 from .bundle import Fitted, load
 from .codecs.photo import Photo, read_photo, write_photo
 from .codecs.photos import PhotoCodec
+from .codecs.video import frames, rewrite
 from .errors import CodecError, SpecError, Unsupported
 from .models.restorer import Restorer
-from .progress import Tick, bar
+from .progress import Tick, bar, silent
 from .restore import How, denoise, noise_level, tiles_of, upscale, with_alpha
+from .restore_video import steadied
 from .tiles import TILE
 
 LEVEL = "auto"
+VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
 
 
 class FittedPhotos(Fitted):
@@ -50,11 +53,13 @@ class FittedPhotos(Fitted):
         quiet: bool = False,
         overwrite: bool = False,
     ) -> Any:
-        """The photo without its noise: E[x | y], or with realism above zero on the way to a draw of p(x | y).
+        """The photo or video without its noise: E[x | y], or with realism above zero on the way to a draw of p(x | y).
 
         sigma: the deviation of the noise in shades of 255, "auto" estimates it; quality: of the JPEG file whose marks
         are to go, where the model has learned those. tile: side of what is worked on at a time; wrap: the photo goes on
-        at its other side. Returns an array, or with `path` writes the photo there and returns what was lost in words.
+        at its other side. Returns an array, or with `path` writes the photo there and returns what was lost in words. A
+        video, which needs a path and the extra `video`, has the level of its first frame; each frame takes from the one
+        before what moved smoothly (restore_video.py), and sound and times stay (codecs/video.py).
         Raises CodecError for what is no photo, SpecError for arguments that do not fit.
         """
         model, how = self.restorer, How(realism, seed, tile, wrap).checked()
@@ -90,7 +95,7 @@ class FittedPhotos(Fitted):
         quiet: bool = False,
         overwrite: bool = False,
     ) -> Any:
-        """The photo `scale` times as large (by default the least that the model has learned); see `denoise`."""
+        """The photo or video `scale` times as large (by default the least that the model learned); see `denoise`."""
         model, how = self.restorer, How(realism, seed, tile, wrap).checked()
         if model.name != "upscaler":
             raise Unsupported("this model was fitted to denoise photos: take one of task='upscale' (--task upscale)")
@@ -101,7 +106,7 @@ class FittedPhotos(Fitted):
         def change(pixels: np.ndarray, tick: Tick) -> np.ndarray:
             return cast(np.ndarray, upscale(model, pixels, times, how, tick))
 
-        return self._restored(photo, source, change, how, path, quiet, overwrite)
+        return self._restored(photo, source, change, how, path, quiet, overwrite, times)
 
     def _real(self, realism: float) -> None:
         if realism and "texture" not in self.provenance["fit"]:
@@ -116,10 +121,19 @@ class FittedPhotos(Fitted):
         path: str | Path | None,
         quiet: bool,
         overwrite: bool,
+        scale: int = 1,
     ) -> Any:
         if path is not None:
             store.check_folder(Path(path))
             _apart(source, path, overwrite)
+        if _moves(source):
+            if path is None:
+                raise SpecError("expected a path to write the video to, got none: give path=")
+            rewrite(
+                source, path, lambda frames: steadied(frames, lambda frame: change(frame, silent), scale),
+                overwrite=overwrite, quiet=quiet,
+            )  # fmt: skip
+            return ()
         total = tiles_of(photo.pixels, how) * (1 if photo.alpha is None else 2)
         with bar("restoring", total, "tile", quiet) as tick:
             pixels, alpha = with_alpha(lambda some: change(some, tick), photo.pixels, photo.alpha)
@@ -134,7 +148,15 @@ def general(task: str) -> FittedPhotos:
     return cast(FittedPhotos, load(Path(__file__).parent / "weights" / f"{task}.pofx"))
 
 
+def _moves(source: Any) -> bool:
+    """Whether a source is a video, by its ending."""
+    return isinstance(source, str | Path) and Path(source).suffix.lower() in VIDEOS
+
+
 def _photo(source: Any) -> Photo:
+    """A photo, or the first frame of a video."""
+    if _moves(source):
+        return Photo(next(frames(source)))
     if isinstance(source, str | Path):
         return read_photo(source)
     if isinstance(source, np.ndarray) and source.ndim in (2, 3):

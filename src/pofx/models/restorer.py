@@ -130,8 +130,7 @@ class Restorer(Model):
         return 2 * self.patch**2 * max(self.channels, 4)
 
     def recipe(self, rows: int) -> Recipe:
-        own = {"warmup": 100, "floor": 0.01, "decay": 0.0, "patience": 0}
-        return Recipe(4000, min(self.batch, rows), self.rate, **own)
+        return Recipe(4000, min(self.batch, rows), self.rate, warmup=100, floor=0.01, decay=0.0, patience=0)
 
     @property
     def dtype(self) -> torch.dtype:

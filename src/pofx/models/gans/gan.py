@@ -44,8 +44,8 @@ class GAN(Conditioned):
     `spectral`: matrices of D over their largest singular value; `none`. penalty_mode: `exact` in each step, `lazy`,
     every `lazy` steps and so many times as strong, or, for r1 and r2, `finite-difference`, without second derivatives
     (the ratio to the exact one is looked at after 50 steps and every 500, with a warning where it is 2). The weight of
-    slopes falls by half a cosine to `anneal` of it over the fit; 1 keeps it. waves: of rows, in how many waves G sees each
-    number of its noise as well (models/rivals.py), for data in many sharp clusters.
+    slopes falls by half a cosine to `anneal` of it over the fit; 1 keeps it. waves: of rows, in how many waves G sees
+    each number of its noise as well (models/rivals.py), for data in many sharp clusters.
 
     Examples as D sees them: rivals.py. D scores `pack` of them at once, so that a lack of variety shows, and weighs
     what it sees by the condition (projection). width, depth: as in `vae`. encoder: a network E that inverts G learns

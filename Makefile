@@ -8,7 +8,7 @@ PEERS := .venv-peers/bin
 SPLITS := benchmarks/cache/splits
 SETUP := .venv/.stamp
 
-.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders bench-denoising bench-autoencoder-peers bench-autoencoder-tables bench-gans bench-gan-images bench-stacked-mnist bench-guard clean
+.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders bench-denoising bench-autoencoder-peers bench-autoencoder-tables bench-gans bench-gan-images bench-stacked-mnist bench-guard bench-restore clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -91,9 +91,18 @@ bench-stacked-mnist: $(SETUP) ## how many of 1,000 modes adversarial networks ke
 bench-guard: $(SETUP) ## how often the guard accuses real examples and healthy fits, and how often it names a failure (hours)
 	$(BIN)/python benchmarks/guard.py $(ARGS)
 
+.venv-restore/.stamp: benchmarks/requirements-restore.txt
+	$(PYTHON) -m venv .venv-restore
+	.venv-restore/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements-restore.txt
+	.venv-restore/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+bench-restore: .venv-restore/.stamp ## photos enlarged and cleaned, beside bicubic, BM3D and published rows (hours)
+	.venv-restore/bin/python benchmarks/restore.py $(ARGS)
+
 bench-density: .venv-flows/.stamp ## held-out likelihood of flows beside the released libraries (hours)
 	PYTHONPATH=src .venv-flows/bin/python benchmarks/density.py $(ARGS)
 
 clean: ## removes what was built, the environments and the demo's files; keeps benchmarks/
-	rm -rf .venv .venv-peers .venv-flows .venv-autoencoders build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-peers .venv-flows .venv-autoencoders .venv-restore build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests recipes benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

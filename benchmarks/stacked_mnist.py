@@ -11,6 +11,7 @@ is found where a draw has it, and KL is that of the law of modes from the unifor
 
 import statistics
 import time
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ def triples(part: str, n: int, seed: int) -> Columns:
     return {name: x[rng.integers(0, len(x), n)] for name in CHANNELS}
 
 
+@cache
 def classifier(seed: int = 0) -> tuple[nn.Module, float]:
     """(a small network of digits, its accuracy on test digits)."""
     x, y = (

@@ -11,7 +11,7 @@ import pofx
 from pofx.models import load_class, names
 
 ROOT = Path(__file__).parents[1]
-COLUMNS = ("sample", "log_prob", "given", "known", "condition", "encode", "restore")
+COLUMNS = ("sample", "log_prob", "given", "known", "condition", "encode", "restore", "posterior")
 
 
 def rows_of_the_readme() -> dict[str, list[str]]:

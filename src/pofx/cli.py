@@ -9,7 +9,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .cli_photos import ask_of_task, ask_to_restore, run_restoring, words_of_task
+from .cli_photos import ask_of_task, ask_to_restore, run_restoring, verb_of, words_of_task
 from .errors import Failed, PofxError
 from .version import __version__
 
@@ -21,6 +21,7 @@ EXAMPLES = """examples:
   pofx sample adult.pofx -n 1000000 -o synthetic.parquet --given "age in [20,30]" --given "sex = Female"
   pofx score adult.pofx new.csv -o scored.csv
   pofx complete adult.pofx gaps.csv -o full.csv
+  pofx complete digits.pofx images.npz --hidden lower -o full.npz --draws 4
   pofx encode vae.pofx adult.csv -o codes.csv
   pofx denoise photo.jpg -o clean.png
   pofx upscale photo.png -o large.png --scale 2
@@ -140,11 +141,14 @@ def _score(verbs: Any) -> None:
 
 
 def _complete(verbs: Any) -> None:
-    verb = _verb(verbs, "complete", "fill missing cells")
+    verb = _verb(verbs, "complete", "fill missing cells; of images labels, or hidden pixels")
     verb.add_argument("model", metavar="MODEL")
     verb.add_argument("input")
     verb.add_argument("-o", "--output", required=True)
     verb.add_argument("--draws", type=int, help="several completions of each row instead of the best one")
+    verb.add_argument(
+        "--hidden", metavar="PART", help="of images: lower, upper, left, right, or a picture, bright where hidden"
+    )
     verb.add_argument("--seed", type=int, default=0)
     _failed(verb)
 
@@ -192,8 +196,13 @@ CODING = (
 
 
 def _restoring(verbs: Any) -> None:
-    for name, words in (("denoise", "take noise out of a photo, or out of rows"), ("upscale", "enlarge a photo")):
-        ask_to_restore(_verb(verbs, name, words), name)
+    for name, words in (
+        ("denoise", "take noise out of photos and videos, or of rows or images by a model of such"),
+        ("upscale", "enlarge photos and videos, or images by a model of larger ones"),
+    ):
+        verb = _verb(verbs, name, words)
+        ask_to_restore(verb, name)
+        _failed(verb)
 
 
 def _evaluate(verbs: Any) -> None:
@@ -373,7 +382,8 @@ def run_complete(told: argparse.Namespace) -> str:
     from .bundle import load
 
     words = {"draws": told.draws, "seed": told.seed, "quiet": told.quiet, "allow_failed": told.allow_failed}
-    rows = load(told.model).complete(told.input, path=told.output, **words)
+    words |= {} if told.hidden is None else {"hidden": told.hidden}
+    rows = verb_of(load(told.model), "complete", words)(told.input, path=told.output, **words)
     return f"wrote {rows:,} rows to {told.output}"
 
 

@@ -1,6 +1,8 @@
 """The words of the command line that restore photos and videos: denoise and upscale, and what `fit --task` asks."""
 
 import argparse
+from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +45,19 @@ def ask_to_restore(verb: argparse.ArgumentParser, task: str) -> None:
     )
     verb.add_argument("-o", "--output", required=True)
     if task == "denoise":
-        verb.add_argument("--sigma", default="auto", help="deviation of the noise in shades of 255, or auto (photos)")
+        verb.add_argument("--sigma", help="deviation of the noise in shades of 255, or auto (the default of photos)")
         verb.add_argument("--quality", type=int, help="of the JPEG file whose marks are to go (photos; 1 to 100)")
     else:
-        verb.add_argument("--scale", type=int, help="how many times larger (default: the least the model has, 2)")
-    verb.add_argument("--realism", type=float, default=0.0, help="0: the least error; 1: the look of clean photos")
-    verb.add_argument("--tile", type=int, help="side of what is worked on at a time, in pixels")
-    verb.add_argument("--wrap", action="store_true", help="the picture goes on at its other side (textures)")
-    verb.add_argument("--seed", type=int, default=0)
-    verb.add_argument("--overwrite", action="store_true", help="the output may be the input")
+        verb.add_argument("--scale", type=int, help="how many times larger (default: the least that the model can)")
+    verb.add_argument("--realism", type=float, help="of photos: 0 the least error (default), 1 the look of clean ones")
+    verb.add_argument("--tile", type=int, help="of photos: side of what is worked on at a time, in pixels")
+    verb.add_argument("--wrap", action="store_true", default=None, help="of photos: it goes on at its other side")
+    verb.add_argument("--overwrite", action="store_true", default=None, help="of photos: the output may be the input")
+    verb.add_argument("--draws", type=int, help="of a model of images: several draws of p(x|y) instead of its mean")
+    verb.add_argument("--seed", type=int, help="of realism and draws")
+
+
+WORDS = ("sigma", "quality", "scale", "realism", "tile", "wrap", "overwrite", "draws", "seed")
 
 
 def run_restoring(told: argparse.Namespace) -> str:
@@ -63,21 +69,31 @@ def run_restoring(told: argparse.Namespace) -> str:
     if len(told.files) > 2:
         raise PofxError(f"expected a model and an input, or an input alone, got {len(told.files)} files")
     store.check_folder(Path(told.output))
-    source = told.files[-1]
     model = load(told.files[0]) if len(told.files) == 2 else general(told.verb)
-    words: dict[str, Any] = {"path": told.output}
-    if isinstance(model, FittedPhotos):
-        words |= {name: getattr(told, name) for name in ("realism", "wrap", "seed", "overwrite", "quiet")}
-        words |= {"tile": told.tile} if told.tile is not None else {}
-        if told.verb == "upscale":
-            words |= {"scale": told.scale}
-        else:
-            words |= {"sigma": _sigma(told.sigma), "quality": told.quality}
-    said = getattr(model, told.verb)(source, **words)
+    words = {name: value for name in WORDS if (value := getattr(told, name, None)) is not None}
+    words |= {"allow_failed": True} if told.allow_failed else {}
+    words |= {"quiet": True} if told.quiet else {}
+    if "sigma" in words:
+        words["sigma"] = _sigma(words["sigma"])
+    said = verb_of(model, told.verb, words)(told.files[-1], path=told.output, **words)
     if not isinstance(model, FittedPhotos):
         return f"wrote {said:,} rows to {told.output}"
     level = f" (noise of deviation {model.last_sigma:.1f} of 255)" if told.verb == "denoise" else ""
     return "\n".join([f"wrote {told.output}{level}", *said])
+
+
+def verb_of(fitted: Any, name: str, words: dict[str, Any]) -> Callable[..., Any]:
+    """A verb of a model; PofxError where its kind of data has none, or not these words."""
+    verb = getattr(fitted, name, None)
+    if verb is None:
+        raise PofxError(f"expected a model of images for {name}, got one of a table")
+    own = signature(verb).parameters
+    if "quiet" in words and "quiet" not in own:
+        del words["quiet"]
+    if odd := [word for word in words if word not in own]:
+        kind = type(fitted).__name__.removeprefix("Fitted").lower()
+        raise PofxError(f"expected no --{odd[0].replace('_', '-')} for {name} by a model of {kind}: leave it out")
+    return verb
 
 
 def _sigma(text: str) -> float | str:

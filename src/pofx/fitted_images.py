@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from . import store
-from .bundle import Fitted
 from .codecs.image import LABEL, ImageCodec
 from .codecs.picture_io import Pictures, labels_of, read_images, words_of, write_images
 from .codecs.tabular_io import to_frame
@@ -23,13 +22,14 @@ from .models.coded import Coded
 from .progress import bar
 from .spec import Columns, Given
 from .split import parts
+from .spoiled import Spoiled
 
 COMPRESSED = "compressed"
 MARK = 16  # hexadecimal digits
 MARKS = {"shape": "(height, width, channels)", "spec": "fields", "weights": "weights"}
 
 
-class FittedImages(Fitted):
+class FittedImages(Spoiled):
     """A fitted model of images.
 
     What comes out is an array, uint8 (n, H, W) or (n, H, W, C), as what was learned, or goes to .npz, .npy, a sheet
@@ -65,10 +65,6 @@ class FittedImages(Fitted):
 
     def _out(self, rows: Pictures, kind: str) -> Any:
         return rows.plain()
-
-    @property
-    def _top(self) -> int:
-        return int(getattr(self.codec.spec.fields[0], "top", 255))
 
     def _read(self, source: Any) -> tuple[Pictures, str, Columns, Columns | None]:
         words = words_of(self.provenance["reading"]) | {"broken": "refuse"}  # a figure belongs to each file
@@ -123,11 +119,28 @@ class FittedImages(Fitted):
         x, _, kind = self._between(a, b, steps)
         return self._given_out(x, kind, path)
 
-    def complete(self, source: Any, *, draws: int | None = None, path: str | Path | None = None, **words: Any) -> Any:
+    def complete(
+        self,
+        source: Any,
+        *,
+        hidden: Any = None,
+        draws: int | None = None,
+        seed: int | None = 0,
+        path: str | Path | None = None,
+        quiet: bool = False,
+        allow_failed: bool = False,
+    ) -> Any:
         """The images with their missing labels filled by the likeliest, argmax p(c|x); the others as they are.
 
-        Raises Unsupported where the model cannot say, or several `draws` are asked.
+        hidden: with their hidden pixels filled, and labels by what is known: a mask, true where hidden, bool (H, W) or
+        (n, H, W); the half `lower`, `upper`, `left` or `right`; or the path of a picture, bright where hidden. What
+        lies there is not read; what is known comes out as it came. E[x|y], or `draws` draws of p(x|y) of each image,
+        all images after one another for each draw (posterior.py). Raises Unsupported where the model cannot, or several
+        `draws` of labels are asked, CodecError for a mask of another size, SpecError where it hides all or for draws
+        below 1, Failed where the fit did.
         """
+        if hidden is not None:
+            return self._hidden(source, hidden, draws, seed, path, quiet, allow_failed)
         if not self.model.settles or draws is not None:
             raise Unsupported("of images only missing labels are filled, by a vae, iwae or hvae with labels, and once")
         _, kind, x, c = self._read(source)

@@ -18,7 +18,7 @@ STARTED = 1024  # rows whose codes start with mean zero and scale one
 class Aggregate(Coded):
     """x -> z = e(x, c) -> the law p(x|z, c) of a lens. z of N(0, I) gives new rows, where the codes have that law."""
 
-    abilities = frozenset({"sample", "encode", "express", "interpolate", "condition"})
+    abilities = frozenset({"sample", "encode", "express", "interpolate", "condition", "posterior"})
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from ..errors import SpecError
 from ..field import Field
 from ..spec import Columns, Spec
 from .classes import Classes
-from .lens import Lens
+from .lens import Lens, PixelLens
 from .lifted import Conditioned, Context, Sight, sobol, to_normal
 from .model import Batch
 
@@ -50,6 +50,8 @@ class Coded(Conditioned):
     def __init__(self, spec: Spec, lens: Lens) -> None:
         super().__init__(spec)
         self.lens = lens
+        if not isinstance(lens, PixelLens):
+            self.abilities = self.abilities - {"posterior"}
         self.context = Context(self.sight_of_condition)
         self.classes = Classes(self.sight_of_condition if self.sums else Sight(()))
 
@@ -93,6 +95,13 @@ class Coded(Conditioned):
         some = (slice(i, i + size) for i in range(0, max(len(z), 1), size))
         parts = [say(self.theta(z[at].to(self.device), context[at]), at) for at in some]
         return {f.name: np.concatenate([part[f.name] for part in parts]) for f in self.spec.fields}
+
+    def picture(self, e: Tensor, c: Batch) -> Tensor:
+        return cast(PixelLens, self.lens).mean(self.theta(self.code_of(e), self.context(*c)))
+
+    def code_of(self, e: Tensor) -> Tensor:
+        """The codes that normal noise stands for, (n, latent)."""
+        return e
 
     @torch.no_grad()
     def express(self, z: Tensor, c: Columns | None = None) -> Columns:

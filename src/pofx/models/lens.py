@@ -266,14 +266,20 @@ class PixelLens(Lens):
     def _scaled(self, place: Tensor) -> Columns:
         return self._columns(place * self.top if isinstance(self.head, Bernoulli) else (place + 1) * (self.top / 2))
 
+    def mean(self, theta: Tensor) -> Tensor:
+        """The mean of each pixel over `top`, (B, C, H, W) in [0, 1], theta (B, *told)."""
+        laws = theta.reshape(-1, self.head.size, *self.shape)
+        if isinstance(self.head, Bernoulli):
+            return torch.sigmoid(laws[:, 0])
+        return ((self.head.centre(laws) + 1) / 2).clamp(0, 1)
+
     def draw(self, theta: Tensor, u: Tensor, there: bool = False) -> Columns:
         laws = theta.reshape(-1, self.head.size, *self.shape)
         return self._scaled(self.head.draw(laws.double(), u.view(-1, self.head.draws, *self.shape)))
 
     def centre(self, theta: Tensor) -> Columns:
         """Means: of black and white pixels too, as shades."""
-        laws = theta.reshape(-1, self.head.size, *self.shape)
-        return self._scaled(torch.sigmoid(laws[:, 0]) if isinstance(self.head, Bernoulli) else self.head.centre(laws))
+        return self._columns(self.mean(theta) * self.top)
 
     def marginal(self, own: Batch) -> Tensor:
         """One law for each pixel: its mean, and its deviation where the law has a scale."""

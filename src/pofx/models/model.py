@@ -1,8 +1,8 @@
 """The contract of a model: it pushes noise to data, x = decode(z, c), z = noise(n), and all randomness is in z.
 
 A model file holds one class, named by the file: `prepare`, `loss` (or `turns`), `noise` and `decode` are its
-obligations; `log_prob`, `cells`, `given`, `known`, `encode`, `express`, `restore` and `check` are gifts some models
-bring, listed in `abilities`.
+obligations; `log_prob`, `cells`, `given`, `known`, `encode`, `express`, `picture`, `restore` and `check` are gifts some
+models bring, listed in `abilities`.
 """
 
 import math
@@ -268,6 +268,16 @@ class Model(nn.Module):
         """Clean rows for spoiled ones."""
         raise self._cannot("restore")
 
+    def picture(self, e: Tensor, c: Batch) -> Tensor:
+        """The centre of p(x | e, c), (n, C, H, W) in [0, 1], of normal noise e, (n, `code_size`), and what the model
+        sees of a condition; gradients pass (ability "posterior").
+        """
+        raise self._cannot("posterior")
+
+    def noise_of(self, x: Columns, c: Columns | None = None) -> Tensor | None:
+        """Normal noise e whose picture is near each image, (n, `code_size`), where an encoder says it."""
+        return self.encode(x, c) if "encode" in self.abilities else None
+
     def _cannot(self, what: str) -> Unsupported:
         words = self.optional.get(what)
         own = f"fit it with {words} (--set {words.lower()}), or take one that can" if words else "these can"
@@ -290,6 +300,7 @@ ABILITIES = {
     "express": "rebuild an example from its code",
     "interpolate": "go from one example to another by codes that lie between",
     "restore": "remove noise",
+    "posterior": "find the images that a spoiled one may have been",
     "condition": "learn p(x | c)",
     "unknown": "learn from cells that nobody saw",
     "check": "certify its layers",

@@ -79,6 +79,10 @@ class Rivals(nn.Module):
         """Examples (B, *shape) as stored columns, of images."""
         raise NotImplementedError
 
+    def picture(self, v: Tensor) -> Tensor:
+        """Examples (B, *shape) as shades over their top, in [0, 1], differentiable, of images."""
+        raise NotImplementedError
+
     def inverter(self, latent: int, width: int, depth: int) -> nn.Module:
         """A network from examples and the condition to noise, (B, *shape) and (B, context) to (B, latent)."""
         raise NotImplementedError
@@ -235,6 +239,9 @@ class PixelRivals(Rivals):
 
     def lower(self, e: Tensor, condition: Batch, uniform: Tensor | None) -> Columns:
         return self.shades(self.mean(e, condition))
+
+    def picture(self, v: Tensor) -> Tensor:
+        return (((v + 1) / 2 * self.levels - 0.5) / self.vectors.top).clamp(0, 1)
 
     def shades(self, v: Tensor) -> Columns:
         """Images (B, C, H, W) in [-1, 1] as stored channels."""

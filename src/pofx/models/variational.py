@@ -20,7 +20,7 @@ from .coded import Bound, Coded, Law, rows_of, turned, weighed
 from .collapse import LIVE, can_live, diagnosis, forecast, information
 from .lens import Lens, RowLens
 from .lifted import house, sobol, to_normal
-from .model import Batch, Clock, Recipe, Rows
+from .model import ABILITIES, Batch, Clock, Recipe, Rows
 
 GUESSES = 64  # proposals of a completion
 LOOKED = 1000  # rows that remarks are of
@@ -62,6 +62,7 @@ class Variational(Coded):
 
     abilities = frozenset(
         {"sample", "log_prob", "bound", "encode", "express", "interpolate", "condition", "known", "unknown"}
+        | {"posterior"}
     )
     sums = True
     quick: Callable[..., Tensor] | None = None  # the compiled bound, in training alone
@@ -95,6 +96,8 @@ class Variational(Coded):
         self.encoder = encoder(lens.shape, made.size, self.context.width, network, width, depth)
         self.decoder = decoder(made.width, lens.told, self.context.width, network, width, depth)
         self.latents = made
+        if not made.normal:
+            self.abilities = self.abilities - {"posterior"}
 
     def recipe(self, rows: int) -> Recipe:
         return Recipe(steps=min(5000, 500 + rows // 5), batch=min(256, max(rows, 1)), rate=2e-3)
@@ -269,6 +272,21 @@ class Variational(Coded):
 
     def theta(self, z: Tensor, c: Tensor) -> Tensor:
         return self.say(self.latents.unfold(z.to(self.dtype))[None], c)[0]
+
+    def code_of(self, e: Tensor) -> Tensor:
+        return self.latents.push(e.to(self.dtype), e.new_zeros(len(e)))
+
+    @torch.no_grad()
+    def noise_of(self, x: Columns, c: Columns | None = None) -> Tensor:
+        return self.latents.pull(self.encode(x, c).to(self.device, self.dtype)).cpu()
+
+    def _cannot(self, what: str) -> Unsupported:
+        if what == "posterior" and not self.latents.normal:
+            return Unsupported(
+                f"model {self.name!r} cannot {ABILITIES[what]} with a prior of components: fit it with prior='realnvp' "
+                "or 'normal'"
+            )
+        return super()._cannot(what)
 
     # -- likelihood --------------------------------------------------------------------------------------------------
 

@@ -13,15 +13,18 @@ from ..objectives import normal_kl, normal_log_prob
 from ..transforms.affine import soft_limit
 from .mlp import MLP
 from .posteriors import Diagonal
-from .priors import Prior, StandardNormal
+from .priors import FlowPrior, Prior, StandardNormal
 
 
 class Latents(nn.Module):
-    """count: numbers of z; size: of what the encoder says; width: of what the decoder reads."""
+    """count: numbers of z; size: of what the encoder says; width: of what the decoder reads; normal: whether `push`
+    makes each z of one row of normal noise, whatever u is.
+    """
 
     count: int
     size: int
     width: int
+    normal: bool = True
 
     def infer(self, told: Tensor, noise: Tensor, cut: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """(z, code, log q(z|x) - log p(z)); with `cut`, log q passes gradients through z alone."""
@@ -37,6 +40,10 @@ class Latents(nn.Module):
 
     def push(self, noise: Tensor, u: Tensor) -> Tensor:
         """Normal noise (B, count) and uniform numbers (B,) to draws of p(z), (B, count)."""
+        raise NotImplementedError
+
+    def pull(self, z: Tensor) -> Tensor:
+        """The normal noise that `push` makes z of, (B, count), where `normal`."""
         raise NotImplementedError
 
     def unfold(self, z: Tensor) -> Tensor:
@@ -68,6 +75,7 @@ class Single(Latents):
         self.prior, self.posterior = prior, posterior
         self.count = self.width = posterior.latent
         self.size = posterior.size
+        self.normal = isinstance(prior, StandardNormal | FlowPrior)
 
     def infer(self, told: Tensor, noise: Tensor, cut: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         z, log_q = self.posterior(told, noise, cut)
@@ -97,6 +105,9 @@ class Single(Latents):
 
     def push(self, noise: Tensor, u: Tensor) -> Tensor:
         return self.prior.push(noise, u)
+
+    def pull(self, z: Tensor) -> Tensor:
+        return self.prior.pull(z)
 
 
 def _told(mean: Tensor, log_scale: Tensor, z: Tensor) -> Tensor:
@@ -184,6 +195,9 @@ class Ladder(Latents):
             parts.append((off - shift) * torch.exp(-wider))
             log_q = log_q + normal_log_prob(parts[-1]) - (scale + wider).sum(-1)
         return torch.cat(parts, -1), log_q
+
+    def pull(self, z: Tensor) -> Tensor:
+        return torch.cat([off for _, _, off, _ in self._rungs(z)], -1)
 
     def log_prob(self, z: Tensor) -> Tensor:
         return torch.stack([normal_log_prob(off) - scale.sum(-1) for _, _, off, scale in self._rungs(z)]).sum(0)

@@ -66,7 +66,7 @@ class GAN(Conditioned):
 
     family = "gans"
     images = True
-    abilities = frozenset({"sample", "condition", "truncate"})
+    abilities = frozenset({"sample", "condition", "truncate", "posterior"})
     optional = dict.fromkeys(("encode", "express", "interpolate"), "encoder=True")
 
     def __init__(
@@ -111,6 +111,8 @@ class GAN(Conditioned):
         self.inverter = self.rivals.inverter(latent, width, depth) if encoder else None
         if encoder:
             self.abilities = self.abilities | {"encode", "express", "interpolate"}
+        if self.rivals.parts > 1:
+            self.abilities = self.abilities - {"posterior"}
         self._begin(augment)
         if penalty == "spectral":
             for part in list(self.rivals.critic.modules()):
@@ -357,6 +359,9 @@ class GAN(Conditioned):
     @property
     def code_size(self) -> int:
         return self.latent
+
+    def picture(self, e: Tensor, c: Batch) -> Tensor:
+        return self.rivals.picture(self.rivals.mean(e, c))
 
     @torch.no_grad()
     def express(self, z: Tensor, c: Columns | None = None) -> Columns:

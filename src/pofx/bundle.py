@@ -113,10 +113,12 @@ class Fitted(Coding):
         """The rows from `first` on of one block, decided by (seed, block) alone."""
         rng = np.random.default_rng([seed & (2**63 - 1), first // BLOCK])
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        c = self.joint.sample(BLOCK, rng, sets) if self.joint else None
+        span = self.model.span or BLOCK
+        enough = min(BLOCK, -(-rows // span) * span)  # those that are decoded together with the ones asked for
+        c = {k: v[:enough] for k, v in self.joint.sample(BLOCK, rng, sets).items()} if self.joint else None
         own = {k: v for k, v in (sets or {}).items() if not c or k not in c}
         with torch.inference_mode():
-            z = self.model.noise(BLOCK, generator)
+            z = self.model.noise(BLOCK, generator)[:enough]
             z = z if truncation == 1 else cast(Any, self.model).truncated(z, truncation)
             x = self.model.decode(z, c, own or None) | (c or {})
         return self._made({k: v[:rows] for k, v in x.items()}, first, plain)

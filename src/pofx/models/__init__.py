@@ -74,6 +74,8 @@ def create(name: str, spec: "Spec", seed: int = 0, **config: Any) -> "Model":
     if any(block.sites for block in spec.blocks) and not cls.images:
         able = ", ".join(other for other in names() if load_class(other).images)
         raise SpecError(f"model {name!r} learns rows of tables, got images: these learn both: {able}")
+    if any(block.sites for block in spec.blocks):
+        cls = cls.pictured or cls
     signature = inspect.signature(cls.__init__)
     extra = set(config) - set(signature.parameters)
     if extra:

@@ -157,17 +157,18 @@ class Solved(Flowing):
 
     def __init__(self, spec: Spec, samples: int, solver_steps: int) -> None:
         super().__init__(spec, samples)
-        self._enough(solver_steps)
+        self.enough(solver_steps)
 
     @staticmethod
-    def _enough(steps: int) -> None:
+    def enough(steps: int) -> None:
+        """Raises SpecError for fewer than one step."""
         if steps < 1:
             raise SpecError(f"expected solver_steps of at least 1, got {steps}")
 
     @contextmanager
     def solved(self, steps: int) -> Iterator[None]:
         """The equation solved in so many steps, for a while."""
-        self._enough(steps)
+        self.enough(steps)
         layers = [part for part in self.flow.modules() if isinstance(part, Continuous)]
         before = [part.steps for part in layers]
         try:

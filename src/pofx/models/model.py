@@ -78,6 +78,7 @@ class Model(nn.Module):
     compiles: bool = False
     optional: ClassVar[dict[str, str]] = {}  # abilities that an argument of the fit brings, and that argument
     images: ClassVar[bool] = False  # whether it learns blocks over sites, beside rows of tables
+    pictured: ClassVar["type[Model] | None"] = None  # the class that does so in its place, with arguments of its own
     config: dict[str, Any]
     name: str
     effective: float = math.inf  # the least effective sample size of a weighted condition since it was last reset
@@ -89,6 +90,11 @@ class Model(nn.Module):
     @property
     def room(self) -> int:
         """Numbers that an example works on at a time; 0 where they are few."""
+        return 0
+
+    @property
+    def span(self) -> int:
+        """How many examples `decode` works on together, in order, whatever their company; 0: all of them."""
         return 0
 
     def together(self, most: int) -> int:

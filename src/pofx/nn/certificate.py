@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import SpecError
 from .layer import Chain, Inverse, Layer
+from .sites import Everywhere, Front
 
 if TYPE_CHECKING:
     from .flow import Flow
@@ -213,6 +214,8 @@ def _moves(layer: Layer, x: Tensor, y: Tensor, c: Tensor | None) -> tuple:
     if isinstance(layer, Inverse):
         map_, moved, theta, sign = _moves(layer.layer, y, x, c)
         return map_, moved, theta, -sign
+    if isinstance(layer, Front):
+        return _moves(layer.layer, layer.front(x), layer.front(y), c)
     return (layer.elementwise, *layer.moves(x, c), 1) if hasattr(layer, "moves") else (None, None, None, 1)
 
 
@@ -234,5 +237,7 @@ def name_of(layer: Layer) -> str:
     """What a layer is, in words."""
     if isinstance(layer, Inverse):
         return f"inverse {name_of(layer.layer)}"
+    if isinstance(layer, Front | Everywhere):
+        return name_of(layer.layer)
     map_ = getattr(layer, "elementwise", None)
     return type(layer).__name__ + (f", {type(map_).__name__}" if map_ is not None else "")

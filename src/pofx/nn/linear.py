@@ -1,7 +1,6 @@
 """Linear layers of flows: LU, 1x1 convolution, rotation, Householder; and the turn of angles."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 from ..transforms.affine import soft_limit
 from ..transforms.sizes import sizes
 from .layer import Layer
+from .sites import Everywhere
 
 
 class LULinear(Layer):
@@ -47,28 +47,14 @@ class LULinear(Layer):
         return torch.linalg.solve_triangular(upper, z, upper=True).T, -ladj.expand(len(y))
 
 
-class Conv1x1(Layer):
+class Conv1x1(Everywhere):
     """An LU linear map of the channels at every site, log|det| = sites sum log s. x, y: (B, C, *sites).
 
     Paper: Kingma, Dhariwal 2018, Glow: Generative Flow with Invertible 1x1 Convolutions.
     """
 
     def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.linear = LULinear(channels)
-
-    def call_and_ladj(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._everywhere(x, self.linear.call_and_ladj)
-
-    def inverse_and_ladj(self, y: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._everywhere(y, self.linear.inverse_and_ladj)
-
-    @staticmethod
-    def _everywhere(x: Tensor, move: Callable[[Tensor], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        moved, ladj = move(x.movedim(1, -1).flatten(0, -2))
-        sites = x[0, 0].numel() if len(x) else 1
-        out = moved.unflatten(0, (len(x), *x.shape[2:])).movedim(-1, 1)
-        return out, ladj.view(len(x), sites).sum(1)
+        super().__init__(LULinear(channels))
 
 
 class Rotation(Layer):

@@ -1,5 +1,7 @@
 """Flow matching: the velocity of a differential equation learned by regression, without solving it."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -30,10 +32,18 @@ def flow_matching(
     layer, *more = flow.layers.layers
     if more or not isinstance(layer, Continuous):
         raise SpecError("expected a flow of one differential equation, got another: FFJORD with transforms=1")
+    return regression(lambda t, x: layer.net(t, x, c), x, path, generator)
+
+
+def regression(
+    velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, path: str, generator: torch.Generator | None = None
+) -> Tensor:
+    """|v(t, x_t) - (x_1 - x)|^2 of rows or images x, (B, ...), summed over an example's numbers: (B,). t: (B,)."""
     like = {"generator": generator, "device": x.device, "dtype": x.dtype}
-    noise, t = torch.randn(x.shape, **like), torch.rand(len(x), 1, **like)
-    noise = noise[nearest(x, noise)] if path == "transport" else noise
-    return (layer.net(t[:, 0], x + t * (noise - x), c) - (noise - x)).square().sum(1)
+    noise, t = torch.randn(x.shape, **like), torch.rand(len(x), **like)
+    noise = noise[nearest(x.flatten(1), noise.flatten(1))] if path == "transport" else noise
+    way = noise - x
+    return (velocity(t, x + t.view(-1, *[1] * (x.ndim - 1)) * way) - way).square().flatten(1).sum(1)
 
 
 def nearest(x: Tensor, y: Tensor) -> Tensor:

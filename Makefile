@@ -8,7 +8,7 @@ PEERS := .venv-peers/bin
 SPLITS := benchmarks/cache/splits
 SETUP := .venv/.stamp
 
-.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders bench-denoising bench-autoencoder-peers bench-autoencoder-tables bench-gans bench-gan-images bench-stacked-mnist bench-guard bench-restore bench-completion clean
+.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders bench-denoising bench-autoencoder-peers bench-autoencoder-tables bench-gans bench-gan-images bench-images bench-stacked-mnist bench-guard bench-restore bench-completion clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -87,6 +87,9 @@ bench-gans: $(SETUP) ## modes that adversarial networks keep, ten games, beside 
 
 bench-gan-images: $(SETUP) ## images from adversarial networks after equal minutes: skill, coverage, images a second (hours)
 	$(BIN)/python benchmarks/gan_images.py --throughput $(ARGS)
+
+bench-images: $(SETUP) ## images from flows, autoencoders and a gan after equal minutes, by class: bits, distances, accuracy (hours)
+	$(BIN)/python benchmarks/images.py $(ARGS)
 
 bench-stacked-mnist: $(SETUP) ## how many of 1,000 modes adversarial networks keep, beside what was published (hours)
 	$(BIN)/python benchmarks/stacked_mnist.py $(ARGS)

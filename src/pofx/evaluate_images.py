@@ -195,7 +195,7 @@ def _likelihood(model: Model, splits: Splits, evidence: ImageEvidence, hear: Hea
         evidence.words.append("The model's likelihood is given the label of each image, which the others do not know.")
     test, channels = splits.flat(splits.unseen), len(splits.unseen)
     one = {k: v[:1] for k, v in splits.unseen.items()}
-    rank = model.encode(one, splits.under(slice(1))).shape[1] if "encode" in model.abilities else RANK
+    rank = model.encode(one, splits.under(slice(1))).shape[1] if "express" in model.abilities else RANK
     parts, top = [splits.flat(splits.train), splits.flat(splits.valid), test], splits.top
     if all(np.isin(part, (0, top)).all() for part in parts):  # black and white: of two shades, not of 256
         parts, top = [part // np.uint8(top) for part in parts], 1

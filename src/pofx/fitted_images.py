@@ -142,7 +142,9 @@ class FittedImages(Spoiled):
         if hidden is not None:
             return self._hidden(source, hidden, draws, seed, path, quiet, allow_failed)
         if not self.model.settles or draws is not None:
-            raise Unsupported("of images only missing labels are filled, by a vae, iwae or hvae with labels, and once")
+            raise Unsupported(
+                "of images only missing labels are filled, once, by vae, iwae, hvae, realnvp or glow with labels"
+            )
         _, kind, x, c = self._read(source)
         return self._given_out(x | (self.model.settled(self._own(x), c) or {}), kind, path)
 

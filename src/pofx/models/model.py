@@ -187,7 +187,8 @@ class Model(nn.Module):
         Raises Unsupported where `weighs` is not.
         """
         raise Unsupported(
-            f"the log p of model {self.name!r} is not weighed from draws: leave draws out, or fit vae, iwae or hvae"
+            f"the log p of model {self.name!r} is not weighed from draws: leave draws out, or fit vae, iwae or hvae "
+            "(of images realnvp or glow too)"
         )
 
     def cells(self, x: Columns, c: Columns | None = None) -> np.ndarray:

@@ -36,7 +36,7 @@ class Told(nn.Module):
 class Velocity(Mixed):
     """v(t, x, c): t (B,), x and v (B, C, H, W) of any sides, c (K, context) or None, which rows go through in turn.
 
-    Of `width`, 2 width and 2 width channels at the three sizes, `depth` blocks of `Told` at each on the way down and on
+    Of `width`, 2 width and 4 width channels at the three sizes, `depth` blocks of `Told` at each on the way down and on
     the way up; what a size had is added on the way up. e is a perceptron of cos and sin of t at several speeds and of
     c. Sides are padded by zeros to multiples of 4, and what lies there is cut off. Zero at the start.
 
@@ -45,7 +45,7 @@ class Velocity(Mixed):
 
     def __init__(self, channels: int, context: int, width: int, depth: int) -> None:
         super().__init__()
-        wide, told = 2 * width, 4 * width
+        wide, widest, told = 2 * width, 4 * width, 4 * width
 
         def blocks(channels: int, count: int = depth) -> nn.ModuleList:
             return nn.ModuleList(Told(channels, told) for _ in range(count))
@@ -56,9 +56,9 @@ class Velocity(Mixed):
         self.mix = nn.Linear(told, told)
         self.first = nn.Conv2d(channels, width, 3, padding=1)
         self.down = nn.ModuleList([blocks(width), blocks(wide)])
-        self.shrink = nn.ModuleList([nn.Conv2d(width, wide, 2, 2), nn.Conv2d(wide, wide, 2, 2)])
-        self.middle = blocks(wide, 2 * depth)
-        self.enlarge = nn.ModuleList([nn.Conv2d(wide, 4 * wide, 1), nn.Conv2d(wide, 4 * width, 1)])
+        self.shrink = nn.ModuleList([nn.Conv2d(width, wide, 2, 2), nn.Conv2d(wide, widest, 2, 2)])
+        self.middle = blocks(widest, 2 * depth)
+        self.enlarge = nn.ModuleList([nn.Conv2d(widest, 4 * wide, 1), nn.Conv2d(wide, 4 * width, 1)])
         self.up = nn.ModuleList([blocks(wide), blocks(width)])
         self.last = silent(width, channels)
 

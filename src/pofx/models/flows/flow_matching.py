@@ -30,10 +30,10 @@ def chosen(path: str, condition: int) -> str:
 class PixelFlowMatching(OfImages):
     """E |v(t, x_t, c) - (x_1 - x_0)|^2, x_0 images with fresh noise in their shades, scaled to [-1, 1], x_1 normal.
 
-    v is a U-Net (nn/unet.py) of half of `width` channels and twice as many, `depth` blocks at each size. A draw solves
-    dx/dt = v from t = 1 to 0 in `solver_steps` of Heun's method (two passes a step), `encode` the other way. It has no
-    log_prob: the trace of dv/dx at so many numbers is an estimate, and a bound of importance samples would count its
-    noise as likelihood. z and noise: (B, C H W).
+    v is a U-Net (nn/unet.py) of an eighth of `width` channels at full size, twice and four times as many below, `depth`
+    blocks at each size. A draw solves dx/dt = v from t = 1 to 0 in `solver_steps` of Heun's method (two passes a step),
+    `encode` the other way. It has no log_prob: the trace of dv/dx at so many numbers is an estimate, and a bound of
+    importance samples would count its noise as likelihood. z and noise: (B, C H W).
 
     Papers: those of the model of tables below; Karras et al. 2022, Elucidating the Design Space (Heun's method).
     Raises SpecError for another path, for transport with labels, and for solver_steps below 1.
@@ -44,13 +44,14 @@ class PixelFlowMatching(OfImages):
     abilities = OfImages.abilities | {"solver_steps"}
 
     def __init__(
-        self, spec: Spec, width: int = 128, depth: int = 1, solver_steps: int = 16, path: str = "rectified"
+        self, spec: Spec, width: int = 128, depth: int = 1, solver_steps: int = 10, path: str = "rectified"
     ) -> None:
         super().__init__(spec)
         self.path = chosen(path, self.context.width)
         Solved.enough(solver_steps)
-        self.solver_steps, self.shape, self.wide = solver_steps, self.pixels.shape, 2 * channels(width)
-        self.net = Velocity(self.shape[0], self.context.width, channels(width), depth)
+        self.solver_steps, self.shape = solver_steps, self.pixels.shape
+        self.wide = max(1, channels(width) // 2)
+        self.net = Velocity(self.shape[0], self.context.width, self.wide, depth)
 
     @property
     def room(self) -> int:

@@ -55,7 +55,7 @@ PACKAGES = ("torch", "scikit-learn")
 VALID = 300  # images that a fit is watched on: a look at more would be dear beside short fits
 SCORED = 1000  # test images of a likelihood
 CLASSES = 10
-TAUGHT, BATCH, RATE = 1500, 128, 2e-3  # the classifier's steps
+TAUGHT, BATCH, RATE = 1000, 128, 2e-3  # the classifier's steps
 TIMED = 1000  # samples
 
 

@@ -14,8 +14,8 @@ Every run learns p(image | label) for so many CPU-minutes of one process and is 
   they were drawn under, beside that of real test images;
 - CPU-seconds for 1,000 samples.
 
-`vae + flow_matching` spends half of the minutes on a vae and half on a law of its codes; `vq`, which draws nothing
-alone, half on a law of its symbols (any_order). Of the images to learn from 300 are for validation.
+`vae + flow_matching` spends half of the minutes on a vae and half on a law of its codes, of 20,000 images; so does `vq`,
+which draws nothing alone, on a law of its symbols (any_order). Of the images to learn from 300 are for validation.
 cifar10: the 4,000 lossless images of the shared subset, 3,600 to learn from and 400 to judge by; never beside rows of
 the whole set.
 """
@@ -53,6 +53,7 @@ RUNS: dict[str, tuple[str, str | None]] = {  # model, and a law of its codes
 }
 PACKAGES = ("torch", "scikit-learn")
 VALID = 300  # images that a fit is watched on: a look at more would be dear beside short fits
+CODED, CODED_VALID = 20_000, 100  # images whose codes a law of codes learns, and is watched on
 SCORED = 1000  # test images of a likelihood
 CLASSES = 10
 TAUGHT, BATCH, RATE = 1000, 128, 2e-3  # the classifier's steps
@@ -101,13 +102,18 @@ def fitted(name: str, spec: Spec, train: Columns, valid: Columns, minutes: float
     told = fit_batches(model, *prepared(model, train, valid), share, seed)
     if prior is None:
         return model.eval(), told
-    (own, c), (aside, d) = apart(train), apart(valid)
+    some, few = ({k: v[:n] for k, v in x.items()} for x, n in ((train, CODED), (valid, CODED_VALID)))
+    (own, c), (aside, d) = apart(some), apart(few)
     began = time.process_time()
     both, codes = Latent.over(model.eval(), own, prior, c, seed=seed)
     rest = both.table(both.autoencoder.code_draws(aside, torch.Generator().manual_seed(seed + 1), d))
     encoded = time.process_time() - began
     more = fit_batches(
-        both.prior, both.prior.prepare(codes, c), both.prior.prepare(rest, d), share - encoded / 60, seed
+        both.prior,
+        both.prior.prepare(codes, c),
+        both.prior.prepare(rest, d),
+        max(share - encoded / 60, share / 2),
+        seed,
     )
     spent = told["cpu_seconds"] + more["cpu_seconds"] + encoded
     return both.eval(), told | {"cpu_seconds": spent, "prior_steps": more["steps"]}

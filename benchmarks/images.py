@@ -15,10 +15,9 @@ Every run learns p(image | label) for so many CPU-minutes of one process and is 
   they were drawn under, beside that of real test images;
 - CPU-seconds for 1,000 samples.
 
-`vae + flow_matching` spends half of the minutes on a vae and half on a law of its codes, of 20,000 images; it needs half a
-minute at least. Of the images to learn from 300 are for validation.
-cifar10: the 4,000 lossless images of the shared subset, 3,600 to learn from and 400 to judge by; never beside rows of
-the whole set.
+`vae + flow_matching` spends half of the minutes on a vae and half on a law of its codes, of 20,000 images; it needs
+half a minute at least. Of the images to learn from 300 are for validation. cifar10: the 4,000 lossless images of the
+shared subset, 3,600 to learn from and 400 to judge by; never beside rows of the whole set.
 """
 
 import statistics

@@ -26,6 +26,7 @@ FLOORS = {
         "posterior",
         "evaluate",
         "evaluate_images",
+        "evaluate_photos",
         "rebuilding",
     ),
     5: (

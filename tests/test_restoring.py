@@ -275,6 +275,28 @@ def test_a_model_is_kept_and_does_no_more_than_it_can(tmp_path: Path) -> None:
         fitted("denoise").upscale(noisy())
 
 
+@pytest.mark.parametrize("task", ["upscale", "denoise"])
+def test_the_evidence_shows_both_ends_of_realism(task: str, tmp_path: Path) -> None:
+    evidence = fitted(task).evaluate(
+        [other(), load_sample_image("flower.jpg")[:120, :120]], report=tmp_path / "r.html", quiet=True
+    )
+    names = list(evidence.cleaning)
+    assert any("realism 0" in name for name in names) and any("realism 1" in name for name in names)
+    for what in ("x2",) if task == "upscale" else ("noise 25", "noise 50"):
+        rows = {
+            name.partition(", ")[2]: row["psnr"] for name, row in evidence.cleaning.items() if name.startswith(what)
+        }
+        assert rows["realism 0"] > rows["realism 1"]
+        assert rows["realism 0"] > rows["bicubic" if task == "upscale" else "as it came"]
+    page = (tmp_path / "r.html").read_text()
+    assert "realism 1" in page and "data:image/png" in page
+    assert "neighbouring pixels" in evidence.summary()
+    with pytest.raises(Unsupported, match="expected no target"):
+        fitted(task).evaluate([other()], "x")
+    with pytest.raises(CodecError, match="fitted on arrays"):
+        fitted(task).evaluate()
+
+
 def test_a_fit_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pofx.training.loop import Trainer
 

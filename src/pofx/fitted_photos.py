@@ -9,13 +9,17 @@ import numpy as np
 from . import store
 from .bundle import Fitted, load
 from .codecs.photo import Photo, read_photo, write_photo
-from .codecs.photos import PhotoCodec
+from .codecs.photos import PhotoCodec, Photos, read_photos
 from .codecs.video import frames, rewrite
 from .errors import CodecError, SpecError, Unsupported
+from .evaluate_images import ImageEvidence
+from .evaluate_photos import evaluate_photos
+from .judging import publish
 from .models.restorer import Restorer
 from .progress import Tick, bar, silent
 from .restore import How, denoise, noise_level, tiles_of, upscale, with_alpha
 from .restore_video import steadied
+from .split import parts
 from .tiles import TILE
 
 LEVEL = "auto"
@@ -107,6 +111,54 @@ class FittedPhotos(Fitted):
             return cast(np.ndarray, upscale(model, pixels, times, how, tick))
 
         return self._restored(photo, source, change, how, path, quiet, overwrite, times)
+
+    def evaluate(
+        self,
+        holdout: Any = None,
+        target: str | None = None,
+        *,
+        train: Any = None,
+        report: str | Path | None = None,
+        json: str | Path | None = None,
+        seed: int = 0,
+        rows: int = 24,
+        quiet: bool = False,
+        **no: Any,
+    ) -> ImageEvidence:
+        """The evidence: PSNR on clean photos that were never learned from, spoiled and restored, at both ends of
+        realism, beside the simple ways (evaluate_photos.py).
+
+        holdout: such photos (by default the test photos of the stored split of the stored path); train: what was
+        fitted, if it is no longer where it was; at most `rows` of them. Raises CodecError where there are none,
+        Unsupported for a model of noisy photos alone without clean ones to hold it against.
+        """
+        if odd := [name for name, value in {"target": target, **no}.items() if value]:
+            raise Unsupported(f"expected no {odd[0]} for a model that restores photos: leave it out")
+        if holdout is None and self.model.config.get("known", "clean") != "clean":
+            raise Unsupported("the photos of this model were noisy: give clean ones to hold it against (--holdout)")
+        for path in (report, json):
+            if path is not None:
+                store.check_folder(Path(path))
+        unseen = (self.learned_from(train)[2] if holdout is None else read_photos(holdout)).pictures[:rows]
+        if not unseen:
+            raise CodecError("expected photos that were never learned from, the split left none: give some (holdout)")
+        channels = self.restorer.channels if self.model.name == "denoiser" else unseen[0].shape[2]
+        unseen = tuple(p if p.shape[2] == channels else p[..., :1].repeat(channels, 2) for p in unseen)
+        with bar("judging", len(unseen), "photo", quiet) as tick:
+            evidence = evaluate_photos(self.restorer, unseen, "texture" in self.provenance["fit"], seed, tick)
+        evidence.rows["train"] = self.provenance["train_rows"]
+        publish(evidence, report, json, f"{self.model.name} on {self.provenance['source']}", self.provenance)
+        return evidence
+
+    def learned_from(self, data: Any = None) -> tuple[Photos, Photos, Photos]:
+        source = data if data is not None else self.provenance["path"]
+        if source is None:
+            raise CodecError("the model was fitted on arrays, which a bundle does not keep: give photos (--holdout)")
+        photos = read_photos(source)
+        if photos.fingerprint() != self.provenance["fingerprint"]:
+            raise CodecError(f"{str(source)!r} is not what the model was fitted on: its photos differ; give those")
+        took = parts(len(photos), self.provenance["split"], self.provenance["seed"])
+        return photos.take(took[0]), photos.take(took[1]), photos.take(took[2])
 
     def _real(self, realism: float) -> None:
         if realism and "texture" not in self.provenance["fit"]:

@@ -297,6 +297,30 @@ def test_the_evidence_shows_both_ends_of_realism(task: str, tmp_path: Path) -> N
         fitted(task).evaluate()
 
 
+def test_a_model_adapts_to_what_it_restores_and_stays_itself() -> None:
+    model, low = fitted("upscale"), small(other(), 2)
+    before = model.upscale(low)
+    own = model.upscale(low, adapt=0.08, quiet=True)
+    assert not np.array_equal(own, before) and np.array_equal(model.upscale(low), before)
+    assert psnr(own, other()) > psnr(before, other()) - 0.2
+    assert not np.array_equal(fitted("denoise").denoise(noisy(), adapt=0.05), fitted("denoise").denoise(noisy()))
+    with pytest.raises(SpecError, match="expected noise to learn from"):
+        fitted("denoise").denoise(noisy(), sigma=0, adapt=0.05)
+
+
+def test_broken_photos_are_named_or_skipped(tmp_path: Path) -> None:
+    for i, p in enumerate(photos()[:3]):
+        Image.fromarray(p).save(tmp_path / f"{i}.png")
+    (tmp_path / "bad.png").write_text("no picture")
+    words: dict[str, Any] = {"task": "upscale", "scale": 2, "steps": 2, "quiet": True, **SMALL}
+    with pytest.raises(CodecError, match=r"bad\.png"):
+        pofx.fit(tmp_path, **words)
+    model = pofx.fit(tmp_path, reading={"broken": "skip"}, **words)
+    assert model.provenance["rows"] == 3 and "bad.png" in model.provenance["notes"]["photos"]
+    with pytest.raises(CodecError, match="for photos"):
+        pofx.fit(tmp_path, reading={"delimiter": ";"}, **words)
+
+
 def test_a_fit_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pofx.training.loop import Trainer
 

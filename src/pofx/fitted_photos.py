@@ -1,5 +1,6 @@
 """`FittedPhotos`: a model that restores photos, and its verbs on files and arrays of any size."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +11,7 @@ from . import store
 from .bundle import Fitted, load
 from .codecs.photo import Photo, read_photo, write_photo
 from .codecs.photos import PhotoCodec, Photos, read_photos
-from .codecs.video import frames, rewrite
+from .codecs.video import frames, info, rewrite
 from .errors import CodecError, SpecError, Unsupported
 from .evaluate_images import ImageEvidence
 from .evaluate_photos import evaluate_photos
@@ -23,6 +24,7 @@ from .split import parts
 from .tiles import TILE
 
 LEVEL = "auto"
+FRAMES = 16  # of a video that a model goes on learning from
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
 
 
@@ -54,6 +56,7 @@ class FittedPhotos(Fitted):
         seed: int = 0,
         tile: int = TILE,
         wrap: bool = False,
+        adapt: float = 0.0,
         quiet: bool = False,
         overwrite: bool = False,
     ) -> Any:
@@ -61,7 +64,8 @@ class FittedPhotos(Fitted):
 
         sigma: the deviation of the noise in shades of 255, "auto" estimates it; quality: of the JPEG file whose marks
         are to go, where the model has learned those. tile: side of what is worked on at a time; wrap: the photo goes on
-        at its other side. Returns an array, or with `path` writes the photo there and returns what was lost in words. A
+        at its other side; adapt: minutes that a copy of the model goes on learning from this very photo or video first.
+        Returns an array, or with `path` writes the photo there and returns what was lost in words. A
         video, which needs a path and the extra `video`, has the level of its first frame; each frame takes from the one
         before what moved smoothly (restore_video.py), and sound and times stay (codecs/video.py).
         Raises CodecError for what is no photo, SpecError for arguments that do not fit.
@@ -81,6 +85,8 @@ class FittedPhotos(Fitted):
         if model.config["known"] == "blind":
             level = (0.0, 0.0)
 
+        model = self._adapted(source, photo, adapt, self.last_sigma, seed, quiet)
+
         def change(pixels: np.ndarray, tick: Tick) -> np.ndarray:
             return cast(np.ndarray, denoise(model, pixels, level, how, tick))
 
@@ -96,6 +102,7 @@ class FittedPhotos(Fitted):
         seed: int = 0,
         tile: int = TILE,
         wrap: bool = False,
+        adapt: float = 0.0,
         quiet: bool = False,
         overwrite: bool = False,
     ) -> Any:
@@ -106,6 +113,8 @@ class FittedPhotos(Fitted):
         self._real(realism)
         times = model.scales[0] if scale is None else scale
         photo = _photo(source)
+
+        model = self._adapted(source, photo, adapt, 0.0, seed, quiet)
 
         def change(pixels: np.ndarray, tick: Tick) -> np.ndarray:
             return cast(np.ndarray, upscale(model, pixels, times, how, tick))
@@ -154,7 +163,7 @@ class FittedPhotos(Fitted):
         source = data if data is not None else self.provenance["path"]
         if source is None:
             raise CodecError("the model was fitted on arrays, which a bundle does not keep: give photos (--holdout)")
-        photos = read_photos(source)
+        photos = read_photos(source, **self.provenance["reading"])
         if photos.fingerprint() != self.provenance["fingerprint"]:
             raise CodecError(f"{str(source)!r} is not what the model was fitted on: its photos differ; give those")
         took = parts(len(photos), self.provenance["split"], self.provenance["seed"])
@@ -163,6 +172,25 @@ class FittedPhotos(Fitted):
     def _real(self, realism: float) -> None:
         if realism and "texture" not in self.provenance["fit"]:
             raise Unsupported("this model has learned the least error alone: leave realism out, or fit it with texture")
+
+    def _adapted(self, source: Any, photo: Photo, minutes: float, sigma: float, seed: int, quiet: bool) -> Restorer:
+        """The model, or a copy that went on learning from what it is to restore (restoring.adapt)."""
+        if not minutes:
+            return self.restorer
+        from .restoring import adapt
+
+        if minutes < 0:
+            raise SpecError(f"expected minutes of adapting above 0, got {minutes}")
+        if self.model.name == "denoiser" and not sigma:
+            raise SpecError("expected noise to learn from, found none in this photo: give sigma, or leave adapt out")
+        own = _some_frames(source) if _moves(source) else [photo.pixels]
+        model, channels = copy.deepcopy(self.restorer), self.restorer.channels
+        top = np.iinfo(own[0].dtype).max
+        own = [np.rint(p * np.float32(255 / top)).astype(np.uint8) for p in own]
+        if model.name == "denoiser":
+            own = [p if p.shape[2] == channels else p[..., :1].repeat(channels, 2) for p in own]
+        adapt(model, own, minutes, sigma, seed, quiet)
+        return model
 
     def _restored(
         self,
@@ -203,6 +231,12 @@ def general(task: str) -> FittedPhotos:
 def _moves(source: Any) -> bool:
     """Whether a source is a video, by its ending."""
     return isinstance(source, str | Path) and Path(source).suffix.lower() in VIDEOS
+
+
+def _some_frames(path: str | Path) -> list[np.ndarray]:
+    """Frames from all over a video, at most twice FRAMES."""
+    step = max(1, (info(path).frames or 0) // FRAMES)
+    return [frame for i, frame in enumerate(frames(path)) if i % step == 0][: 2 * FRAMES]
 
 
 def _photo(source: Any) -> Photo:

@@ -129,7 +129,7 @@ def fit(
             return fit_restorer(
                 source, task, minutes=minutes, steps=steps, size=size, seed=seed, split=split,
                 device=pick_device(device), precision=precision, checkpoint=checkpoint, resume=resume, quiet=quiet,
-                **config,
+                reading=reading, **config,
             )  # fmt: skip
     cls = load_class(model)
     condition = [condition] if isinstance(condition, str) else condition

@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +26,7 @@ TASKS = {"denoise": "denoiser", "upscale": "upscaler"}
 WATCHED = 64  # pieces of validation pictures that are looked at
 TEXTURE = 0.3  # of the work of a fit, for the flow
 NOISY = 8.0  # median deviation from which photos are taken as noisy: 9 of 10 clean ones are below
+ADAPTED = 2e-4  # rate of learning from the very pictures that are to be restored
 SPARE = 3.0  # seconds of --minutes that are kept for what follows the steps
 
 
@@ -47,6 +48,7 @@ def fit_restorer(
     checkpoint: str | Path | None = None,
     resume: bool = False,
     quiet: bool = False,
+    reading: Mapping[str, Any] | None = None,
     **config: Any,
 ) -> FittedPhotos:
     """A model of `task` from photos (read_photos): `learn.fit` hands on what it is asked.
@@ -65,10 +67,10 @@ def fit_restorer(
     if sigma is not None and (clean is not None or noisy is False or not 0 < sigma <= 255):
         raise SpecError(f"expected sigma above 0 and up to 255, and with noisy photos alone, got {sigma}")
     with bar("reading", None, "photo", quiet) as tick:
-        photos = read_photos(source)
+        photos = read_photos(source, **dict(reading or {}))
         beside = None if clean is None else _beside(photos, read_photos(clean))
         tick(len(photos))
-    fingerprint, notes = photos.fingerprint(), {}
+    fingerprint, notes = photos.fingerprint(), dict(photos.notes)
     if task == "upscale":
         photos = photos.mapped(luma_of)
     elif clean is not None:
@@ -112,10 +114,36 @@ def fit_restorer(
     path = str(Path(source).resolve()) if isinstance(source, str | Path) else None
     provenance = own | {
         "source": Path(path).name if path else "arrays", "path": path, "container": photos.kind, "notes": notes,
-        "reading": {}, "fit": fits | {"fit seconds": time.monotonic() - began},
+        "reading": dict(reading or {}), "fit": fits | {"fit seconds": time.monotonic() - began},
         "versions": {"pofx": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }  # fmt: skip
     return FittedPhotos(model.eval(), codec, provenance)
+
+
+def adapt(
+    model: Restorer, pictures: Sequence[np.ndarray], minutes: float, sigma: float, seed: int, quiet: bool
+) -> dict[str, Any]:
+    """Goes on training a restorer on the very pictures that it is to restore, for so many minutes; what happened.
+
+    An upscaler learns from them scaled down once more, a denoiser from them with more noise than they have (`sigma`, in
+    shades of 255). Paper: Shocher, Cohen, Irani 2018, Zero-Shot Super-Resolution using Deep Internal Learning.
+    """
+    until = time.monotonic() + 60 * minutes
+    model.stage = STAGES[0]
+    if model.name == "denoiser":
+        flat = [np.full((*p.shape[:2], 1), sigma, np.float32) for p in pictures]
+        pieces, level = model.pieces(pictures, flat)
+        batch: Batch = (pieces, level[..., :1, :1].clone())
+    else:
+        batch = model.pieces([luma_of(p) for p in pictures])
+    learned, watched = _aside(batch, seed)
+    known, model.known = model.known, "gaussian"
+    model.rate = ADAPTED
+    try:
+        return _stage(model, learned, _few(watched), seed, "cpu", "auto", None, until, None, False, quiet)
+    finally:
+        model.known = known
+        model.eval()
 
 
 def luma_of(picture: np.ndarray) -> np.ndarray:

@@ -93,7 +93,7 @@ def read_pictures(
         if not files:
             raise CodecError(f"expected pictures ({', '.join(PICTURES)}) in {str(source)!r}, found none")
         labels = _labels(found, files, source)
-        pictures, kept, why = _opened(files, largest)
+        pictures, kept, why = readable(files, largest)
     if why and (broken == "refuse" or not pictures):
         more = f" (and {len(why) - 1:,} more of {len(files):,}: {_shown(list(why)[1:])})" if len(why) > 1 else ""
         raise CodecError(
@@ -105,7 +105,7 @@ def read_pictures(
     return array, [labels[i] for i in kept] if any(labels) else None, words
 
 
-def _opened(files: Sequence[Found], largest: int | None) -> tuple[list[Opened], list[int], dict[str, str]]:
+def readable(files: Sequence[Found], largest: int | None) -> tuple[list[Opened], list[int], dict[str, str]]:
     """The pictures that can be read, their numbers, and of the others by name why not."""
     pictures, kept, why = [], [], {}
     for i, found in enumerate(files):

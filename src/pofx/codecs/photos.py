@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import CodecError
 from ..fields import Pixel
 from ..spec import Block, Spec
-from .gathering import PICTURES, files_of
+from .gathering import PICTURES, files_of, readable
 from .image import NAMES
 from .pictures import Opened, opened
 
@@ -25,6 +25,7 @@ class Photos:
     pictures: tuple[np.ndarray, ...]
     names: tuple[str, ...]
     kind: str
+    notes: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -46,34 +47,52 @@ class Photos:
         return digest.hexdigest()
 
 
-def read_photos(source: Any) -> Photos:
+def read_photos(source: Any, broken: str = "refuse", largest: int | None = None, **no: Any) -> Photos:
     """The photos of a folder and all below it, of a zip, a glob or one file, as pictures are read (docs/images.md); or
     arrays: (n, H, W), (n, H, W, 1 or 3), or a sequence of those of one photo.
 
-    They are coloured where one of them is; 16 bits are rounded to 8. Raises CodecError for what holds none.
+    They are coloured where one of them is; 16 bits are rounded to 8. broken: what becomes of files that cannot be read,
+    "refuse" or "skip"; largest: pixels of one. Raises CodecError for what holds none, and for words of other data.
     """
+    if no or broken not in ("refuse", "skip"):
+        raise CodecError(f"expected broken (refuse or skip) and largest for photos, got {no or broken!r}: leave it out")
+    notes: dict[str, str] = {}
     if isinstance(source, np.ndarray) and source.ndim in (3, 4):
         source = list(source)
     if isinstance(source, str | Path):
-        held, names, kind = _files(source)
+        held, names, kind, notes = _files(source, broken, largest)
     elif isinstance(source, Sequence) and len(source) and all(isinstance(p, np.ndarray) for p in source):
         held, names, kind = list(source), [str(i) for i in range(len(source))], "array"
     else:
         raise CodecError("expected photos: a folder, a zip, a glob, a file, or arrays (H, W) or (H, W, 3) of bytes")
     held = [_bytes(p if p.ndim == 3 else p[..., None], name) for p, name in zip(held, names, strict=True)]
     channels = max(p.shape[2] for p in held)
-    return Photos(tuple(p if p.shape[2] == channels else p.repeat(channels, 2) for p in held), tuple(names), kind)
+    return Photos(
+        tuple(p if p.shape[2] == channels else p.repeat(channels, 2) for p in held), tuple(names), kind, notes
+    )
 
 
-def _files(source: str | Path) -> tuple[list[np.ndarray], list[str], str]:
-    """The pictures of files, their names, and what they came in."""
+def _files(
+    source: str | Path, broken: str, largest: int | None
+) -> tuple[list[np.ndarray], list[str], str, dict[str, str]]:
+    """The pictures of files, their names, what they came in, and what there is to say of them."""
     with files_of(source) as found:
         if found is None:
-            return [_joined(opened(Path(source), str(source)))], [Path(source).name], "file"
+            return [_joined(opened(Path(source), str(source), largest))], [Path(source).name], "file", {}
         files = sorted((file for file in found if file.pictured), key=lambda file: file.parts)
         if not files:
             raise CodecError(f"expected photos ({', '.join(PICTURES)}) in {str(source)!r}, found none: check the path")
-        return [_joined(opened(file.file(), file.name)) for file in files], [file.path for file in files], "folder"
+        pictures, kept, why = readable(files, largest)
+    if why and (broken == "refuse" or not pictures):
+        raise CodecError(
+            f'{next(iter(why.values()))}, or read without such: reading={{"broken": "skip"}}, --broken skip'
+        )
+    said = (
+        {"photos": f"{len(why):,} of {len(files):,} could not be read and were skipped: {', '.join(why)}"}
+        if why
+        else {}
+    )
+    return [_joined(picture) for picture in pictures], [files[i].path for i in kept], "folder", said
 
 
 def _joined(picture: Opened) -> np.ndarray:

@@ -42,6 +42,7 @@ class Restorer(Model):
     grid: int  # both sides of y are made multiples of it
     reach: int  # pixels of y away that one is seen
     scales: Sequence[int] = (1,)  # how many times larger x is than y
+    known: str = "clean"  # what pictures are learned from
     rate: float = 1e-3
     batch: int = 16
 

@@ -13,7 +13,9 @@ import autoencoder_tables
 import autoencoders
 import denoising
 import gan_images
+import gans
 import guard
+import restore
 import stacked_mnist
 from density import SETS, budget
 from tables import COLUMNS, HERE, Row, cell
@@ -137,6 +139,20 @@ draws read by one classifier; KL of the law of modes from the uniform law. Publi
 networks and 50 epochs.
 
 """
+POINTS = """**Adversarial networks: modes of points**
+
+Measured by `make bench-gans` after so many CPU-minutes on one thread: a ring of 8 and a grid of 25 Gaussians, 2,500
+draws, of high quality within 3 deviations of a mean; medians over seeds and the worst. Published figures are their
+papers'.
+
+"""
+RESTORE = """**Photos and videos restored**
+
+Measured by `make bench-restore` on one thread: Set5 scaled down by 2 or 4 and enlarged again, PSNR of BT.601 luma; Set12
+with Gaussian noise of a deviation of 15, 25 or 50, one network for all. *general*: the models that come with pofx.
+Protocols: [benchmarks/restore.py](benchmarks/restore.py). Published figures are their authors'.
+
+"""
 GUARD = """**The verdict of a fit: false alarms, and failures that were named**
 
 Measured by `make bench-guard`, 1,000 examples a side: real unseen examples in the place of samples, then
@@ -225,7 +241,9 @@ OTHERS: list[tuple[str, str, Callable[[list[Row]], str]]] = [
     ("denoising", DENOISING, denoising.printed),
     ("autoencoder_peers", BESIDE, autoencoder_peers.printed),
     ("gan_images", GAN_IMAGES, gan_images.printed),
+    ("gans", POINTS, gans.printed),
     ("stacked_mnist", STACKED, stacked_mnist.printed),
+    ("restore", RESTORE, restore.printed),
     ("guard", GUARD, guard.printed),
 ]
 

@@ -10,12 +10,26 @@ at each side. noise: Set12 with Gaussian noise of deviation 15, 25 and 50 (one d
 levels that is told the level, learned from Train400; `noise, noisy alone`: from Train400 with noise of 25, never a
 clean picture. PSNR of whole pictures, cut to [0, 255]. Beside: bicubic, and BM3D and non-local means (scikit-image) of
 the same noisy pictures with the same level. minutes are CPU-minutes of the fit.
+
+general: the models that come with pofx, on all of these. video: 24 frames of bigbuckbunny.mp4, scaled down by 2 and
+enlarged by bicubic, by the general model frame by frame, and with what the frame before showed: PSNR of luma, and the
+warping error in shades, the root of the mean square (the frames themselves have one too); the whole clip, scaled down
+and enlarged as files, must keep frames, seconds and the bytes of its sound. 100 megapixels: a photo of 10,000 x 10,000
+pixels without its noise, in a process of its own: its peak memory.
 """
 
+import hashlib
 import io
+import itertools
+import math
+import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +39,12 @@ from PIL import Image
 
 from autoencoders import HERE, fit_batches
 from pofx.codecs.photos import PhotoCodec, Photos
+from pofx.codecs.video import frames, info, rewrite
+from pofx.fitted_photos import general
 from pofx.models import create
 from pofx.models.restorer import Restorer
+from pofx.nn.motion import warping_error
+from pofx.restore_video import steadied
 from pofx.restoring import luma_of
 from record import asking, measure
 from splits import data_root
@@ -41,6 +59,9 @@ RUNS: dict[str, dict[str, Any]] = {
     "noise, noisy alone": {"model": "denoiser", "known": "gaussian"},
 }
 BESIDE = ("bicubic", "BM3D", "non-local means")
+USED = ("general", "video", "100 megapixels")
+CLIP, FIRST, FRAMES = "bigbuckbunny.mp4", 40, 24
+SIDE, NOISE = 10_000, 10.0
 PUBLISHED = {  # PSNR, as printed by their authors or in the README of DnCNN
     "x2": {"SRCNN": 36.66, "FSRCNN": 37.00, "VDSR": 37.53},
     "x4": {"SRCNN": 30.48, "FSRCNN": 30.71, "VDSR": 31.35},
@@ -150,27 +171,113 @@ def beside(words: str, seed: int) -> list[dict[str, Any]]:
     return [{"figure": f"noise {s}"} | cleaned(nl, s, seed) for s in LEVELS]
 
 
+def enlarging(model: Restorer, scale: int) -> list[dict[str, Any]]:
+    def large(low: np.ndarray) -> np.ndarray:
+        y = torch.from_numpy(low.astype(np.float32) / 255)[None, None]
+        return model.restored(y, y.new_zeros(1, 0), scale)[0, 0].numpy() * 255
+
+    return [{"figure": f"x{scale}"} | enlarged(large, scale)]
+
+
+def cleaning(model: Restorer, levels: Sequence[int], seed: int) -> list[dict[str, Any]]:
+    def clean(y: np.ndarray, s: int) -> np.ndarray:
+        v = torch.from_numpy(y.astype(np.float32) / 255)[None, None].expand(-1, model.channels, -1, -1)
+        return model.restored(v, torch.tensor([[s / 255, 0.0]]))[0].mean(0).numpy() * 255
+
+    return [{"figure": f"noise {s}"} | cleaned(clean, s, seed) for s in levels]
+
+
+def video() -> list[dict[str, Any]]:
+    model = general("upscale")
+    path = data_root() / "video_clips" / CLIP
+    large = list(itertools.islice(frames(path), FIRST, FIRST + FRAMES))
+    low = [resized(frame, 0.5) for frame in large]
+    began = time.process_time()
+    alone = [model.upscale(frame, scale=2, quiet=True) for frame in low]
+    seconds = (time.process_time() - began) / FRAMES
+    held = {frame.tobytes(): made for frame, made in zip(low, alone, strict=True)}
+    made = {
+        "the frames themselves": large, "bicubic": [resized(frame, 2) for frame in low],
+        "frame by frame": alone, "with the frame before": list(steadied(low, lambda f: held[f.tobytes()], 2)),
+    }  # fmt: skip
+    rows = []
+    for name, own in made.items():
+        errors = (
+            [psnr(luma(a).round(), luma(b)) for a, b in zip(own[1:], large[1:], strict=True)]
+            if own is not large
+            else []
+        )
+        tensor = torch.from_numpy(np.stack(own)).permute(0, 3, 1, 2).float() / 255
+        rows.append({"figure": f"video x2, {name}", "psnr": statistics.mean(errors) if errors else math.nan,
+                     "warping": 255 * math.sqrt(warping_error(tensor)), "seconds_a_picture": seconds})  # fmt: skip
+    return rows + [whole_clip(model, path)]
+
+
+def whole_clip(model: Any, path: Path) -> dict[str, Any]:
+    """The clip as files: scaled down, enlarged again; what stayed."""
+    with tempfile.TemporaryDirectory() as folder:
+        small_clip, again = Path(folder) / "small.mp4", Path(folder) / "again.mp4"
+        rewrite(path, small_clip, lambda own: (resized(frame, 0.5) for frame in own), quiet=True)
+        began = time.process_time()
+        model.upscale(small_clip, scale=2, path=again, quiet=True)
+        came, made = info(path), info(again)
+        same = sound(path) == sound(again)
+        return {"figure": "video x2, whole clip", "psnr": math.nan, "frames": [came.frames, made.frames],
+                "seconds": [came.seconds, made.seconds], "same sound": same,
+                "seconds_a_picture": (time.process_time() - began) / made.frames}  # fmt: skip
+
+
+def sound(path: Path) -> str:
+    import av
+
+    with av.open(str(path)) as clip:
+        return hashlib.sha256(b"".join(bytes(p) for p in clip.demux(clip.streams.audio[0]) if p.size)).hexdigest()
+
+
+def resized(frame: np.ndarray, times: float) -> np.ndarray:
+    sides = (round(frame.shape[1] * times), round(frame.shape[0] * times))
+    return np.asarray(Image.fromarray(frame).resize(sides, Image.BICUBIC))
+
+
+def large_photo() -> dict[str, Any]:
+    """A photo of 100 megapixels denoised by the command line, in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        came, made = Path(folder) / "large.png", Path(folder) / "clean.png"
+        tile = folder_of_kodak()
+        times = [-(-SIDE // side) for side in tile.shape[:2]]
+        photo = np.tile(tile, (*times, 1))[:SIDE, :SIDE]
+        Image.fromarray(photo).save(came, compress_level=1)
+        del photo
+        code = (
+            "import sys, resource\nfrom pofx.cli import main\nfrom record import peak_mib\n"
+            f"rc = main(['denoise', {str(came)!r}, '-o', {str(made)!r}, '--sigma', '{NOISE}', '--quiet'])\n"
+            "print(rc, peak_mib(), resource.getrusage(resource.RUSAGE_SELF).ru_utime)"
+        )
+        words = [sys.executable, "-c", code]
+        path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
+        told = subprocess.run(words, capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": path})
+        rc, mib, seconds = (float(word) for word in told.stdout.split())
+        assert rc == 0
+        return {"figure": "100 megapixels", "psnr": math.nan, "peak_mib": mib, "megapixels_a_second": 100 / seconds}
+
+
+def folder_of_kodak() -> np.ndarray:
+    return folder(data_root() / "kodak")[0]
+
+
 def run(words: str, seed: int, minutes: float) -> dict[str, Any]:
     row: dict[str, Any] = {"run": words, "seed": seed, "minutes": minutes}
     if words in BESIDE:
         return row | {"figures": beside(words, seed)}
+    if words == "general":
+        up, clean = general("upscale").restorer, general("denoise").restorer
+        figures = [f for scale in (2, 4) for f in enlarging(up, scale)] + cleaning(clean, LEVELS, seed)
+        return row | {"figures": figures}
+    if words in USED:
+        return row | {"figures": video() if words == "video" else [large_photo()]}
     model, told = learned(words, seed, minutes)
-    if model.name == "upscaler":
-        scale = model.scales[0]
-
-        def large(low: np.ndarray) -> np.ndarray:
-            y = torch.from_numpy(low.astype(np.float32) / 255)[None, None]
-            return model.restored(y, y.new_zeros(1, 0), scale)[0, 0].numpy() * 255
-
-        figures = [{"figure": f"x{scale}"} | enlarged(large, scale)]
-    else:
-
-        def clean(y: np.ndarray, s: int) -> np.ndarray:
-            v = torch.from_numpy(y.astype(np.float32) / 255)[None, None]
-            return model.restored(v, torch.tensor([[s / 255, 0.0]]))[0, 0].numpy() * 255
-
-        levels = (25,) if "alone" in words else LEVELS
-        figures = [{"figure": f"noise {s}"} | cleaned(clean, s, seed) for s in levels]
+    levels = (25,) if "alone" in words else LEVELS
+    figures = enlarging(model, model.scales[0]) if model.name == "upscaler" else cleaning(model, levels, seed)
     return row | told | {"figures": figures}
 
 
@@ -189,11 +296,16 @@ def printed(rows: list[dict[str, Any]]) -> str:
                 f"{first['megapixels_a_second']:.2f} MP/s" if "megapixels_a_second" in first
                 else f"{first['seconds_a_picture']:.2f} s a picture"
             )  # fmt: skip
+            speed += f", {first['peak_mib']:,.0f} MiB" if "peak_mib" in first else ""
+            speed += f", warping error {first['warping']:.2f}" if "warping" in first else ""
+            if "same sound" in first:
+                kept = "kept" if first["same sound"] else "LOST"
+                speed += f", frames {first['frames']}, seconds {first['seconds']}, sound {kept}"
             by = words if words in BESIDE else f"pofx, {words}"
             count = f"{row['parameters']:,}" if "parameters" in row else ""
             spent = f"{row['cpu_seconds']:.0f}" if "cpu_seconds" in row else ""
             spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
-            middle = f"{statistics.median(values):.2f}{spread}"
+            middle = "" if math.isnan(values[0]) else f"{statistics.median(values):.2f}{spread}"
             lines.append(f"| {name} | {by} | {len(own)} | {count} | {spent} | {middle} | {speed} |")
         for who, value in PUBLISHED.get(name, {}).items():
             lines.append(f"| {name} | published: {who} | | | | {value:.2f} | |")
@@ -203,7 +315,7 @@ def printed(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     ask = asking(__doc__, HERE / "results" / "restore.json")
     ask.set_defaults(seeds=[0])
-    ask.add_argument("--runs", nargs="+", default=[*BESIDE, *RUNS], choices=[*BESIDE, *RUNS])
+    ask.add_argument("--runs", nargs="+", default=[*BESIDE, *RUNS, *USED], choices=[*BESIDE, *RUNS, *USED])
     ask.add_argument("--minutes", type=float, default=60.0)
     told = ask.parse_args()
     torch.set_num_threads(told.threads)

@@ -148,8 +148,9 @@ papers'.
 """
 RESTORE = """**Photos and videos restored**
 
-Measured by `make bench-restore` on one thread: Set5 scaled down by 2 or 4 and enlarged again, PSNR of BT.601 luma; Set12
-with Gaussian noise of a deviation of 15, 25 or 50, one network for all. *general*: the models that come with pofx.
+Measured by `make bench-restore` on one thread: Set5 scaled down by 2 or 4 and enlarged again, PSNR of BT.601 luma;
+Set12 with Gaussian noise of a deviation of 15, 25 or 50, one network for all. *general*: the models that come with
+pofx.
 Protocols: [benchmarks/restore.py](benchmarks/restore.py). Published figures are their authors'.
 
 """

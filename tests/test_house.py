@@ -35,6 +35,7 @@ FLOORS = {
         "judging",
         "completion",
         "coding",
+        "editing",
         "compression",
         "bundle",
         "fitted_table",

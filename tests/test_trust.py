@@ -40,11 +40,12 @@ def verbs(models: tuple[pofx.Fitted, pofx.Fitted], folder: Path) -> dict[str, Ca
         "decode": lambda **how: gan.decode(codes, **how),
         "reconstruct": lambda **how: gan.reconstruct(FRAME, **how),
         "interpolate": lambda **how: gan.interpolate(FRAME, FRAME, steps=2, **how),
+        "edit": lambda **how: gan.edit(FRAME, FRAME, toward="x", by="b", **how),
         "complete": lambda **how: known.complete(FRAME, quiet=True, **how),
     }
 
 
-VERBS = ("sample", "draws", "plot", "decode", "reconstruct", "interpolate", "complete")
+VERBS = ("sample", "draws", "plot", "decode", "reconstruct", "interpolate", "edit", "complete")
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -76,7 +77,8 @@ def test_the_command_line_asks_for_a_word(models: dict, tmp_path: Path, capsys: 
     data, codes = str(tmp_path / "x.csv"), str(tmp_path / "codes.csv")
     for verb, name, *inputs in (
         ("sample", "gan", "-n", "3"), ("decode", "gan", codes), ("reconstruct", "gan", data),
-        ("interpolate", "gan", data, data), ("complete", "known", data), ("plot", "gan", "--rows", "20"),
+        ("interpolate", "gan", data, data), ("edit", "gan", data, "--labels", data, "--by", "b", "--toward", "x"),
+        ("complete", "known", data), ("plot", "gan", "--rows", "20"),
     ):  # fmt: skip
         out = tmp_path / ("out.png" if verb == "plot" else "out.csv")
         told = [verb, str(tmp_path / f"{name}.pofx"), *inputs, "-o", str(out)]

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from . import store
-from .coding import Coding
 from .compose import Joint, Latent
+from .editing import Editing
 from .errors import BadFile, Failed, PofxError, SpecError, Unsupported
 from .models import create
 from .models.annealed import Sandwich, sandwich
@@ -35,7 +35,7 @@ Rows = Any
 """Rows as a codec has them: an Arrow table, or `Pictures` (codecs/picture_io.py)."""
 
 
-class Fitted(Coding):
+class Fitted(Editing):
     """A fitted model with its codec: `FittedTable` (fitted_table.py) or `FittedImages` (fitted_images.py).
 
     provenance: where the data came from, how it was split, what was fitted and with which versions.

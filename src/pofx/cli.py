@@ -23,6 +23,7 @@ EXAMPLES = """examples:
   pofx complete adult.pofx gaps.csv -o full.csv
   pofx complete digits.pofx images.npz --hidden lower -o full.npz --draws 4
   pofx encode vae.pofx adult.csv -o codes.csv
+  pofx edit vae.pofx adult.csv -o richer.csv --by income --toward high
   pofx denoise photo.jpg -o clean.png
   pofx upscale photo.png -o large.png --scale 2
   pofx fit photos/ -o enlarge.pofx --task upscale --scale 4 --minutes 10
@@ -175,13 +176,24 @@ def _coding(name: str, words: str, inputs: Sequence[str] = ("input",)) -> Callab
         verb.add_argument("-o", "--output", required=True)
         if name == "interpolate":
             verb.add_argument("--steps", type=int, default=8, help="rows from one to the other (default 8)")
+        if name == "edit":
+            _editing(verb)
         if name in MADE:
             _failed(verb)
 
     return add
 
 
-MADE = ("decode", "reconstruct", "interpolate")  # verbs that show what a model makes
+def _editing(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--toward", required=True, metavar="LABEL", help="what rows or images are to become")
+    verb.add_argument("--away", metavar="LABEL", help="the label that the direction comes from (default: all others)")
+    verb.add_argument("--amount", type=float, default=1.0, help="1, from the mean of one to that of the other, or else")
+    verb.add_argument("--by", metavar="COLUMN", help="of a table, the column of labels (default: the only condition)")
+    verb.add_argument("--labels", metavar="SOURCE", help="examples with labels (default: what was learned from)")
+
+
+EDITING = ("toward", "away", "amount", "by", "labels")
+MADE = ("decode", "reconstruct", "interpolate", "edit")  # verbs that show what a model makes
 
 
 CODING = (
@@ -189,6 +201,7 @@ CODING = (
     _coding("decode", "give the rows that codes stand for"),
     _coding("reconstruct", "give the rows that the codes of rows stand for"),
     _coding("interpolate", "give rows on the way from each row of one file to that of another", ("first", "second")),
+    _coding("edit", "change the label of rows or images: the condition, or codes along a labelled direction"),
     _coding("compress", "write images to a file as short as the model's bound says (hvae, vae, iwae)"),
     _coding("decompress", "give the images of a compressed file"),
     _coding("anomaly", "add to each row how strange it is, and how many rows are as strange"),
@@ -388,17 +401,18 @@ def run_complete(told: argparse.Namespace) -> str:
 
 
 def run_coding(told: argparse.Namespace) -> str:
-    """pofx encode, decode, reconstruct, anomaly"""
+    """pofx encode, decode, reconstruct, edit, anomaly"""
     from . import store
     from .bundle import load
 
     store.check_folder(Path(told.output))
     words = {"allow_failed": told.allow_failed} if told.verb in MADE else {}
+    words |= {name: getattr(told, name) for name in EDITING} if told.verb == "edit" else {}
     rows = getattr(load(told.model), told.verb)(told.input, path=told.output, **words)
     return f"wrote {rows:,} rows to {told.output}"
 
 
-run_encode = run_decode = run_reconstruct = run_anomaly = run_coding
+run_encode = run_decode = run_reconstruct = run_edit = run_anomaly = run_coding
 run_denoise = run_upscale = run_restoring
 
 

@@ -15,6 +15,7 @@ from .codecs.picture_io import Pictures, labels_of, read_images, words_of, write
 from .codecs.tabular_io import to_frame
 from .codecs.writing import write_table
 from .compression import Compressed, Compressor
+from .editing import Examples
 from .errors import BadFile, CodecError, SpecError, Unsupported
 from .evaluate_images import ImageEvidence, evaluate_images
 from .judging import publish
@@ -259,27 +260,42 @@ class FittedImages(Spoiled):
         publish(evidence, report, json, f"{self.model.name} on {self.provenance['source']}", self.provenance)
         return evidence
 
+    def _label_named(self, by: str | None) -> str:
+        if by not in (None, LABEL):
+            raise SpecError(f"expected by of a table alone, got {by!r}: images have one label each, leave it out")
+        return LABEL
+
+    def _examples(self, labels: Any, name: str) -> Examples:
+        pictures = self._parts(None)[0] if labels is None else self._read(labels)[0]
+        found = [None] * len(pictures) if pictures.labels is None else pictures.labels.tolist()
+        names = [None if label is None else str(label) for label in found]
+        return np.array(names, object), self.codec.encode(pictures.bare()), None
+
     def _labels(self, seed: int) -> Callable[[int], Columns] | None:
         """Draws of p(c), where there are labels."""
         joint = self.joint
         return (lambda n: joint.sample(n, np.random.default_rng(seed))) if joint else None
 
     def learned_from(self, data: Any = None) -> tuple[Pictures, Pictures, Pictures]:
+        learned, watched, unseen = (part if self.joint else part.bare() for part in self._parts(data))
+        return learned, watched, unseen
+
+    def _parts(self, data: Any) -> tuple[Pictures, Pictures, Pictures]:
+        """`learned_from`, with the labels that lie beside images which were learned without."""
         source = data if data is not None else self.provenance["path"]
         if source is None:
             raise CodecError(
-                "the model was fitted on an array, which a bundle does not keep: give it again (train=, data=, --data)"
+                "the model was fitted on an array, which a bundle does not keep: give it again (train=, data=, "
+                "labels=, --data)"
             )
         images = read_images(source, **words_of(self.provenance["reading"]))[0]
-        images = images if self.joint else images.bare()
-        if images.fingerprint() != self.provenance["fingerprint"]:
+        if (images if self.joint else images.bare()).fingerprint() != self.provenance["fingerprint"]:
             raise CodecError(
                 f"{source if isinstance(source, str) else 'the array'!r} is not what the model was fitted on: "
                 "its images differ; give those (train=, data=, --data)"
             )
-        learned, watched, unseen = parts(
-            len(images), self.provenance["split"], self.provenance["seed"], self.codec.kept(images.labels)
-        )
+        kept = self.codec.kept(images.labels) if self.joint else None
+        learned, watched, unseen = parts(len(images), self.provenance["split"], self.provenance["seed"], kept)
         return images.take(learned), images.take(watched), images.take(unseen)
 
     def score(self, source: Any, *, draws: int | None = None, path: str | Path | None = None) -> Any:

@@ -9,10 +9,12 @@ import numpy as np
 
 from . import store
 from .bundle import Fitted
+from .codecs.columns import amiss, as_texts
 from .codecs.table import TableCodec
 from .codecs.tabular_io import TEXT, container, read_table, to_frame, with_column
 from .codecs.writing import write_table
 from .completion import centre, filled
+from .editing import Examples
 from .errors import CodecError, SpecError, Unsupported
 from .evaluate import Evidence, of_codes
 from .fields import Category
@@ -87,6 +89,26 @@ class FittedTable(Fitted):
 
     def _condition_of(self, cells: dict[str, Any]) -> Columns:
         return {name: self.codec.plan(name).parse(column) for name, column in cells.items()}
+
+    # -- edit --------------------------------------------------------------------------------------------------------
+
+    def _label_named(self, by: str | None) -> str:
+        if by is not None:
+            return by
+        if self.joint is None or len(self.joint.fields) > 1:
+            raise SpecError("expected by (--by), the column of labels, got none: name it")
+        return self.joint.fields[0].name
+
+    def _examples(self, labels: Any, name: str) -> Examples:
+        table, _, x, c = self._read(self.learned_from()[0] if labels is None else labels)
+        if name not in table.column_names:
+            raise CodecError(
+                f"expected a column {name!r} of labels, got {', '.join(table.column_names[:8])}: give another by (--by)"
+            )
+        texts = as_texts(table[name])
+        names = np.array(texts.to_pylist(), object)
+        names[amiss(texts)] = None
+        return names, x, c
 
     # -- score -------------------------------------------------------------------------------------------------------
 
@@ -279,7 +301,7 @@ class FittedTable(Fitted):
         source = data if data is not None else self.provenance["path"]
         if source is None:
             raise CodecError(
-                "the model was fitted on a frame, which a bundle does not keep: give it again (train=, --data)"
+                "the model was fitted on a frame, which a bundle does not keep: give it again (train=, labels=, --data)"
             )
         table, _ = read_table(source, **self.provenance.get("reading", {}))
         if fingerprint(table) != self.provenance["fingerprint"]:

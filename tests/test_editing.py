@@ -233,7 +233,12 @@ def test_wrong_words_of_images_say_why() -> None:
         ({"labels": (images, ["left"] * 400), "toward": "left"}, CodecError, "label 'other than left', got 0"),
         ({"toward": "left"}, CodecError, "give it again .*labels="),
         ({"toward": "left", "by": "kind"}, SpecError, "expected by of a table alone, got 'kind'"),
-        ({"labels": (images, labels), "toward": "left", "amount": float("nan")}, SpecError, "a finite amount, got nan"),
+        (
+            {"labels": (images, labels), "toward": "left", "amount": float("nan")},
+            SpecError,
+            "from -1000 to 1000, got .* nan",
+        ),
+        ({"labels": (images, labels), "toward": ""}, SpecError, "expected toward as a label"),
     ):
         with pytest.raises(kind, match=match):
             free.edit(images, **words)
@@ -255,8 +260,8 @@ def test_wrong_words_of_rows_say_why() -> None:
 
 def test_models_that_cannot_name_those_that_can() -> None:
     for name, words, match in (
-        ("gan", {"width": 8}, "cannot encode an example: fit it with encoder=True"),
-        ("independent", {}, "cannot encode an example: .*vae"),
+        ("gan", {"width": 8}, "by codes that lie between: fit it with encoder=True"),
+        ("independent", {}, "by codes that lie between: .*vae"),
         ("vq", {"width": 16, "depth": 1}, "cannot go from one example to another by codes that lie between: .*vae"),
         ("nsf", {"width": 8}, "cannot go from one example to another by codes that lie between: .*vae"),
     ):

@@ -1,6 +1,5 @@
 """The verb `edit`: rows and images with another label, by the condition of a model or along a direction of codes."""
 
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from .spec import Columns
 
 LEAST = 5  # examples of a label that have a mean
 MOST = 1000  # examples of a side, evenly spread: the mean of their codes errs by a thirtieth of a code's deviation
+FAR = 1000  # of an amount: beyond it rows may be no numbers any more
 SHOWN = 20  # labels that an error names
 
 Examples = tuple[np.ndarray, Columns, Columns | None]
@@ -51,10 +51,11 @@ class Editing(Coding):
 
         Raises Unsupported for a model without codes that can be moved and decoded, CodecError for a label that is not
         there, examples without labels and fewer than 5 of a side, SpecError for `labels`, `away` or an `amount` where
-        the condition is changed, an `amount` that is not finite, `away` that is `toward`, and no `by` where it is
-        needed; Failed where the fit did.
+        the condition is changed, an `amount` beyond +-1,000, a `toward` that is missing, `away` that is `toward`, and
+        no `by` where it is needed; Failed where the fit did.
         """
-        self._able("encode")
+        if "encode" not in self.model.abilities:
+            raise self.model._cannot("interpolate")
         name, text = self._label_named(by), _text(toward)
         conditional = self.joint is not None and any(f.name == name for f in self.joint.fields)
         whole = conditional and "express" in self.model.abilities  # symbols have nothing between them, but a condition
@@ -64,8 +65,11 @@ class Editing(Coding):
                 f"expected toward alone, since {name!r} is the condition of this model, which is changed: leave "
                 "labels, away and amount out"
             )
-        if not (isinstance(amount, int | float) and math.isfinite(amount)):
-            raise SpecError(f"expected a finite amount, got {amount}: 1 is from one mean to the other")
+        if text is None or not (isinstance(amount, int | float) and abs(amount) <= FAR):
+            raise SpecError(
+                f"expected toward as a label and an amount from {-FAR} to {FAR}, got {toward!r} and {amount!r}: 1 goes "
+                "from one mean to the other"
+            )
         _, kind, x, c = self._read(source)
         z, c = self._codes(x, c)
         if c and conditional:
@@ -118,9 +122,10 @@ class Editing(Coding):
         raise NotImplementedError
 
 
-def _text(label: Any) -> Any:
-    """A label as a text, whole numbers without decimals; None stays."""
-    return None if label is None else str(labels_of([label], 1)[0])
+def _text(label: Any) -> str | None:
+    """A label as a text, whole numbers without decimals; None where it is missing."""
+    (found,) = labels_of([label], 1)
+    return None if found is None else str(found)
 
 
 def _among(label: str, there: Iterable[str]) -> None:

@@ -120,7 +120,8 @@ def test_constant_pixels(name: str, top: int) -> None:
 def test_pixels_beyond_their_range(name: str, top: int, advice: str) -> None:
     x = RNG.integers(0, top + 1, (6, 4, 4)).astype(np.uint8)
     spec = Spec((Block("image", (Pixel.learn("grey", x, top=top),), (4, 4)),))
-    model = create(name, spec, **NETWORK.get(name, {"latent": 2, "width": 16, "depth": 1}))
+    words = {"width": 16, "depth": 1} | ({} if load_class(name).family == "flows" else {"latent": 2})
+    model = create(name, spec, **NETWORK.get(name, words))
     assert len(model.prepare({"grey": x})[0]) == 6
     for wrong, shown in ((x + np.uint8(1), top + 1), (x.astype(np.int16) - 1, -1)):
         wrong[0, 0, :2] = shown

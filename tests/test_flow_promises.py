@@ -5,6 +5,7 @@ import functools
 import io
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
@@ -184,7 +185,9 @@ def test_one_graph_gives_what_eager_gives(name: str, monkeypatch: pytest.MonkeyP
     """Captured whole, values and gradients; what is made of the graph is for tests/test_compiled.py."""
     monkeypatch.setattr(compiling.torch, "compile", partial(torch.compile, backend="aot_eager"))
     flow, (x, c), found = trained(name).train(), rows(16), []
-    for law in (flow.compiled(), flow.log_prob):
+    with pytest.warns(UserWarning, match="stays uncompiled") if name == "IAF" else nullcontext():
+        compiled_law = flow.compiled()
+    for law in (compiled_law, flow.log_prob):
         flow.zero_grad()
         value = law(x, c)
         value.mean().backward()

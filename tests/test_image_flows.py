@@ -199,8 +199,8 @@ def test_draws_of_a_velocity_have_the_brightness_of_the_data(path: str) -> None:
     z = model.noise(200, torch.Generator().manual_seed(0))
     drawn = model.decode(z)["c0"].astype(float)
     assert abs(drawn.mean() - own["c0"].mean()) < 20
-    apart_, together = own["c0"].astype(float).std() / 4, own["c0"].astype(float).mean((1, 2)).std()
-    assert drawn.mean((1, 2)).std() > (apart_ + together) / 2  # pixels of an image are bright together
+    apart_ = own["c0"].astype(float).std() / 4
+    assert drawn.mean((1, 2)).std() > 1.5 * apart_  # pixels of an image are bright together
     with model.solved(1):
         assert not np.array_equal(model.decode(z[:64])["c0"], drawn[:64])
     with pytest.raises(SpecError, match="solver_steps of at least 1, got 0"), model.solved(0):

@@ -169,7 +169,8 @@ def test_the_marginal_of_everything_is_log_prob_and_of_nothing_zero(name: str) -
     model, x = MODELS[name]
     every = np.ones((len(x["a"]), 4), bool)
     assert np.allclose(model.marginal((x, every)), model.log_prob(x), atol=1e-4)
-    assert np.allclose(model.marginal((x, ~every)), 0.0, atol=0.2 if "bound" in model.abilities else 1e-8)
+    error = 0.5 if " with " in name else 0.2  # of a bound by importance, whose draws are of q(z) and not of p(z)
+    assert np.allclose(model.marginal((x, ~every)), 0.0, atol=error if "bound" in model.abilities else 1e-8)
 
 
 @pytest.mark.parametrize("name", able("given"))

@@ -296,8 +296,8 @@ def test_the_command_line_refuses_the_words_of_images_for_tables(
 ) -> None:
     golden = str(next((Path(__file__).parent / "golden").glob("*.pofx")))
     for words, told in (
-        (["complete", golden, "x.csv", "--hidden", "lower"], "expected --hidden with a model of images"),
-        (["denoise", golden, "x.csv", "--sigma", "3"], "expected --sigma with a model of images"),
+        (["complete", golden, "x.csv", "--hidden", "lower"], "expected no --hidden for complete by a model of table"),
+        (["denoise", golden, "x.csv", "--sigma", "3"], "expected no --sigma for denoise by a model of table"),
         (["upscale", golden, "x.csv"], "expected a model of images for upscale, got one of a table"),
     ):
         assert main([*words, "-o", str(tmp_path / "o.csv")]) == 2

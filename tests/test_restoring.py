@@ -13,6 +13,7 @@ from sklearn.datasets import load_sample_image
 import pofx
 from pofx import corrupt
 from pofx.cli import main
+from pofx.codecs.photo import read_photo
 from pofx.codecs.photos import PhotoCodec, read_photos
 from pofx.errors import CodecError, SpecError, Unsupported
 from pofx.fitted_photos import FittedPhotos
@@ -255,6 +256,13 @@ def test_a_quality_tells_the_marks_of_jpeg(tmp_path: Path) -> None:
     Image.fromarray(other()).save(tmp_path / "x.jpg", quality=10)
     one, two = (fitted("denoise").denoise(tmp_path / "x.jpg", quality=q).astype(int) for q in (10, 90))
     assert not np.array_equal(one, two)
+    model = fitted("denoise")
+    assert np.array_equal(model.denoise(tmp_path / "x.jpg"), one) and model.last_quality == 10
+    model.denoise(tmp_path / "x.jpg", sigma=3)
+    assert model.last_quality is None
+    for quality in (1, 30, 60, 90, 100):
+        Image.fromarray(other()).save(tmp_path / "y.jpg", quality=quality)
+        assert abs((read_photo(tmp_path / "y.jpg").kept.quality or 0) - quality) <= 1
     with pytest.raises(SpecError, match="expected a quality from 1 to 100, got 0"):
         fitted("denoise").denoise(other(), quality=0)
 

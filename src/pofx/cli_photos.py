@@ -79,7 +79,10 @@ def run_restoring(told: argparse.Namespace) -> str:
     said = verb_of(model, told.verb, words)(told.files[-1], path=told.output, **words)
     if not isinstance(model, FittedPhotos):
         return f"wrote {said:,} rows to {told.output}"
-    level = f" (noise of deviation {model.last_sigma:.1f} of 255)" if told.verb == "denoise" else ""
+    level = ""
+    if told.verb == "denoise":
+        noise = f"noise of deviation {model.last_sigma:.1f} of 255"
+        level = f" ({noise if model.last_quality is None else f'marks of JPEG of quality {model.last_quality}'})"
     return "\n".join([f"wrote {told.output}{level}", *said])
 
 

@@ -24,6 +24,7 @@ from .split import parts
 from .tiles import TILE
 
 LEVEL = "auto"
+MARKED = 75  # quality of a JPEG file below which its marks are what is to go, and not noise
 FRAMES = 16  # of a video that a model goes on learning from
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
 
@@ -63,7 +64,8 @@ class FittedPhotos(Fitted):
         """The photo or video without its noise: E[x | y], or with realism above zero on the way to a draw of p(x | y).
 
         sigma: the deviation of the noise in shades of 255, "auto" estimates it; quality: of the JPEG file whose marks
-        are to go, where the model has learned those. tile: side of what is worked on at a time; wrap: the photo goes on
+        are to go, where the model has learned those (by default that of the file, if it is below MARKED and sigma is
+        "auto"). tile: side of what is worked on at a time; wrap: the photo goes on
         at its other side; adapt: minutes that a copy of the model goes on learning from this very photo or video first.
         Returns an array, or with `path` writes the photo there and returns what was lost in words. A
         video, which needs a path and the extra `video`, has the level of its first frame; each frame takes from the one
@@ -78,8 +80,11 @@ class FittedPhotos(Fitted):
             raise SpecError(f"expected sigma 'auto' or from 0 to 255 shades, got {sigma!r}")
         if quality is not None and not 1 <= quality <= 100:
             raise SpecError(f"expected a quality from 1 to 100, got {quality}")
-        marks = 0.0 if quality is None else 1 - quality / 100
         photo = _photo(source)
+        if quality is None and sigma == LEVEL and model.config["jpeg"] and (photo.kept.quality or 100) < MARKED:
+            quality = photo.kept.quality
+        self.last_quality = quality
+        marks = 0.0 if quality is None else 1 - quality / 100
         self.last_sigma = _level(photo.pixels, sigma, marks)
         level = (self.last_sigma, marks)
         if model.config["known"] == "blind":

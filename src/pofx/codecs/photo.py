@@ -31,6 +31,7 @@ MODES = {
 DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 STEPS = {"L;2": 85, "L;4": 17}  # shades between two values of grey of few bits
 JPEG_QUALITY = 95  # of 100
+HALF = 3_688, 10  # sum and least of the table of luma of quality 50, in annex K of the standard; 255 is the most
 TIFF_BYTES = 4_000_000_000  # beyond which its addresses, of 32 bits, do not reach
 SEGMENTS = {"exif": 65_527, "xmp": 65_504}  # bytes of what a JPEG holds
 Channels = tuple[np.ndarray, np.ndarray | None]
@@ -39,7 +40,8 @@ Channels = tuple[np.ndarray, np.ndarray | None]
 @dataclass(frozen=True)
 class Kept:
     """What goes back out with the pixels: format and mode as Pillow names them, colour profile, EXIF (a block without
-    prefix, lying upright), XMP, dots per inch; and where the photo came from.
+    prefix, lying upright), XMP, dots per inch; where the photo came from, and with which quality, 1 to 100, if from a
+    JPEG file.
     """
 
     format: str = ""
@@ -49,6 +51,7 @@ class Kept:
     xmp: bytes = b""
     dpi: tuple[float, float] | None = None
     source: Path | None = None
+    quality: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,11 +98,20 @@ def read_photo(path: str | Path, *, several: str = "first", largest: int | None 
         exif, lies, whole = exif_of(picture)  # of a PNG it may follow the pixels
         said += [*words, *(["was turned as its EXIF says"] if max(lies, lay) > 1 else [])]
         said += [] if whole else ["has EXIF that is damaged and was left out"]
-        kept = Kept(picture.format, mode, icc, exif, _xmp(picture), _dpi(picture), path)
+        kept = Kept(picture.format, mode, icc, exif, _xmp(picture), _dpi(picture), path, _quality(picture))
     turn = TURNS.get(lies, lambda array: array)  # a TIFF is upright once Pillow has decoded it
     pixels = np.ascontiguousarray(turn(pixels))
     alpha = None if alpha is None else np.ascontiguousarray(turn(alpha))
     return Photo(pixels, alpha, kept, tuple(said))
+
+
+def _quality(picture: Any) -> int | None:
+    """Of a JPEG file, by how many times coarser its table of luma is than that of quality 50, as libjpeg scales it."""
+    table = getattr(picture, "quantization", {}).get(0)
+    if picture.format != "JPEG" or not table:
+        return None
+    times = 100 * (sum(table) / HALF[0] if max(table) < 255 else min(table) / HALF[1])
+    return round(min(max(100 - times / 2 if times <= 100 else 5000 / times, 1), 100))
 
 
 def _xmp(picture: Any) -> bytes:

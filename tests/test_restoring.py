@@ -16,7 +16,7 @@ from pofx.cli import main
 from pofx.codecs.photo import read_photo
 from pofx.codecs.photos import PhotoCodec, read_photos
 from pofx.errors import CodecError, SpecError, Unsupported
-from pofx.fitted_photos import FittedPhotos
+from pofx.fitted_photos import FittedPhotos, general
 from pofx.models import create
 from pofx.models.restorer import Restorer
 from pofx.models.restorers.denoiser import AGAIN
@@ -351,6 +351,19 @@ def test_a_fit_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path, monk
     for name, v in whole.model.state_dict().items():
         assert torch.equal(v, again.model.state_dict()[name]), name
     assert not list(tmp_path.iterdir())
+
+
+def test_the_models_that_come_with_pofx(tmp_path: Path) -> None:
+    x = other()
+    assert psnr(general("upscale").upscale(small(x, 2), scale=2), x) > psnr(bicubic(small(x, 2), 2), x) + 1
+    made = general("denoise").denoise(noisy())
+    assert psnr(made, x) > psnr(noisy(), x) + 4.5
+    Image.fromarray(noisy()).save(tmp_path / "x.png")
+    assert main(["denoise", str(tmp_path / "x.png"), "-o", str(tmp_path / "y.png"), "--quiet"]) == 0
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "y.png")), made)
+    for task in ("upscale", "denoise"):
+        assert sum(p.numel() for p in general(task).restorer.means.parameters()) < 160_000
+        assert general(task).provenance["path"] is None
 
 
 # -- words and bad input -----------------------------------------------------------------------------------------------

@@ -65,12 +65,12 @@ class FittedPhotos(Fitted):
 
         sigma: the deviation of the noise in shades of 255, "auto" estimates it; quality: of the JPEG file whose marks
         are to go, where the model has learned those (by default that of the file, if it is below MARKED and sigma is
-        "auto"). tile: side of what is worked on at a time; wrap: the photo goes on
-        at its other side; adapt: minutes that a copy of the model goes on learning from this very photo or video first.
-        Returns an array, or with `path` writes the photo there and returns what was lost in words. A
-        video, which needs a path and the extra `video`, has the level of its first frame; each frame takes from the one
-        before what moved smoothly (restore_video.py), and sound and times stay (codecs/video.py).
-        Raises CodecError for what is no photo, SpecError for arguments that do not fit.
+        "auto"). tile: side of what is worked on at a time; wrap: the photo goes on at its other side; adapt: minutes
+        that a copy of the model goes on learning from this very photo or video first. Returns an array, or with `path`
+        writes the photo there and returns what was lost in words. A video, which needs a path and the extra `video`,
+        has the level of its first frame; each frame takes from the one before what moved smoothly (restore_video.py),
+        and sound and times stay (codecs/video.py). Raises CodecError for what is no photo, SpecError for arguments that
+        do not fit.
         """
         model, how = self.restorer, How(realism, seed, tile, wrap).checked()
         if model.name != "denoiser":
@@ -87,9 +87,8 @@ class FittedPhotos(Fitted):
         marks = 0.0 if quality is None else 1 - quality / 100
         self.last_sigma = _level(photo.pixels, sigma, marks)
         level = (self.last_sigma, marks)
-        if model.config["known"] == "blind":
+        if model.known == "blind":
             level = (0.0, 0.0)
-
         model = self._adapted(source, photo, adapt, self.last_sigma, seed, quiet)
 
         def change(pixels: np.ndarray, tick: Tick) -> np.ndarray:
@@ -118,7 +117,6 @@ class FittedPhotos(Fitted):
         self._real(realism)
         times = model.scales[0] if scale is None else scale
         photo = _photo(source)
-
         model = self._adapted(source, photo, adapt, 0.0, seed, quiet)
 
         def change(pixels: np.ndarray, tick: Tick) -> np.ndarray:
@@ -148,7 +146,7 @@ class FittedPhotos(Fitted):
         """
         if odd := [name for name, value in {"target": target, **no}.items() if value]:
             raise Unsupported(f"expected no {odd[0]} for a model that restores photos: leave it out")
-        if holdout is None and self.model.config.get("known", "clean") != "clean":
+        if holdout is None and self.restorer.known != "clean":
             raise Unsupported("the photos of this model were noisy: give clean ones to hold it against (--holdout)")
         for path in (report, json):
             if path is not None:

@@ -60,12 +60,7 @@ def fit_restorer(
     what `fit` does.
     """
     began = time.monotonic()
-    if task not in TASKS:
-        raise SpecError(f"expected a task among {', '.join(TASKS)}, got {task!r}")
-    if task != "denoise" and (clean is not None or noisy or sigma is not None):
-        raise SpecError(f"expected clean, noisy and sigma with task 'denoise' alone, got them with {task!r}")
-    if sigma is not None and (clean is not None or noisy is False or not 0 < sigma <= 255):
-        raise SpecError(f"expected sigma above 0 and up to 255, and with noisy photos alone, got {sigma}")
+    _check(task, clean, noisy, sigma)
     with bar("reading", None, "photo", quiet) as tick:
         photos = read_photos(source, **dict(reading or {}))
         beside = None if clean is None else _beside(photos, read_photos(clean))
@@ -94,7 +89,8 @@ def fit_restorer(
         "model": TASKS[task], "config": model.config, "seed": seed, "split": list(split), "rows": len(photos),
         "train_rows": len(took[0]), "fingerprint": fingerprint, "task": task,
     }  # fmt: skip
-    stages = STAGES if texture and model.config.get("known", "clean") in ("clean", "pairs") else STAGES[:1]
+    stages = STAGES if texture and model.known in ("clean", "pairs") else STAGES[:1]
+    places = {stage: Checkpoint(Path(f"{checkpoint}.{stage}"), own) for stage in stages if checkpoint is not None}
     end = None if minutes is None else began + 60 * minutes - SPARE
     fits: dict[str, Any] = {}
     for stage in stages:
@@ -104,13 +100,11 @@ def fit_restorer(
         now = time.monotonic()
         until = end if end is None or last else now + (end - now) * share
         count = None if steps is None else max(1, round(steps * share))
-        place = None if checkpoint is None else Checkpoint(Path(f"{checkpoint}.{stage}"), own)
         fits[stage] = _stage(
-            model, learned, _few(watched), seed, device, precision, count, until, place, resume, quiet
+            model, learned, _few(watched), seed, device, precision, count, until, places.get(stage), resume, quiet
         )  # fmt: skip
-    for stage in stages:
-        if checkpoint is not None:
-            Path(f"{checkpoint}.{stage}").unlink(missing_ok=True)
+    for place in places.values():
+        place.remove()
     path = str(Path(source).resolve()) if isinstance(source, str | Path) else None
     provenance = own | {
         "source": Path(path).name if path else "arrays", "path": path, "container": photos.kind, "notes": notes,
@@ -118,6 +112,16 @@ def fit_restorer(
         "versions": {"pofx": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }  # fmt: skip
     return FittedPhotos(model.eval(), codec, provenance)
+
+
+def _check(task: str, clean: Any, noisy: bool | None, sigma: float | None) -> None:
+    """Raises SpecError for words that do not belong to the task or to one another."""
+    if task not in TASKS:
+        raise SpecError(f"expected a task among {', '.join(TASKS)}, got {task!r}")
+    if task != "denoise" and (clean is not None or noisy or sigma is not None):
+        raise SpecError(f"expected clean, noisy and sigma with task 'denoise' alone, got them with {task!r}")
+    if sigma is not None and (clean is not None or noisy is False or not 0 < sigma <= 255):
+        raise SpecError(f"expected sigma above 0 and up to 255, and with noisy photos alone, got {sigma}")
 
 
 def adapt(
@@ -225,7 +229,7 @@ def _batch(model: Restorer, photos: Photos, beside: Photos | None, part: np.ndar
     own = photos.take(part)
     if beside is not None:
         return model.pieces(own.pictures, beside.take(part).pictures)
-    if model.config.get("known") != "gaussian":
+    if model.known != "gaussian":
         return model.pieces(own.pictures)
     levels = [noise_level(p) if sigma is None else sigma for p in own.pictures]
     flat = [np.full((*p.shape[:2], 1), level, np.float32) for p, level in zip(own.pictures, levels, strict=True)]

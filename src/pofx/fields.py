@@ -264,8 +264,32 @@ class Ordinal(Category):
     kind = "ordinal"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Token(Category):
+    """A symbol of a sequence over at most T sites, stored as its int32 code.
+
+    Where sequences end (`ends`) code 0 is the END, which also fills what follows it; that filling is never learned.
+    """
+
+    kind = "token"
+    ends: bool = True
+
+    @classmethod
+    def learn(cls, name: str, v: np.ndarray, levels: tuple[str, ...], **more: Any) -> Self:
+        """The field of codes (n, T) into levels; its marginal law is that of all sites alike, each level possible."""
+        counts = np.bincount(v.ravel(), minlength=len(levels))
+        if len(counts) > len(levels):
+            raise SpecError(f"sequence {name!r}: expected codes 0 to {len(levels) - 1}, got {len(counts) - 1}")
+        code, mass = np.arange(len(levels), dtype=np.float64), (counts + 1 / len(levels)) / (v.size + 1)
+        return cls(name=name, rows=len(v), has_missing=False, left=code - 0.5, right=code + 0.5, mass=mass,
+                   levels=levels, **more)  # fmt: skip
+
+    def meta(self) -> dict[str, Any]:
+        return super().meta() | {"ends": self.ends}
+
+
 KINDS: dict[str, type[Field]] = {
-    cls.kind: cls for cls in (Real, Integer, Count, Bounded, Positive, Pixel, Category, Ordinal, Angle, Datetime)
+    cls.kind: cls for cls in (Real, Integer, Count, Bounded, Positive, Pixel, Category, Ordinal, Angle, Datetime, Token)
 }
 
 

@@ -14,7 +14,7 @@ from .inference import as_key, is_whole, keep_values, levels, number, text_momen
 from .numerals import Spelling, decimals_of, parse_numbers, read_numbers
 from .readings import numbers_of_cells
 
-OVERRIDES = (*(kind for kind in KINDS if kind != "pixel"), "boolean", "key", "drop")
+OVERRIDES = (*(kind for kind in KINDS if kind not in ("pixel", "token")), "boolean", "key", "drop")
 
 
 def asked_of(fields: Mapping[str, Any] | None, names: list[str]) -> dict[str, dict[str, Any]]:

@@ -70,12 +70,7 @@ def create(name: str, spec: "Spec", seed: int = 0, **config: Any) -> "Model":
     """
     import torch
 
-    cls = load_class(name)
-    if any(block.sites for block in spec.blocks) and not cls.images:
-        able = ", ".join(other for other in names() if load_class(other).images)
-        raise SpecError(f"model {name!r} learns rows of tables, got images: these learn both: {able}")
-    if any(block.sites for block in spec.blocks):
-        cls = cls.pictured or cls
+    cls = _of_kind(name, spec)
     signature = inspect.signature(cls.__init__)
     extra = set(config) - set(signature.parameters)
     if extra:
@@ -95,6 +90,22 @@ def create(name: str, spec: "Spec", seed: int = 0, **config: Any) -> "Model":
     model.config = {k: v for k, v in bound.arguments.items() if k not in ("self", "spec")}
     model.name = name
     return model
+
+
+def _of_kind(name: str, spec: "Spec") -> "type[Model]":
+    """The class of a name that learns such examples; SpecError names the models that do where it does not."""
+    cls, sites = load_class(name), max(len(block.sites) for block in spec.blocks)
+    if sites == 0:
+        return cls
+    if sites == 1:
+        if cls.sequenced is None:
+            able = ", ".join(other for other in names() if load_class(other).sequenced)
+            raise SpecError(f"model {name!r} does not learn text or music: these do: {able}")
+        return cls.sequenced
+    if not cls.images:
+        able = ", ".join(other for other in names() if load_class(other).images)
+        raise SpecError(f"model {name!r} learns rows of tables, got images: these learn both: {able}")
+    return cls.pictured or cls
 
 
 ZERO = ("waves", "depth", "decoder_depth")  # counts that may be none, beside those that are none by default

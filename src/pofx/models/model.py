@@ -79,6 +79,7 @@ class Model(nn.Module):
     optional: ClassVar[dict[str, str]] = {}  # abilities that an argument of the fit brings, and that argument
     images: ClassVar[bool] = False  # whether it learns blocks over sites, beside rows of tables
     pictured: ClassVar["type[Model] | None"] = None  # the class that does so in its place, with arguments of its own
+    sequenced: ClassVar["type[Model] | None"] = None  # the class that learns sequences of tokens in its place
     config: dict[str, Any]
     name: str
     effective: float = math.inf  # the least effective sample size of a weighted condition since it was last reset

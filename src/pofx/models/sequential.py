@@ -1,0 +1,163 @@
+"""The law of sequences one symbol after the other: what `autoregressive` is over the sites of text and music."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from ..errors import SpecError
+from ..fields import Token
+from ..nn.sequence import Memory, Transformer
+from ..spec import Columns, Given, Spec
+from .model import Batch, Clock, Model, Recipe, Rows
+
+TOGETHER = 128  # sequences that are drawn or scored at a time
+
+
+class Sequential(Model):
+    """log p(x) = sum_t log p(x_t | x_1..x_{t-1}), nats a sequence: a causal transformer (nn/sequence.py).
+
+    x: codes (n, T) of one `Token` field. Where sequences end, the sum goes up to and with the first END, and nothing
+    that follows it counts; one of T symbols has none. Rows of a document (`Token.ends` is False) overlap by half: a fit
+    reads them from a random site of the first half on, and log p is of the second half given the first, so that the
+    rows of a document sum to its log-likelihood but for its first half row.
+
+    width, heads, depth: of the transformer; dropout: share of its numbers that a step leaves out. Noise is uniform,
+    (n, T): each symbol is the quantile of its law. Raises SpecError for a width that heads do not divide into even
+    parts. Vaswani et al. 2017; Su et al. 2021.
+    """
+
+    family = "flow"
+    abilities = frozenset({"sample", "log_prob"})
+
+    def __init__(self, spec: Spec, width: int = 128, heads: int = 4, depth: int = 4, dropout: float = 0.0) -> None:
+        super().__init__(spec)
+        if width % (2 * heads):
+            raise SpecError(f"expected a width that {heads} heads divide into even parts, got {width}")
+        field = spec.fields[0]
+        if not isinstance(field, Token):
+            raise SpecError(f"expected a sequence of tokens, got {type(field).__name__}: text and music are such")
+        self.field, self.length = field, int(spec.blocks[0].sites[0] or 0)
+        self.symbols = len(field.levels)
+        self.temperature, self.top_p = 1.0, 1.0
+        self.net = Transformer(self.symbols + 1, self.symbols, width, heads, depth, True, dropout=dropout)
+
+    @property
+    def ends(self) -> bool:
+        """Whether sequences end of themselves."""
+        return self.field.ends
+
+    def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
+        return (torch.from_numpy(x[self.field.name].astype(np.int16 if self.symbols < 2**15 else np.int32)),)
+
+    def recipe(self, rows: int) -> Recipe:
+        """Steps of 16 rows, ten epochs or 2,000; a row's loss is the sum over its sites, and so is the bound."""
+        steps = max(2000, 10 * rows // 16)
+        return Recipe(steps=steps, batch=16, warmup=100, clip=float(self.length), decay=0.01, patience=8)
+
+    def start(self, batch: Batch) -> None:
+        """Every symbol as frequent as it is."""
+        count = torch.from_numpy(self.field.mass).float()
+        with torch.no_grad():
+            self.net.last[1].bias.copy_(count.clamp_min(1e-9).log())
+
+    def _terms(self, x: Tensor) -> Tensor:
+        """log p(x_t | x_<t), 0 behind the END: codes (B, T) to (B, T), nats."""
+        ahead = torch.cat([x.new_full((len(x), 1), self.symbols), x[:, :-1]], 1)
+        told = -cross_entropy(self.net(ahead).transpose(1, 2), x, reduction="none")
+        if not self.ends:
+            return told
+        over = torch.cat([torch.zeros_like(x[:, :1]), (x[:, :-1] == 0).long()], 1).cumsum(1)
+        return torch.where(over > 0, 0.0, told)
+
+    def _cut(self, x: Tensor) -> Tensor:
+        """Codes up to where the longest of these rows ends."""
+        if not self.ends:
+            return x
+        most = int((x != 0).sum(1).max()) + 1
+        return x[:, : min(max(most, 1), x.shape[1])]
+
+    def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
+        x = self._cut(batch[0].long())
+        if self.ends or not self.training:
+            return -self._terms(x).sum(1)
+        shift = int(torch.randint(self.length // 2, (), generator=generator, device=generator.device))
+        return -self._terms(x[:, shift:]).mean(1) * self.length
+
+    def validate(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        return -self._log_prob(batch[0].long())
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        terms = self._terms(self._cut(x))
+        return (terms if self.ends else terms[:, self.length // 2 :]).sum(1)
+
+    @torch.no_grad()
+    def log_prob(self, x: Columns, c: Columns | None = None) -> np.ndarray:
+        (codes,) = self.prepare(x)
+        parts = [self._log_prob(part.to(self.device).long()).double().cpu() for part in codes.split(TOGETHER)]
+        return torch.cat(parts).numpy() if parts else np.zeros(0)
+
+    def noise(self, n: int, generator: torch.Generator) -> Tensor:
+        return torch.rand(n, self.length, generator=generator, device=generator.device)
+
+    @contextmanager
+    def tempered(self, temperature: float = 1.0, top_p: float = 1.0) -> Iterator[None]:
+        """Draws of p^(1 / temperature), of the likeliest symbols that hold `top_p` of it, for a while.
+
+        Raises SpecError for a temperature of 0 or below, or a share outside (0, 1].
+        """
+        if not temperature > 0 or not 0 < top_p <= 1:
+            raise SpecError(f"expected a temperature above 0 and top_p in (0, 1], got {temperature} and {top_p}")
+        before = self.temperature, self.top_p
+        self.temperature, self.top_p = temperature, top_p
+        try:
+            yield
+        finally:
+            self.temperature, self.top_p = before
+
+    def _drawn(self, logits: Tensor, u: Tensor) -> Tensor:
+        """The symbol at the quantile u, (B,), of its law, (B, V)."""
+        p = (logits.double() / self.temperature).softmax(1)
+        if self.top_p < 1:
+            high, order = p.sort(1, descending=True)
+            high = torch.where(high.cumsum(1) - high < self.top_p, high, 0.0)
+            p = torch.zeros_like(p).scatter(1, order, high)
+        total = p.cumsum(1)
+        return (total < u.double()[:, None] * total[:, -1:]).sum(1).clamp(max=self.symbols - 1)
+
+    @torch.no_grad()
+    def continued(self, prompt: Tensor, u: Tensor) -> Tensor:
+        """What follows prompts (B, P), one symbol for each of the uniform numbers u, (B, L): codes (B, L).
+
+        Behind an END all are END. Where prompt and symbols grow beyond T, the last half of T is what is seen.
+        """
+        begin = prompt.new_full((len(prompt), 1), self.symbols)
+        seen = torch.cat([begin, prompt], 1)[:, -self.length :]
+        memories, out, feed = self._memories(), [], seen
+        over = torch.zeros(len(prompt), dtype=torch.bool, device=prompt.device)
+        for t in range(u.shape[1]):
+            new = self._drawn(self.net(feed, memories=memories)[:, -1], u[:, t])
+            new = torch.where(over, 0, new) if self.ends else new
+            over = over | (new == 0) if self.ends else over
+            out.append(new)
+            if self.ends and bool(over.all()):
+                rest = new.new_zeros(len(new), u.shape[1] - t - 1)
+                return torch.cat([torch.stack(out, 1), rest], 1)
+            seen, feed = torch.cat([seen, new[:, None]], 1), new[:, None]
+            if seen.shape[1] > self.length:
+                seen = seen[:, -(self.length // 2) :]
+                memories, feed = self._memories(), seen
+        return torch.stack(out, 1)
+
+    def _memories(self) -> list[Memory]:
+        return [Memory() for _ in self.net.blocks]
+
+    def decode(
+        self, z: Tensor, c: Columns | None = None, given: Given | None = None, known: Rows | None = None
+    ) -> Columns:
+        none = torch.zeros(0, dtype=torch.long, device=z.device)
+        parts = [self.continued(none.expand(len(part), 0), part) for part in z.split(TOGETHER)]
+        return {self.field.name: torch.cat(parts).cpu().numpy().astype(np.int32)}

@@ -1,0 +1,99 @@
+"""A transformer over tokens: what comes next after those before (causal), or at each site given all others."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .mixed import Linear
+
+TURN = 10_000.0  # the longest wavelength of a rotation, over 2 pi
+
+
+class Memory:
+    """Keys and values of the tokens that a block has seen, (B, heads, T, width / heads) each."""
+
+    def __init__(self) -> None:
+        self.key: Tensor | None = None
+        self.value: Tensor | None = None
+
+    def __len__(self) -> int:
+        return 0 if self.key is None else self.key.shape[2]
+
+    def see(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Those before and these."""
+        if self.key is not None and self.value is not None:
+            key, value = torch.cat([self.key, key], 2), torch.cat([self.value, value], 2)
+        self.key, self.value = key, value
+        return key, value
+
+
+def rotated(x: Tensor, start: int = 0) -> Tensor:
+    """Rotary positions: pairs (x_i, x_{i + d/2}) of (B, heads, T, d) turned by t TURN^(-2i/d), t from `start`.
+
+    Products of turned queries and keys depend on the distance of their sites alone. Su et al. 2021, RoFormer.
+    """
+    half = x.shape[3] // 2
+    rate = torch.exp(torch.arange(half, device=x.device, dtype=torch.float32) * (-math.log(TURN) / half))
+    angle = torch.arange(start, start + x.shape[2], device=x.device, dtype=torch.float32)[:, None] * rate
+    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    a, b = x[..., :half], x[..., half:]
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], 3)
+
+
+class Block(nn.Module):
+    """h + O attention(norm(h)), then h + B gelu(A norm(h)): (B, T, width) to the same, with rotary positions."""
+
+    def __init__(self, width: int, heads: int, causal: bool, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.causal = heads, causal
+        self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
+        self.read, self.write = Linear(width, 3 * width), Linear(width, width)
+        self.up, self.down = Linear(width, 4 * width), Linear(4 * width, width)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, h: Tensor, memory: Memory | None = None) -> Tensor:
+        query, key, value = self.read(self.norms[0](h)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        old = 0 if memory is None else len(memory)
+        query, key = rotated(query, old), rotated(key, old)
+        if memory is not None:
+            key, value = memory.see(key, value)
+        new = h.shape[1]
+        mask = torch.ones(new, old + new, dtype=torch.bool, device=h.device).tril(old) if old and new > 1 else None
+        got = F.scaled_dot_product_attention(query, key, value, mask, is_causal=self.causal and not old and new > 1)
+        h = h + self.drop(self.write(got.transpose(1, 2).flatten(2)))
+        return h + self.drop(self.down(F.gelu(self.up(self.norms[1](h)))))
+
+
+class Transformer(nn.Module):
+    """Logits of each site, (B, T, `out`), from codes (B, T) among `symbols`, and a vector of the condition, (B, C).
+
+        h_t = E[x_t] + C c,  `depth` blocks of `heads` heads,  W norm(h_t)
+
+    causal: site t sees sites 1..t alone. W starts at zero: every symbol alike. Vaswani et al. 2017.
+    """
+
+    def __init__(
+        self, symbols: int, out: int, width: int, heads: int, depth: int, causal: bool, context: int = 0,
+        dropout: float = 0.0,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.embed = nn.Embedding(symbols, width)
+        nn.init.normal_(self.embed.weight, std=0.5)
+        self.aside = nn.Linear(context, width, bias=False) if context else None
+        self.blocks = nn.ModuleList(Block(width, heads, causal, dropout) for _ in range(depth))
+        for block in self.blocks:
+            for last in (block.write, block.down):
+                nn.init.normal_(last.weight, std=0.5 / math.sqrt(2 * depth * last.in_features))
+        self.last = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, out))
+        nn.init.zeros_(self.last[1].weight)
+        nn.init.zeros_(self.last[1].bias)
+
+    def forward(self, x: Tensor, c: Tensor | None = None, memories: list[Memory] | None = None) -> Tensor:
+        h = self.embed(x)
+        if self.aside is not None and c is not None:
+            h = h + self.aside(c)[:, None]
+        for i, block in enumerate(self.blocks):
+            h = block(h, memories[i] if memories else None)
+        return self.last(h)

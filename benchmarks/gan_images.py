@@ -173,13 +173,14 @@ def throughput(data: str, seed: int) -> dict[str, Any]:
 
 def printed(rows: list[dict[str, Any]]) -> str:
     """A line a run and set, medians over seeds; then images a second."""
-    head = ["", "seeds", "CPU s", "steps"]
+    head = ["", "minutes", "seeds", "CPU s", "steps"]
     head += [f"{what}, {s}" for what in ("skill", "coverage (floor)", "distance (floor, trivial)") for s in SPACES]
     head += ["fresh critic AUC", "verdict"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     judged = [row for row in rows if row["run"] != "throughput"]
-    for data, name in dict.fromkeys((row["data"], row["run"]) for row in judged):
-        own = [row for row in judged if (row["data"], row["run"]) == (data, name)]
+    for asked in dict.fromkeys((row["data"], row["run"], row["minutes"]) for row in judged):
+        own = [row for row in judged if (row["data"], row["run"], row["minutes"]) == asked]
+        data, name, minutes = asked
 
         def mid(key: str, own: list[dict[str, Any]] = own) -> float:
             return statistics.median(row[key] for row in own)
@@ -188,7 +189,7 @@ def printed(rows: list[dict[str, Any]]) -> str:
         cells += [f"{mid(f'{s} coverage'):.2f} ({mid(f'{s} coverage floor'):.2f})" for s in SPACES]
         cells += [f"{mid(f'{s} distance'):.3g} ({mid(f'{s} floor'):.3g}, {mid(f'{s} trivial'):.3g})" for s in SPACES]
         words = ", ".join(sorted({row["verdict"] for row in own}))
-        start = f"| {data}, {name} | {len(own)} | {mid('cpu_seconds'):.0f} | {mid('steps'):,.0f} | "
+        start = f"| {data}, {name} | {minutes:g} | {len(own)} | {mid('cpu_seconds'):.0f} | {mid('steps'):,.0f} | "
         lines.append(start + " | ".join(cells) + f" | {mid('auc'):.3f} | {words} |")
     for row in rows:
         if row["run"] == "throughput":

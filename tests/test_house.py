@@ -27,6 +27,7 @@ FLOORS = {
         "evaluate",
         "evaluate_images",
         "evaluate_photos",
+        "evaluate_text",
         "rebuilding",
     ),
     5: (
@@ -42,11 +43,12 @@ FLOORS = {
         "spoiled",
         "fitted_images",
         "fitted_photos",
+        "fitted_text",
         "restoring",
         "learn",
         "checkup",
     ),
-    6: ("", "sklearn", "cli", "cli_photos", "__main__"),
+    6: ("", "sklearn", "cli", "cli_photos", "cli_text", "__main__"),
 }
 FLOOR = {family: floor for floor, families in FLOORS.items() for family in families}
 STRANGERS = 3

@@ -143,4 +143,4 @@ def test_numbers_over_sites_are_no_tokens():
 
 def test_symbols_beyond_the_levels_are_refused():
     with pytest.raises(SpecError, match="expected codes 0 to 1, got 2"):
-        Token.learn("text", np.array([[0, 2]]), ("", "a"))
+        Token.learn("text", np.array([[2, 1]]), ("", "a"))

@@ -395,6 +395,11 @@ def fitted_class(kind: str) -> tuple[type[Fitted], Any]:
         from .fitted_photos import FittedPhotos
 
         return FittedPhotos, PhotoCodec
+    if kind == "text":
+        from .codecs.text import TextCodec
+        from .fitted_text import FittedText
+
+        return FittedText, TextCodec
     if kind == "image":
         from .codecs.image import ImageCodec
         from .fitted_images import FittedImages

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cli_photos import ask_of_task, ask_to_restore, run_restoring, verb_of, words_of_task
+from .cli_text import ask_how_bold, ask_to_continue, ask_to_read_text, continue_text, words_of_boldness, words_of_text
 from .errors import Failed, PofxError
 from .version import __version__
 
@@ -49,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     ask.add_argument("--version", action="version", version=f"pofx {__version__}")
     verbs = ask.add_subparsers(dest="verb", metavar="VERB", required=True)
     about_files = (_evaluate, _check, _plot, _doctor, _profile, _info, _models)
-    for add in (_fit, _sample, _score, _complete, *CODING, _restoring, _prior, *about_files):
+    for add in (_fit, _sample, _continue, _score, _complete, *CODING, _restoring, _prior, *about_files):
         add(verbs)
     return ask
 
@@ -73,12 +74,17 @@ def _fitting(verb: argparse.ArgumentParser) -> None:
     """What `fit` and `doctor` ask alike."""
     verb.add_argument(
         "input",
-        help="CSV, TSV (.gz, .zst), Parquet, Feather or JSON Lines; images: .npz, .npy, IDX, a folder, a zip, a glob",
+        help="CSV, TSV (.gz, .zst), Parquet, Feather or JSON Lines; images: .npz, .npy, IDX, a folder, a zip, a glob; "
+        "text: .txt, .md",
     )
-    verb.add_argument("--kind", choices=("auto", "table", "image"), default="auto", help="of the data, if not plain")
+    verb.add_argument(
+        "--kind", choices=("auto", "table", "image", "text"), default="auto", help="of the data, if not plain"
+    )
     verb.add_argument("--pixels", metavar="HxW", help="the size that pictures of several sizes are brought to")
     verb.add_argument("--broken", choices=("refuse", "skip"), help="what to do with pictures that cannot be read")
-    verb.add_argument("--model", default="any_order", help="a name of `pofx models` (default any_order)")
+    verb.add_argument(
+        "--model", default="auto", help="a name of `pofx models` (default any_order; of text autoregressive)"
+    )
     verb.add_argument(
         "--size", choices=("small", "base", "large"), help="of the network: half, once or twice its default width"
     )
@@ -102,10 +108,11 @@ def _fitting(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--split", default="0.8,0.1,0.1", help="shares for training, validation, test")
     verb.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an argument of the model")
     _reading(verb)
+    ask_to_read_text(verb)
 
 
 def _fit(verbs: Any) -> None:
-    verb = _verb(verbs, "fit", "learn p(x) of a table or of images")
+    verb = _verb(verbs, "fit", "learn p(x) of a table, of images or of text")
     _fitting(verb)
     verb.add_argument("-o", "--output", required=True, help="the model file to write")
     verb.add_argument("--minutes", type=float, help="how long it may take")
@@ -126,7 +133,12 @@ def _sample(verbs: Any) -> None:
     )
     verb.add_argument("--solver-steps", type=int, help="of the differential equation (ffjord, flow_matching)")
     verb.add_argument("--seed", type=int, help="drawn and printed if not given")
+    ask_how_bold(verb)
     _failed(verb)
+
+
+def _continue(verbs: Any) -> None:
+    ask_to_continue(_verb(verbs, "continue", "go on with a text"))
 
 
 def _failed(verb: argparse.ArgumentParser) -> None:
@@ -340,7 +352,7 @@ def _words_of_fitting(told: argparse.Namespace) -> dict[str, Any]:
     words = {name: getattr(told, name) for name in same} | {"split": split}
     words |= {"fields": _json(told.fields), "condition": _words_of(told.condition)}
     broken = {"broken": told.broken} if told.broken else {}
-    words |= {"reading": _words_of_reading(told) | _pixels(told.pixels) | broken}
+    words |= {"reading": _words_of_reading(told) | _pixels(told.pixels) | broken | words_of_text(told)}
     words |= {"base": told.base} if told.base else {}
     return words | _settings(told.set, fit)
 
@@ -374,9 +386,10 @@ def run_sample(told: argparse.Namespace) -> str:
     from .bundle import load
 
     model = load(told.model)
-    words = {"truncation": told.truncation, "solver_steps": told.solver_steps, "seed": told.seed}
-    words |= {"path": told.output, "quiet": told.quiet}
-    rows = model.sample(told.rows, told.given, allow_failed=told.allow_failed, **words)
+    words = {"seed": told.seed, "path": told.output, "quiet": told.quiet} | words_of_boldness(told)
+    words |= {"truncation": told.truncation} if told.truncation != 1 else {}
+    words |= {"solver_steps": told.solver_steps} if told.solver_steps is not None else {}
+    rows = verb_of(model, "sample", words)(told.rows, told.given, allow_failed=told.allow_failed, **words)
     return f"wrote {rows:,} rows to {told.output} (seed {model.last_seed}){model.remarks()}"
 
 
@@ -385,7 +398,8 @@ def run_score(told: argparse.Namespace) -> str:
     from .bundle import load
 
     model = load(told.model)
-    rows = model.score(told.input, draws=told.draws, path=told.output)
+    words = {} if told.draws is None else {"draws": told.draws}
+    rows = verb_of(model, "score", words)(told.input, path=told.output, **words)
     bound = " (a lower bound)" if "bound" in model.model.abilities else ""
     return f"wrote {rows:,} rows with log_prob in nats{bound} to {told.output}"
 
@@ -414,6 +428,7 @@ def run_coding(told: argparse.Namespace) -> str:
 
 run_encode = run_decode = run_reconstruct = run_edit = run_anomaly = run_coding
 run_denoise = run_upscale = run_restoring
+run_continue = continue_text
 
 
 def run_compress(told: argparse.Namespace) -> str:

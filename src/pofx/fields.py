@@ -277,10 +277,13 @@ class Token(Category):
     @classmethod
     def learn(cls, name: str, v: np.ndarray, levels: tuple[str, ...], **more: Any) -> Self:
         """The field of codes (n, T) into levels; its marginal law is that of all sites alike, each level possible."""
-        counts = np.bincount(v.ravel(), minlength=len(levels))
+        told = v.ravel()
+        if more.get("ends", cls.ends):
+            told = v[np.cumsum(v == 0, 1) - (v == 0) == 0]  # up to and with the first END
+        counts = np.bincount(told, minlength=len(levels))
         if len(counts) > len(levels):
             raise SpecError(f"sequence {name!r}: expected codes 0 to {len(levels) - 1}, got {len(counts) - 1}")
-        code, mass = np.arange(len(levels), dtype=np.float64), (counts + 1 / len(levels)) / (v.size + 1)
+        code, mass = np.arange(len(levels), dtype=np.float64), (counts + 1 / len(levels)) / (told.size + 1)
         return cls(name=name, rows=len(v), has_missing=False, left=code - 0.5, right=code + 0.5, mass=mass,
                    levels=levels, **more)  # fmt: skip
 

@@ -3,7 +3,7 @@
 import math
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,13 @@ from .codecs.image import LABEL, ImageCodec
 from .codecs.picture_io import Pictures, holds_images, read_images, words_of
 from .codecs.table import TableCodec
 from .codecs.tabular_io import read_table
+from .codecs.text import TextCodec
+from .codecs.text_io import holds_text, read_texts
 from .coding import CALIBRATION, strangeness
 from .compose import Joint, Latent
 from .errors import SpecError, Unsupported
 from .fields import Category
+from .fitted_text import parts_of
 from .models import create, load_class, sized
 from .models.model import Model, who_can
 from .progress import bar, say
@@ -32,7 +35,9 @@ from .training.loop import Trainer
 from .version import __version__
 
 SPLIT = (0.8, 0.1, 0.1)
-KINDS = ("auto", "table", "image")
+KINDS = ("auto", "table", "image", "text")
+AUTO = {"text": "autoregressive"}  # the model of a kind of data where none is named, else any_order
+UNNAMED = {"image": "an array", "text": "a list"}  # a source without a path
 TELLING = 0.01  # a cell is called unlikely below this quantile of its column on held-out rows
 TELLING_CELLS = 10_000  # held-out cells that set the quantiles, in at least 100 rows: seconds even for 1,000 columns
 LOOKED, SCORED = 2_000_000, 4_000_000  # numbers of images that are looked back on, at most 1,000 images, and scored
@@ -70,7 +75,7 @@ def pick_device(name: str) -> str:
 def fit(
     source: Any,
     *,
-    model: str = "any_order",
+    model: str = "auto",
     minutes: float | None = None,
     steps: int | None = None,
     size: str | None = None,
@@ -131,6 +136,8 @@ def fit(
                 device=pick_device(device), precision=precision, checkpoint=checkpoint, resume=resume, quiet=quiet,
                 reading=reading, **config,
             )  # fmt: skip
+    kind = kind if kind != "auto" else "image" if holds_images(source) else "text" if holds_text(source) else "table"
+    model = AUTO.get(kind, "any_order") if model == "auto" else model
     cls = load_class(model)
     condition = [condition] if isinstance(condition, str) else condition
     with bar("reading", None, "row", quiet) as tick:
@@ -141,11 +148,10 @@ def fit(
         ):
             if word not in among:
                 raise SpecError(f"expected {name} among {', '.join(among)}, got {word!r}")
-        pictures = kind == "image" or (kind == "auto" and holds_images(source))
-        condition = [] if pictures and condition and list(condition) == ["none"] else condition
+        condition = [] if kind == "image" and condition and list(condition) == ["none"] else condition
         if condition and "condition" not in cls.abilities:
             raise Unsupported(f"model {model!r} cannot learn p(x | c): these can: {', '.join(who_can('condition'))}")
-        codec, rows, container, took, notes = (_images if pictures else _table)(
+        codec, rows, container, took, notes = OPENERS[kind](
             source, reading or {}, split, seed, fields=fields, condition=condition, missing=missing, labels=labels,
             cls=cls,
         )  # fmt: skip
@@ -154,7 +160,10 @@ def fit(
                 f"model {model!r} cannot learn from cells that nobody saw, of {', '.join(map(repr, blank[:8]))}: these "
                 f"can: {', '.join(who_can('unknown'))}; or fit with missing='state' (--missing state)"
             )
-        train, valid = _parts(codec.encode(rows), took[:2])  # of all: a cell that cannot be read is named by its row
+        if kind == "text":  # a document is encoded part by part: its rows overlap
+            train, valid = (codec.encode(rows.take(part)) for part in took[:2])
+        else:  # all at once: a cell that cannot be read is named by its row
+            train, valid = _parts(codec.encode(rows), took[:2])
         tick(len(rows))
     say("\n".join(f"{k}: {v}" for k, v in notes.items()), quiet)
     config = (sized(model, size) if size is not None else {}) | config
@@ -164,13 +173,13 @@ def fit(
     own = {
         "model": model, "config": made.config, "seed": seed, "split": list(split),
         "rows": len(rows), "train_rows": len(took[0]),
-        "fingerprint": rows.fingerprint() if pictures else fingerprint(rows),
+        "fingerprint": fingerprint(rows) if kind == "table" else rows.fingerprint(),
     }  # fmt: skip
     until = None if minutes is None else began + 60 * minutes * (1 - SPARE[1]) - SPARE[0]
     with torch_threads(threads):
         place = Checkpoint(Path(checkpoint), own) if checkpoint is not None else None
         with bar("guard", None, "row", quiet or not guard) as tick:
-            watched = watch(made, train, valid, seed) if guard else None
+            watched = watch(made, train, valid, seed) if guard and kind != "text" else None
             tick(len(rows))
         done = _train(
             made, codec.spec, train, valid, seed, pick_device(device), precision, steps, until, place, resume, quiet,
@@ -186,13 +195,13 @@ def fit(
         place.remove()
     path = str(Path(source).resolve()) if isinstance(source, str | Path) else None
     provenance = own | {
-        "source": Path(path).name if path else "an array" if pictures else f"a {container} frame", "path": path,
+        "source": Path(path).name if path else UNNAMED.get(kind, f"a {container} frame"),
+        "path": path,
         "container": container, "notes": notes,
         "reading": dict(reading or {}), "fit": done | remarks | {"fit seconds": time.monotonic() - began},
         "versions": {"pofx": __version__, "torch": torch.__version__, "python": platform.python_version()},
     } | ({"verdict": said.to_json()} if said is not None else {})  # fmt: skip
-    made_class = fitted_class("image" if pictures else "table")[0]
-    return made_class(made, codec, provenance, joint, typical, usual)
+    return fitted_class(kind)[0](made, codec, provenance, joint, typical, usual)
 
 
 def fit_prior(
@@ -273,6 +282,23 @@ def _images(source: Any, reading: Mapping[str, Any], split: Sequence[float], see
         shown = ", ".join(map(repr, gone[:8])) + (", ..." if len(gone) > 8 else "")
         notes["labels"] += f"; {len(gone):,} of them without a training image, which are not learned: {shown}"
     return codec, rows, container, took, notes | rows.notes
+
+
+TEXTED = ("encoding", "document", "tokens", "vocabulary", "length")
+
+
+def _texts(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:
+    if asked["fields"] or asked["labels"] is not None or asked["condition"]:
+        raise Unsupported("text has no fields, labels or condition yet: leave those out")
+    if odd := sorted(set(reading) - set(TEXTED)):
+        raise SpecError(f"expected reading of text with {', '.join(TEXTED)}, got {odd[0]!r}: leave it out")
+    rows, container = read_texts(source, **{k: v for k, v in reading.items() if k in TEXTED[:2]})
+    took = parts_of(rows, split, seed)
+    codec = TextCodec.learn(rows.take(took[0]), **{k: v for k, v in reading.items() if k in TEXTED[2:]})
+    return codec, rows, container, took, dict(rows.notes)
+
+
+OPENERS: dict[str, Callable[..., Opened]] = {"table": _table, "image": _images, "text": _texts}
 
 
 def _labels(rows: Pictures, kind: str, asked: Sequence[str] | None, cls: type[Model]) -> tuple[bool, dict[str, str]]:

@@ -14,6 +14,7 @@ from ..nn.sequence import Memory, Transformer
 from ..spec import Columns, Given, Spec
 from .model import Batch, Clock, Model, Recipe, Rows
 
+SYMBOLS = 2048  # of a step
 TOGETHER = 128  # sequences that are drawn or scored at a time
 
 
@@ -54,9 +55,13 @@ class Sequential(Model):
         return (torch.from_numpy(x[self.field.name].astype(np.int16 if self.symbols < 2**15 else np.int32)),)
 
     def recipe(self, rows: int) -> Recipe:
-        """Steps of 16 rows, ten epochs or 2,000; a row's loss is the sum over its sites, and so is the bound."""
-        steps = max(2000, 10 * rows // 16)
-        return Recipe(steps=steps, batch=16, warmup=100, clip=float(self.length), decay=0.01, patience=8)
+        """Steps of some 2,000 symbols, twenty epochs or 2,000 steps. A row's loss is the sum over its symbols, and the
+        bound of its gradient grows with them.
+        """
+        size = 1 / float(self.field.mass[0]) if self.ends else 0.75 * self.length
+        batch = int(min(max(SYMBOLS / size, 8), 256))
+        steps = max(2000, 20 * rows // batch)
+        return Recipe(steps=steps, batch=batch, warmup=100, clip=size, decay=0.01, patience=8)
 
     def start(self, batch: Batch) -> None:
         """Every symbol as frequent as it is."""

@@ -1,0 +1,253 @@
+"""`FittedText`: a model of text, and the verbs on lines and documents."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from json import dumps
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import store
+from .bundle import Fitted
+from .codecs.tabular_io import to_frame
+from .codecs.text import UNKNOWN, TextCodec
+from .codecs.text_io import Texts, read_texts, write_texts
+from .codecs.writing import write_table
+from .errors import CodecError, SpecError, Unsupported
+from .evaluate_text import TextEvidence, evaluate_text
+from .judging import write_text
+from .models.sequential import Sequential
+from .progress import bar
+from .spec import Columns, Given
+from .split import parts
+
+PIECE = 64  # symbols that a continuation shows its progress after
+
+
+class FittedText(Fitted):
+    """A fitted model of text: of lines, each an example, or of one document.
+
+    What comes out is a list of str, or a text file with a line each. log p is in nats a line with its end; of a
+    document, of all but its first stretch, which is what the rest is told from.
+    """
+
+    codec: TextCodec
+
+    def _shape(self) -> str:
+        block = self.codec.spec.blocks[0]
+        what = "a document, seen {} symbols at a time" if not self.codec.ends else "lines of at most {} symbols"
+        return what.format(block.sites[0]) + f" among {len(self._field().levels):,}"
+
+    def _field(self) -> Any:
+        return self.codec.spec.fields[0]
+
+    def _given(self, given: Sequence[str] | str | Mapping[str, Any] | None) -> Given | None:
+        if given:
+            raise Unsupported("text was learned without labels, which conditions are on: leave given out")
+        return None
+
+    def _made(self, x: Columns, first: int, plain: bool = False) -> list[str]:
+        return [self.codec.text(row) for row in x[self._field().name]]
+
+    def _joined(self, rows: list[list[str]]) -> list[str]:
+        return [line for part in rows for line in part]
+
+    def _written(self, rows: Iterable[list[str]], path: str | Path) -> int:
+        return write_texts(Texts(tuple(line for part in rows for line in part), False), path)
+
+    def _out(self, rows: list[str], kind: str) -> list[str]:
+        return rows
+
+    def _texts(self, source: Any) -> Texts:
+        document = "no" if self.codec.ends else "yes"
+        return read_texts(source, encoding=self.provenance["reading"].get("encoding"), document=document)[0]
+
+    def _read(self, source: Any) -> tuple[Texts, str, Columns, Columns | None]:
+        texts = self._texts(source)
+        return texts, "list", self.codec.encode(texts), None
+
+    def prompts(self, path: str | Path) -> list[str]:
+        """The prompts of a file: its lines, or, of a model of a document, all of it."""
+        document = "no" if self.codec.ends else "yes"
+        return list(read_texts(path, document=document)[0].lines)
+
+    def _tempered(self, temperature: float, top_p: float) -> Any:
+        if temperature == 1 and top_p == 1:
+            return nullcontext()
+        if not isinstance(self.model, Sequential):
+            raise Unsupported(f"model {self.model.name!r} has no temperature: autoregressive has")
+        return self.model.tempered(temperature, top_p)
+
+    def sample(  # type: ignore[override]
+        self,
+        n: int,
+        given: Any = None,
+        *,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+        path: str | Path | None = None,
+        quiet: bool = False,
+        allow_failed: bool = False,
+    ) -> Any:
+        """`Fitted.sample`, of p^(1 / temperature) and of the likeliest symbols that hold `top_p` of it."""
+        with self._tempered(temperature, top_p):
+            return super().sample(n, given, seed=seed, path=path, quiet=quiet, allow_failed=allow_failed)
+
+    def continue_(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        symbols: int | None = None,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+        path: str | Path | None = None,
+        quiet: bool = False,
+    ) -> Any:
+        """Each prompt, and what follows it: up to its end, or `symbols` symbols (of a document 500 by default).
+
+        A prompt longer than what the model sees is told from its last part alone. Raises SpecError for symbols below 1,
+        CodecError for characters that were never seen, Unsupported for a model that does not go from left to right.
+        """
+        if not isinstance(self.model, Sequential):
+            raise Unsupported(f"model {self.model.name!r} does not go on from a prompt: autoregressive does")
+        if symbols is not None and symbols < 1:
+            raise SpecError(f"expected at least one symbol, got {symbols}")
+        if path is not None:
+            store.check_folder(Path(path))
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        count = symbols or (500 if not self.codec.ends else self.model.length)
+        made = []
+        with (
+            self._tempered(temperature, top_p),
+            torch.inference_mode(),
+            bar("writing", len(prompts), "text", quiet) as tick,
+        ):
+            generator = torch.Generator().manual_seed(self._seed(seed))
+            for text in prompts:
+                ids = torch.from_numpy(self._known(text).astype(np.int64))[None]
+                more = self.model.continued(ids, torch.rand(1, count, generator=generator))[0]
+                made.append(text + self.codec.text(more.numpy()))
+                tick(1)
+        if path is not None:
+            return self._written([made], path)
+        return made[0] if isinstance(prompt, str) else made
+
+    def _known(self, text: str) -> np.ndarray:
+        """The codes of a text; CodecError names characters that were never seen."""
+        ids, levels = self.codec.ids(text), self.codec.levels
+        if levels[-1] == UNKNOWN and (ids == len(levels) - 1).any():
+            new = sorted(set(text) - set(levels[:-1]))
+            raise CodecError(f"expected characters of the training text, got {', '.join(map(repr, new[:8]))}")
+        return ids
+
+    def log_prob(self, source: Any, *, detail: bool = False) -> Any:
+        """log p of each line, float64 (n,), nats; of a document of each stretch of half of what the model sees.
+
+        detail: a frame with `symbols`, how many each has with its end, and nats a symbol. Characters that were never
+        seen count as the one unknown symbol, which is unlikely. Raises Unsupported where the model has no likelihood.
+        """
+        texts, _, x, _ = self._read(source)
+        value = self.model.log_prob(x)
+        if not detail:
+            return value
+        told = {"log_prob": value, "symbols": self._counts(x), "nats_a_symbol": -value / self._counts(x)}
+        own = {} if not self.codec.ends else {"text": list(texts.lines)}
+        import pyarrow as pa
+
+        return to_frame(pa.table(own | told), "pandas")
+
+    def _counts(self, x: Columns) -> np.ndarray:
+        """The symbols that log p is of."""
+        codes = x[self._field().name]
+        if not self.codec.ends:
+            return np.full(len(codes), codes.shape[1] // 2)
+        return np.minimum((codes != 0).sum(1) + 1, codes.shape[1])
+
+    def score(self, source: Any, *, path: str | Path | None = None) -> Any:
+        """The figures of `log_prob(detail=True)`, as a frame or a file."""
+        told = self.log_prob(source, detail=True)
+        if path is None:
+            return told
+        import pyarrow as pa
+
+        return write_table([pa.Table.from_pandas(told, preserve_index=False)], path, like=None)
+
+    def evaluate(
+        self,
+        holdout: Any = None,
+        target: str | None = None,
+        *,
+        train: Any = None,
+        report: str | Path | None = None,
+        json: str | Path | None = None,
+        seed: int = 0,
+        rows: int = 500,
+        quiet: bool = False,
+        **no: Any,
+    ) -> TextEvidence:
+        """The evidence: nats a symbol of unseen text beside an n-gram and frequencies, and how `rows` samples repeat
+        one another and what was learned (evaluate_text.py).
+
+        holdout: text never learned from (by default the test part of the stored split of the stored path); train: what
+        was fitted, if it is no longer where it was. Raises CodecError where there is none, Unsupported for a target.
+        """
+        if odd := [name for name, value in {"target": target, **no}.items() if value]:
+            raise Unsupported(f"expected no {odd[0]} for a model of text: leave it out")
+        for path in (report, json):
+            if path is not None:
+                store.check_folder(Path(path))
+        learned, _, unseen = self.learned_from(train)
+        unseen = unseen if holdout is None else self._texts(holdout)
+        if not len(unseen):
+            raise CodecError("expected text that was never learned from, the split left none: give some (holdout)")
+        with bar("judging", 3, "part", quiet) as tick:
+            x = self.codec.encode(unseen)
+            nats, counts = -self.model.log_prob(x), self._counts(x)
+            tick(1)
+            drawn = self._joined(list(self._draws(rows, seed=seed, quiet=True)))
+            tick(1)
+            lines = self.codec.ends
+            texts = {"drawn": drawn, "learned": list(learned.lines) if lines else []}
+            texts["unseen"] = list(unseen.lines) if lines else []
+            known, other = ([self._whole(line) for line in part.lines] for part in (learned, unseen))
+            evidence = evaluate_text(nats, counts, known, other, len(self._field().levels), texts)
+            tick(1)
+        title = f"{self.model.name} on {self.provenance['source']}"
+        if report is not None:
+            write_text(Path(report), evidence.html(title))
+        if json is not None:
+            write_text(
+                Path(json), dumps({"title": title, "provenance": self.provenance} | evidence.to_json(), indent=1)
+            )
+        return evidence
+
+    def _whole(self, line: str) -> np.ndarray:
+        """The codes of a line with its END, cut as lines are."""
+        codes = self.codec.ids(line)
+        if not self.codec.ends:
+            return codes
+        return np.append(codes, 0)[: self.codec.sites].astype(np.int32)
+
+    def learned_from(self, data: Any = None) -> tuple[Texts, Texts, Texts]:
+        source = data if data is not None else self.provenance["path"]
+        if source is None:
+            raise CodecError("the model was fitted on a list, which a bundle does not keep: give it again (data=)")
+        texts = self._texts(source)
+        if texts.fingerprint() != self.provenance["fingerprint"]:
+            raise CodecError("expected the text that the model was fitted on, got another: give that (--data)")
+        learned, watched, unseen = parts_of(texts, self.provenance["split"], self.provenance["seed"])
+        return texts.take(learned), texts.take(watched), texts.take(unseen)
+
+
+def parts_of(texts: Texts, split: Sequence[float], seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which lines are for training, validation and test; of a document its beginning, what follows, and its end."""
+    if not texts.document:
+        return parts(len(texts), split, seed)
+    sizes = [len(part) for part in parts(len(texts), split, seed)]
+    ends = np.cumsum([0, *sizes])
+    learned, watched, unseen = (np.arange(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True))
+    return learned, watched, unseen

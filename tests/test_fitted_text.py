@@ -77,6 +77,17 @@ def test_what_text_cannot_do_is_said(names):
         pofx.fit(NAMES, steps=1, reading={"delimiter": ","})
 
 
+def test_strange_lines_are_told_from_usual_ones(names):
+    told = names.anomaly(["anna", "xqzw"])
+    assert told["text"].tolist() == ["anna", "xqzw"]
+    assert told.iloc[1, 1] > told.iloc[0, 1]
+
+
+def test_holes_are_refused_in_words(names):
+    with pytest.raises(Unsupported, match="holes in text cannot be filled yet"):
+        names.complete(NAMES)
+
+
 def test_the_evidence_stands_beside_an_n_gram(names, tmp_path):
     evidence = names.evaluate(
         train=NAMES * 6, rows=50, report=tmp_path / "r.html", json=tmp_path / "m.json", quiet=True

@@ -408,7 +408,8 @@ def run_complete(told: argparse.Namespace) -> str:
     """pofx complete"""
     from .bundle import load
 
-    words = {"draws": told.draws, "seed": told.seed, "quiet": told.quiet, "allow_failed": told.allow_failed}
+    words = {"seed": told.seed, "quiet": told.quiet, "allow_failed": told.allow_failed}
+    words |= {} if told.draws is None else {"draws": told.draws}
     words |= {} if told.hidden is None else {"hidden": told.hidden}
     rows = verb_of(load(told.model), "complete", words)(told.input, path=told.output, **words)
     return f"wrote {rows:,} rows to {told.output}"

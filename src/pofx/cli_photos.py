@@ -92,6 +92,8 @@ def verb_of(fitted: Any, name: str, words: dict[str, Any]) -> Callable[..., Any]
     if verb is None:
         raise PofxError(f"expected a model of images for {name}, got one of a table")
     own = signature(verb).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in own.values()):
+        return verb  # which says itself what it cannot
     if "quiet" in words and "quiet" not in own:
         del words["quiet"]
     if odd := [word for word in words if word not in own]:

@@ -136,6 +136,19 @@ class FittedText(Fitted):
             return self._written([made], path)
         return made[0] if isinstance(prompt, str) else made
 
+    def complete(self, source: Any, *args: Any, **words: Any) -> Any:
+        """Holes of text filled: not yet."""
+        raise Unsupported("holes in text cannot be filled yet: continue goes on from a prompt")
+
+    def _extra(self, rows: Texts, c: Columns | None) -> float:
+        return 0.0
+
+    def _beside(self, rows: Texts, kind: str, told: dict[str, np.ndarray], path: str | Path | None) -> Any:
+        import pyarrow as pa
+
+        table = pa.table(({"text": list(rows.lines)} if self.codec.ends else {}) | told)
+        return write_table([table], path, like=None) if path is not None else to_frame(table, "pandas")
+
     def _known(self, text: str) -> np.ndarray:
         """The codes of a text; CodecError names characters that were never seen."""
         ids, levels = self.codec.ids(text), self.codec.levels
@@ -155,10 +168,7 @@ class FittedText(Fitted):
         if not detail:
             return value
         told = {"log_prob": value, "symbols": self._counts(x), "nats_a_symbol": -value / self._counts(x)}
-        own = {} if not self.codec.ends else {"text": list(texts.lines)}
-        import pyarrow as pa
-
-        return to_frame(pa.table(own | told), "pandas")
+        return self._beside(texts, "list", told, None)
 
     def _counts(self, x: Columns) -> np.ndarray:
         """The symbols that log p is of."""

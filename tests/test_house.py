@@ -45,6 +45,7 @@ FLOORS = {
         "fitted_photos",
         "fitted_text",
         "restoring",
+        "opening",
         "learn",
         "checkup",
     ),

@@ -3,7 +3,7 @@
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,32 +12,23 @@ import numpy as np
 import torch
 
 from .bundle import Fitted, fitted_class
-from .codecs.image import LABEL, ImageCodec
-from .codecs.picture_io import Pictures, holds_images, read_images, words_of
-from .codecs.table import TableCodec
-from .codecs.tabular_io import read_table
-from .codecs.text import TextCodec
-from .codecs.text_io import holds_text, read_texts
 from .coding import CALIBRATION, strangeness
 from .compose import Joint, Latent
 from .errors import SpecError, Unsupported
 from .fields import Category
-from .fitted_text import parts_of
 from .models import create, load_class, sized
 from .models.model import Model, who_can
+from .opening import AUTO, KINDS, OPENERS, UNNAMED, kind_of
 from .progress import bar, say
 from .rebuilding import squared_errors
 from .spec import Columns, Spec
-from .split import fingerprint, parts
+from .split import fingerprint
 from .training.checkpoint import Checkpoint
 from .training.guard import Guard, final, watch
 from .training.loop import Trainer
 from .version import __version__
 
 SPLIT = (0.8, 0.1, 0.1)
-KINDS = ("auto", "table", "image", "text")
-AUTO = {"text": "autoregressive"}  # the model of a kind of data where none is named, else any_order
-UNNAMED = {"image": "an array", "text": "a list"}  # a source without a path
 TELLING = 0.01  # a cell is called unlikely below this quantile of its column on held-out rows
 TELLING_CELLS = 10_000  # held-out cells that set the quantiles, in at least 100 rows: seconds even for 1,000 columns
 LOOKED, SCORED = 2_000_000, 4_000_000  # numbers of images that are looked back on, at most 1,000 images, and scored
@@ -136,7 +127,7 @@ def fit(
                 device=pick_device(device), precision=precision, checkpoint=checkpoint, resume=resume, quiet=quiet,
                 reading=reading, **config,
             )  # fmt: skip
-    kind = kind if kind != "auto" else "image" if holds_images(source) else "text" if holds_text(source) else "table"
+    kind = kind if kind != "auto" else kind_of(source)
     model = AUTO.get(kind, "any_order") if model == "auto" else model
     cls = load_class(model)
     condition = [condition] if isinstance(condition, str) else condition
@@ -249,86 +240,6 @@ def _apart(model: Model, x: Columns) -> tuple[Columns, Columns | None]:
     """(the example, its condition, the likeliest where it is missing)."""
     own = _only(model.spec.fields, x)
     return own, model.settled(own, _only(model.spec.condition.fields, x)) if model.spec.condition else None
-
-
-Opened = tuple[Any, Any, str, tuple[np.ndarray, np.ndarray, np.ndarray], dict[str, str]]
-"""The codec of a source, its rows, the kind of its container, the numbers of its rows in each part, and what there is
-to say of them.
-"""
-
-
-def _table(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:
-    if asked["labels"] is not None:
-        raise SpecError("expected labels with images alone, got those of a table: add them as a column")
-    if odd := sorted(set(reading) - {"delimiter", "encoding", "header"}):
-        raise SpecError(f"expected reading of a table with delimiter, encoding, header, got {odd[0]!r}: leave it out")
-    rows, container = read_table(source, **reading)
-    took = parts(rows.num_rows, split, seed)
-    words = {"fields": asked["fields"], "condition": asked["condition"] or (), "missing": asked["missing"]}
-    return TableCodec.learn(rows, part=took[0], like=container, **words), rows, container, took, {}
-
-
-def _images(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:
-    if asked["fields"]:
-        raise Unsupported("images have no fields to name: leave fields out")
-    rows, container = read_images(source, labels=asked["labels"], **words_of(reading))
-    keep, notes = _labels(rows, container, asked["condition"], asked["cls"])
-    rows = rows if keep else rows.bare()
-    took = parts(len(rows), split, seed, rows.labels)
-    codec = ImageCodec.learn(rows.take(took[0]), container)
-    found = [] if rows.labels is None else rows.labels.tolist()
-    gone = sorted({str(label) for label in found if label is not None} - set(codec.levels))
-    if gone:
-        shown = ", ".join(map(repr, gone[:8])) + (", ..." if len(gone) > 8 else "")
-        notes["labels"] += f"; {len(gone):,} of them without a training image, which are not learned: {shown}"
-    return codec, rows, container, took, notes | rows.notes
-
-
-TEXTED = ("encoding", "document", "tokens", "vocabulary", "length")
-
-
-def _texts(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:
-    if asked["fields"] or asked["labels"] is not None or asked["condition"]:
-        raise Unsupported("text has no fields, labels or condition yet: leave those out")
-    if odd := sorted(set(reading) - set(TEXTED)):
-        raise SpecError(f"expected reading of text with {', '.join(TEXTED)}, got {odd[0]!r}: leave it out")
-    rows, container = read_texts(source, **{k: v for k, v in reading.items() if k in TEXTED[:2]})
-    took = parts_of(rows, split, seed)
-    codec = TextCodec.learn(rows.take(took[0]), **{k: v for k, v in reading.items() if k in TEXTED[2:]})
-    return codec, rows, container, took, dict(rows.notes)
-
-
-OPENERS: dict[str, Callable[..., Opened]] = {"table": _table, "image": _images, "text": _texts}
-
-
-def _labels(rows: Pictures, kind: str, asked: Sequence[str] | None, cls: type[Model]) -> tuple[bool, dict[str, str]]:
-    """Whether labels are the condition, and what there is to say of that.
-
-    Unless asked for they are where the model can, every picture of a folder has one, and there are two or more.
-    Raises SpecError for another condition, and where labels are asked for that are not there or all alike.
-    """
-    if asked and list(asked) != [LABEL]:
-        raise SpecError(f"expected the condition {LABEL!r} or none of images, got {', '.join(map(repr, asked))}")
-    labels = [] if rows.labels is None else rows.labels.tolist()
-    found, gone = sorted({str(label) for label in labels if label is not None}), labels.count(None)
-    if asked and len(found) < 2:
-        raise SpecError(
-            f"expected two labels or more, got {len(found)}: give labels=, an array `labels` in a .npz, labels.csv, "
-            "or sub-folders"
-        )
-    why = "as asked" if asked is not None and not asked else None
-    if asked is None and len(found) == 1:
-        why = f"{found[0]!r} is the only one"
-    elif asked is None and "condition" not in cls.abilities:
-        why = "this model learns p(x) alone"
-    elif asked is None and kind == "folder" and gone:
-        why = (
-            f"{gone:,} of {len(labels):,} pictures lie in no sub-folder or have no label; the condition {LABEL!r} "
-            "takes those as missing"
-        )
-    if not found or why:
-        return False, {"labels": f"{len(found)}, left out: {why}"} if found else {}
-    return True, {"labels": f"{len(found)}, the condition" + (f"; {gone:,} of {len(labels):,} missing" if gone else "")}
 
 
 def _check(steps: int | None, minutes: float | None) -> None:

@@ -1,0 +1,106 @@
+"""What `fit` is given, opened: its kind, the codec that learns it, and which rows are for what."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .codecs.image import LABEL, ImageCodec
+from .codecs.picture_io import Pictures, holds_images, read_images, words_of
+from .codecs.table import TableCodec
+from .codecs.tabular_io import read_table
+from .codecs.text import TextCodec
+from .codecs.text_io import holds_text, read_texts
+from .errors import SpecError, Unsupported
+from .fitted_text import parts_of
+from .models.model import Model
+from .split import parts
+
+KINDS = ("auto", "table", "image", "text")
+AUTO = {"text": "autoregressive"}  # the model of a kind of data where none is named, else any_order
+UNNAMED = {"image": "an array", "text": "a list"}  # a source without a path
+
+
+def kind_of(source: Any) -> str:
+    """What a source holds: images, text, or a table."""
+    return "image" if holds_images(source) else "text" if holds_text(source) else "table"
+
+
+Opened = tuple[Any, Any, str, tuple[np.ndarray, np.ndarray, np.ndarray], dict[str, str]]
+"""The codec of a source, its rows, the kind of its container, the numbers of its rows in each part, and what there is
+to say of them.
+"""
+
+
+def _table(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:
+    if asked["labels"] is not None:
+        raise SpecError("expected labels with images alone, got those of a table: add them as a column")
+    if odd := sorted(set(reading) - {"delimiter", "encoding", "header"}):
+        raise SpecError(f"expected reading of a table with delimiter, encoding, header, got {odd[0]!r}: leave it out")
+    rows, container = read_table(source, **reading)
+    took = parts(rows.num_rows, split, seed)
+    words = {"fields": asked["fields"], "condition": asked["condition"] or (), "missing": asked["missing"]}
+    return TableCodec.learn(rows, part=took[0], like=container, **words), rows, container, took, {}
+
+
+def _images(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:
+    if asked["fields"]:
+        raise Unsupported("images have no fields to name: leave fields out")
+    rows, container = read_images(source, labels=asked["labels"], **words_of(reading))
+    keep, notes = _labels(rows, container, asked["condition"], asked["cls"])
+    rows = rows if keep else rows.bare()
+    took = parts(len(rows), split, seed, rows.labels)
+    codec = ImageCodec.learn(rows.take(took[0]), container)
+    found = [] if rows.labels is None else rows.labels.tolist()
+    gone = sorted({str(label) for label in found if label is not None} - set(codec.levels))
+    if gone:
+        shown = ", ".join(map(repr, gone[:8])) + (", ..." if len(gone) > 8 else "")
+        notes["labels"] += f"; {len(gone):,} of them without a training image, which are not learned: {shown}"
+    return codec, rows, container, took, notes | rows.notes
+
+
+TEXTED = ("encoding", "document", "tokens", "vocabulary", "length")
+
+
+def _texts(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:
+    if asked["fields"] or asked["labels"] is not None or asked["condition"]:
+        raise Unsupported("text has no fields, labels or condition yet: leave those out")
+    if odd := sorted(set(reading) - set(TEXTED)):
+        raise SpecError(f"expected reading of text with {', '.join(TEXTED)}, got {odd[0]!r}: leave it out")
+    rows, container = read_texts(source, **{k: v for k, v in reading.items() if k in TEXTED[:2]})
+    took = parts_of(rows, split, seed)
+    codec = TextCodec.learn(rows.take(took[0]), **{k: v for k, v in reading.items() if k in TEXTED[2:]})
+    return codec, rows, container, took, dict(rows.notes)
+
+
+OPENERS: dict[str, Callable[..., Opened]] = {"table": _table, "image": _images, "text": _texts}
+
+
+def _labels(rows: Pictures, kind: str, asked: Sequence[str] | None, cls: type[Model]) -> tuple[bool, dict[str, str]]:
+    """Whether labels are the condition, and what there is to say of that.
+
+    Unless asked for they are where the model can, every picture of a folder has one, and there are two or more.
+    Raises SpecError for another condition, and where labels are asked for that are not there or all alike.
+    """
+    if asked and list(asked) != [LABEL]:
+        raise SpecError(f"expected the condition {LABEL!r} or none of images, got {', '.join(map(repr, asked))}")
+    labels = [] if rows.labels is None else rows.labels.tolist()
+    found, gone = sorted({str(label) for label in labels if label is not None}), labels.count(None)
+    if asked and len(found) < 2:
+        raise SpecError(
+            f"expected two labels or more, got {len(found)}: give labels=, an array `labels` in a .npz, labels.csv, "
+            "or sub-folders"
+        )
+    why = "as asked" if asked is not None and not asked else None
+    if asked is None and len(found) == 1:
+        why = f"{found[0]!r} is the only one"
+    elif asked is None and "condition" not in cls.abilities:
+        why = "this model learns p(x) alone"
+    elif asked is None and kind == "folder" and gone:
+        why = (
+            f"{gone:,} of {len(labels):,} pictures lie in no sub-folder or have no label; the condition {LABEL!r} "
+            "takes those as missing"
+        )
+    if not found or why:
+        return False, {"labels": f"{len(found)}, left out: {why}"} if found else {}
+    return True, {"labels": f"{len(found)}, the condition" + (f"; {gone:,} of {len(labels):,} missing" if gone else "")}

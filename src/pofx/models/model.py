@@ -44,8 +44,10 @@ class Recipe:
     steps: optimiser steps; batch: rows a step; rate: peak learning rate, after `warmup` steps, then by cosine to
     `floor` times the peak; decay: AdamW's decoupled weight decay of matrices; clip: bound of the gradient's norm;
     average: the half-life of the exponential average of the weights, as a share of the steps; betas: of AdamW;
-    most: steps beyond which more only overfit, so that minutes buy no more of them; patience: looks at the validation
-    rows without a better one before a fit stops, 0 for a model that does not overfit.
+    muon: of matrices that say so, the rate of Muon (training/muon.py), as a multiple of rate; 0: AdamW for all;
+    watch: validation rows that are looked at, at most; most: steps beyond which more only overfit, so that
+    minutes buy no more of them; patience: looks at the validation rows without a better one before a fit stops, 0 for a
+    model that does not overfit.
     """
 
     steps: int
@@ -57,6 +59,8 @@ class Recipe:
     clip: float = 1.0
     average: float = 0.04
     betas: tuple[float, float] = (0.9, 0.99)
+    muon: float = 0.0
+    watch: int = 2048
     most: int | None = None
     patience: int = 5
 

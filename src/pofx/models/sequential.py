@@ -15,10 +15,69 @@ from ..spec import Columns, Given, Spec
 from .model import Batch, Clock, Model, Recipe, Rows
 
 SYMBOLS = 2048  # of a step
+MUON = 20.0  # times the rate
 TOGETHER = 128  # sequences that are drawn or scored at a time
 
 
-class Sequential(Model):
+def token_of(spec: Spec, width: int, heads: int) -> tuple[Token, int]:
+    """The field of a sequence and T. Raises SpecError for other fields, and a width that heads do not divide."""
+    if width % (2 * heads):
+        raise SpecError(f"expected a width that {heads} heads divide into even parts, got {width}")
+    field = spec.fields[0]
+    if not isinstance(field, Token):
+        raise SpecError(f"expected a sequence of tokens, got {type(field).__name__}: text and music are such")
+    return field, int(spec.blocks[0].sites[0] or 0)
+
+
+def codes_of(field: Token, x: Columns) -> Tensor:
+    """The codes (n, T) in the smallest dtype that holds them."""
+    return torch.from_numpy(x[field.name].astype(np.int16 if len(field.levels) < 2**15 else np.int32))
+
+
+def batch_of(size: float) -> int:
+    """How many sequences of a mean size hold SYMBOLS."""
+    return int(min(max(SYMBOLS / size, 8), 256))
+
+
+def recipe(batch: int, size: float, steps: int) -> Recipe:
+    """How transformers learn sequences whose losses are sums over some `size` symbols."""
+    return Recipe(
+        steps=steps, batch=batch, warmup=100, clip=size, decay=0.01, muon=MUON, watch=8 * batch, patience=8
+    )  # fmt: skip
+
+
+class Drawing:
+    """How symbols are drawn from their laws: a temperature, and the likeliest alone."""
+
+    temperature, top_p = 1.0, 1.0
+
+    @contextmanager
+    def tempered(self, temperature: float = 1.0, top_p: float = 1.0) -> Iterator[None]:
+        """Draws of p^(1 / temperature), of the likeliest symbols that hold `top_p` of it, for a while.
+
+        Raises SpecError for a temperature of 0 or below, or a share outside (0, 1].
+        """
+        if not temperature > 0 or not 0 < top_p <= 1:
+            raise SpecError(f"expected a temperature above 0 and top_p in (0, 1], got {temperature} and {top_p}")
+        before = self.temperature, self.top_p
+        self.temperature, self.top_p = temperature, top_p
+        try:
+            yield
+        finally:
+            self.temperature, self.top_p = before
+
+    def drawn(self, logits: Tensor, u: Tensor) -> Tensor:
+        """The symbol at the quantile u, (B,), of its law, (B, V)."""
+        p = (logits.double() / self.temperature).softmax(1)
+        if self.top_p < 1:
+            high, order = p.sort(1, descending=True)
+            high = torch.where(high.cumsum(1) - high < self.top_p, high, 0.0)
+            p = torch.zeros_like(p).scatter(1, order, high)
+        total = p.cumsum(1)
+        return (total < u.double()[:, None] * total[:, -1:]).sum(1).clamp(max=logits.shape[1] - 1)
+
+
+class Sequential(Model, Drawing):
     """log p(x) = sum_t log p(x_t | x_1..x_{t-1}), nats a sequence: a causal transformer (nn/sequence.py).
 
     x: codes (n, T) of one `Token` field. Where sequences end, the sum goes up to and with the first END, and nothing
@@ -34,16 +93,10 @@ class Sequential(Model):
     family = "flow"
     abilities = frozenset({"sample", "log_prob"})
 
-    def __init__(self, spec: Spec, width: int = 128, heads: int = 4, depth: int = 4, dropout: float = 0.0) -> None:
+    def __init__(self, spec: Spec, width: int = 128, heads: int = 2, depth: int = 4, dropout: float = 0.0) -> None:
         super().__init__(spec)
-        if width % (2 * heads):
-            raise SpecError(f"expected a width that {heads} heads divide into even parts, got {width}")
-        field = spec.fields[0]
-        if not isinstance(field, Token):
-            raise SpecError(f"expected a sequence of tokens, got {type(field).__name__}: text and music are such")
-        self.field, self.length = field, int(spec.blocks[0].sites[0] or 0)
-        self.symbols = len(field.levels)
-        self.temperature, self.top_p = 1.0, 1.0
+        self.field, self.length = token_of(spec, width, heads)
+        self.symbols = len(self.field.levels)
         self.net = Transformer(self.symbols + 1, self.symbols, width, heads, depth, True, dropout=dropout)
 
     @property
@@ -52,7 +105,7 @@ class Sequential(Model):
         return self.field.ends
 
     def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
-        return (torch.from_numpy(x[self.field.name].astype(np.int16 if self.symbols < 2**15 else np.int32)),)
+        return (codes_of(self.field, x),)
 
     def recipe(self, rows: int) -> Recipe:
         """Steps of some 2,000 symbols, twenty epochs or 2,000 steps. A row's loss is the sum over its symbols, and the
@@ -61,7 +114,9 @@ class Sequential(Model):
         size = 1 / float(self.field.mass[0]) if self.ends else 0.75 * self.length
         batch = int(min(max(SYMBOLS / size, 8), 256))
         steps = max(2000, 20 * rows // batch)
-        return Recipe(steps=steps, batch=batch, warmup=100, clip=size, decay=0.01, patience=8)
+        return Recipe(
+            steps=steps, batch=batch, warmup=100, clip=size, decay=0.01, muon=MUON, watch=8 * batch, patience=8
+        )
 
     def start(self, batch: Batch) -> None:
         """Every symbol as frequent as it is."""
@@ -108,31 +163,6 @@ class Sequential(Model):
     def noise(self, n: int, generator: torch.Generator) -> Tensor:
         return torch.rand(n, self.length, generator=generator, device=generator.device)
 
-    @contextmanager
-    def tempered(self, temperature: float = 1.0, top_p: float = 1.0) -> Iterator[None]:
-        """Draws of p^(1 / temperature), of the likeliest symbols that hold `top_p` of it, for a while.
-
-        Raises SpecError for a temperature of 0 or below, or a share outside (0, 1].
-        """
-        if not temperature > 0 or not 0 < top_p <= 1:
-            raise SpecError(f"expected a temperature above 0 and top_p in (0, 1], got {temperature} and {top_p}")
-        before = self.temperature, self.top_p
-        self.temperature, self.top_p = temperature, top_p
-        try:
-            yield
-        finally:
-            self.temperature, self.top_p = before
-
-    def _drawn(self, logits: Tensor, u: Tensor) -> Tensor:
-        """The symbol at the quantile u, (B,), of its law, (B, V)."""
-        p = (logits.double() / self.temperature).softmax(1)
-        if self.top_p < 1:
-            high, order = p.sort(1, descending=True)
-            high = torch.where(high.cumsum(1) - high < self.top_p, high, 0.0)
-            p = torch.zeros_like(p).scatter(1, order, high)
-        total = p.cumsum(1)
-        return (total < u.double()[:, None] * total[:, -1:]).sum(1).clamp(max=self.symbols - 1)
-
     @torch.no_grad()
     def continued(self, prompt: Tensor, u: Tensor) -> Tensor:
         """What follows prompts (B, P), one symbol for each of the uniform numbers u, (B, L): codes (B, L).
@@ -144,7 +174,7 @@ class Sequential(Model):
         memories, out, feed = self._memories(), [], seen
         over = torch.zeros(len(prompt), dtype=torch.bool, device=prompt.device)
         for t in range(u.shape[1]):
-            new = self._drawn(self.net(feed, memories=memories)[:, -1], u[:, t])
+            new = self.drawn(self.net(feed, memories=memories)[:, -1], u[:, t])
             new = torch.where(over, 0, new) if self.ends else new
             over = over | (new == 0) if self.ends else over
             out.append(new)

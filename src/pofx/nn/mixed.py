@@ -27,16 +27,16 @@ class Mixed(nn.Module):
         """Whether products are most of its work, so that bfloat16 repays without compilation."""
         return any(p.numel() >= (WIDE if p.ndim == 2 else FILTERS) for p in self.parameters() if p.ndim > 1)
 
-    def exact(self, x: Tensor, c: Tensor | None) -> Tensor:
+    def exact(self, x: Tensor, c: Tensor | None, *more: Any) -> Tensor:
         """What the network gives of an input and the condition's vector, in the precision of its weights."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, c: Tensor | None = None, *more: Any) -> Tensor:
         if not (self.mixed and self.training and torch.is_grad_enabled()):
-            return self.exact(x, c)
+            return self.exact(x, c, *more)
         with torch.autocast(x.device.type, torch.bfloat16):
-            out = self.exact(x, c)
-        return out.to(x.dtype)
+            out = self.exact(x, c, *more)
+        return out.to(x.dtype if x.is_floating_point() else torch.float32)
 
 
 class Linear(nn.Linear):

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .mixed import Linear
+from .mixed import Mixed
 
+NEAR = 3  # sites to a side that are read at once, before any attention
 TURN = 10_000.0  # the longest wavelength of a rotation, over 2 pi
 
 
@@ -17,9 +18,17 @@ class Memory:
     def __init__(self) -> None:
         self.key: Tensor | None = None
         self.value: Tensor | None = None
+        self.codes: Tensor | None = None
 
     def __len__(self) -> int:
         return 0 if self.key is None else self.key.shape[2]
+
+    def recall(self, x: Tensor, most: int) -> tuple[Tensor, int]:
+        """The last codes before these, at most so many, and these, (B, T); and how many came before."""
+        old = x[:, :0] if self.codes is None else self.codes
+        both = torch.cat([old, x], 1)
+        self.codes = both[:, -most:]
+        return both, old.shape[1]
 
     def see(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Those before and these."""
@@ -42,6 +51,18 @@ def rotated(x: Tensor, start: int = 0) -> Tensor:
     return torch.cat([a * cos - b * sin, a * sin + b * cos], 3)
 
 
+def _attended(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:
+    """`F.scaled_dot_product_attention` as two products, which a CPU does faster in bfloat16 than in one kernel."""
+    batch, heads, sites, _ = query.shape
+    bias = query.new_zeros(1, sites, key.shape[2])
+    if is_causal:
+        bias = torch.full_like(bias, -torch.inf).triu(1)
+    if mask is not None:
+        bias = torch.where(mask, 0.0, -torch.inf).to(query.dtype).expand(batch, heads, sites, -1).flatten(0, 1)
+    score = torch.baddbmm(bias, query.flatten(0, 1), key.flatten(0, 1).mT, alpha=query.shape[3] ** -0.5)
+    return (score.softmax(2) @ value.flatten(0, 1)).unflatten(0, (batch, heads))
+
+
 class Block(nn.Module):
     """h + O attention(norm(h)), then h + B gelu(A norm(h)): (B, T, width) to the same, with rotary positions."""
 
@@ -49,29 +70,37 @@ class Block(nn.Module):
         super().__init__()
         self.heads, self.causal = heads, causal
         self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
-        self.read, self.write = Linear(width, 3 * width), Linear(width, width)
-        self.up, self.down = Linear(width, 4 * width), Linear(4 * width, width)
+        self.read, self.write = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        for layer, parts in ((self.read, 3), (self.write, 1), (self.up, 1), (self.down, 1)):
+            layer.weight.orthogonal = parts  # of Muon
         self.drop = nn.Dropout(dropout)
 
-    def forward(self, h: Tensor, memory: Memory | None = None) -> Tensor:
+    def forward(self, h: Tensor, memory: Memory | None = None, mask: Tensor | None = None) -> Tensor:
         query, key, value = self.read(self.norms[0](h)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         old = 0 if memory is None else len(memory)
         query, key = rotated(query, old), rotated(key, old)
         if memory is not None:
             key, value = memory.see(key, value)
         new = h.shape[1]
-        mask = torch.ones(new, old + new, dtype=torch.bool, device=h.device).tril(old) if old and new > 1 else None
-        got = F.scaled_dot_product_attention(query, key, value, mask, is_causal=self.causal and not old and new > 1)
+        if old and new > 1:
+            mask = torch.ones(new, old + new, dtype=torch.bool, device=h.device).tril(old)
+        causal = self.causal and not old and new > 1
+        attend = (
+            _attended if h.device.type == "cpu" and query.dtype == torch.bfloat16 else F.scaled_dot_product_attention
+        )
+        got = attend(query, key, value, mask, is_causal=causal)
         h = h + self.drop(self.write(got.transpose(1, 2).flatten(2)))
         return h + self.drop(self.down(F.gelu(self.up(self.norms[1](h)))))
 
 
-class Transformer(nn.Module):
+class Transformer(Mixed):
     """Logits of each site, (B, T, `out`), from codes (B, T) among `symbols`, and a vector of the condition, (B, C).
 
-        h_t = E[x_t] + C c,  `depth` blocks of `heads` heads,  W norm(h_t)
+        h_t = sum_k E_k[x_{t-k}] + C c,  `depth` blocks of `heads` heads,  W norm(h_t)
 
-    causal: site t sees sites 1..t alone. W starts at zero: every symbol alike. Vaswani et al. 2017.
+    causal: site t sees sites 1..t alone, and k = 0..NEAR; else it sees all, and k = -NEAR..NEAR. W starts at zero:
+    every symbol alike. Vaswani et al. 2017.
     """
 
     def __init__(
@@ -79,8 +108,10 @@ class Transformer(nn.Module):
         dropout: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.embed = nn.Embedding(symbols, width)
-        nn.init.normal_(self.embed.weight, std=0.5)
+        self.causal, self.symbols = causal, symbols
+        self.offsets = [k for k in range(-NEAR, NEAR + 1) if k >= 0 or not causal]
+        self.embed = nn.Embedding(len(self.offsets) * symbols, width)
+        nn.init.normal_(self.embed.weight, std=0.5 / math.sqrt(len(self.offsets)))
         self.aside = nn.Linear(context, width, bias=False) if context else None
         self.blocks = nn.ModuleList(Block(width, heads, causal, dropout) for _ in range(depth))
         for block in self.blocks:
@@ -90,10 +121,34 @@ class Transformer(nn.Module):
         nn.init.zeros_(self.last[1].weight)
         nn.init.zeros_(self.last[1].bias)
 
-    def forward(self, x: Tensor, c: Tensor | None = None, memories: list[Memory] | None = None) -> Tensor:
-        h = self.embed(x)
+    def forward(
+        self, x: Tensor, c: Tensor | None = None, memories: list[Memory] | None = None, sizes: Tensor | None = None
+    ) -> Tensor:
+        """memories: of the tokens before these; sizes: how many of each row's sites are seen, (B,), by default all."""
+        return super().forward(x, c, memories, sizes)
+
+    def _near(self, x: Tensor, memory: Memory | None) -> Tensor:
+        """sum_k E_k[x_{t-k}]: (B, T, width)."""
+        old = 0
+        if memory is not None:
+            x, old = memory.recall(x, NEAR)
+        h: Tensor | None = None
+        for i, k in enumerate(self.offsets):
+            size = x.shape[1]
+            if abs(k) >= size:
+                continue
+            part = self.embed(x[:, max(-k, 0) : size - max(k, 0)] + i * self.symbols)
+            part = F.pad(part, (0, 0, max(k, 0), max(-k, 0)))
+            h = part if h is None else h + part
+        return h[:, old:]  # type: ignore[index]
+
+    def exact(
+        self, x: Tensor, c: Tensor | None, memories: list[Memory] | None = None, sizes: Tensor | None = None
+    ) -> Tensor:
+        h = self._near(x, memories[0] if memories else None)
         if self.aside is not None and c is not None:
             h = h + self.aside(c)[:, None]
+        mask = None if sizes is None else (torch.arange(x.shape[1], device=x.device) < sizes[:, None])[:, None, None]
         for i, block in enumerate(self.blocks):
-            h = block(h, memories[i] if memories else None)
+            h = block(h, memories[i] if memories else None, mask)
         return self.last(h)

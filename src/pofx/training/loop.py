@@ -25,10 +25,10 @@ from .adamw import AdamW
 from .checkpoint import Checkpoint
 from .culprit import culprit, spoiled
 from .guard import CHANGES, Guard
+from .muon import Muon
 
 PROBES = 25  # steps that are timed to turn minutes into N; enough to be within a few percent
 LOOKS = 16  # validations in a fit: often enough to stop in time, about 3 % of the work
-VALID_ROWS = 2048  # validation rows that are looked at
 REPAID = 300.0  # seconds of training ahead that a compilation of some 20 s is worth
 EVERY = 4  # steps between those whose weights enter the average, where that has many
 LOST = 10  # steps with a loss that is no number before the fit goes back to its average with half the rate
@@ -81,7 +81,8 @@ class Player:
     def __init__(self, parameters: list[torch.nn.Parameter], recipe: Recipe) -> None:
         self.parameters, self.recipe, self.scale, self.longer = parameters, recipe, 1.0, 1.0
         self.norm = 0.0  # of the last gradient
-        self.optimiser = AdamW(parameters, recipe.betas, recipe.decay)
+        own = parameters, recipe.betas, recipe.decay
+        self.optimiser = Muon(*own, recipe.muon) if recipe.muon else AdamW(*own)
         self.mean = [p.detach().clone() for p in parameters]
 
     def step(self, loss: Tensor, clock: Clock) -> bool:
@@ -144,9 +145,10 @@ class Trainer:
             raise SpecError("expected at least one training row, got none: give more rows or another split")
         self.model, self.device = model.to(device), torch.device(device)
         self.train = tuple(t.to(device) for t in train)
-        self.valid = tuple(t[:VALID_ROWS].to(device) for t in valid) if valid and len(valid[0]) else None
         base = model.recipe(len(train[0]))
         self.recipe = Recipe(**(base.__dict__ | {k: v for k, v in recipe.items() if v is not None}))
+        few = self.recipe.watch
+        self.valid = tuple(t[:few].to(device) for t in valid) if valid and len(valid[0]) else None
         self.generator = torch.Generator(device).manual_seed(seed)
         self.feed = Feed(len(train[0]), self.recipe.batch, torch.Generator().manual_seed(seed))
         self.model.start(self.train)
@@ -248,7 +250,7 @@ class Trainer:
     def _watched(self, valid: Batch) -> float | None:
         """The mean of what the model watches, as many rows at a time as `together` says."""
         generator = torch.Generator(self.device).manual_seed(0)
-        size = self.model.together(VALID_ROWS)
+        size = self.model.together(self.recipe.watch)
         parts = zip(*(t.split(size) for t in valid), strict=True)
         got = [part for some in parts if (part := self.model.validate(some, generator)) is not None]
         return float(torch.cat([part.reshape(-1) for part in got]).double().mean()) if got else None

@@ -1,6 +1,7 @@
 """any_order: a flow over mixed fields, any of them given any others."""
 
 import math
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from ...errors import SpecError
 from ...field import Tokens
 from ...spec import Columns, Given, Spec
+from ..infilling import Infilling
 from ..made import Made, Pass
 from ..model import Batch, Clock, Model, Recipe, Rows
 from ..tokens import Codes, invert
@@ -50,6 +52,7 @@ class AnyOrder(Model):
 
     family = "flows"
     abilities = frozenset({"sample", "log_prob", "cells", "given", "known", "condition", "unknown"})
+    sequenced: ClassVar[type[Model] | None] = Infilling
     others = 4  # one batch in so many is seen in another order than the stored one; 0: none
 
     def __init__(

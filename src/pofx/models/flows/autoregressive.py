@@ -1,5 +1,8 @@
 """autoregressive: fields one after the other in one stored order; the fast one."""
 
+from typing import ClassVar
+
+from ..model import Model
 from ..sequential import Sequential
 from .any_order import AnyOrder
 
@@ -16,7 +19,7 @@ class Autoregressive(AnyOrder):
 
     abilities = frozenset({"sample", "log_prob", "cells", "condition", "unknown"})
     others = 0
-    sequenced = Sequential
+    sequenced: ClassVar[type[Model] | None] = Sequential
 
 
 MODEL = Autoregressive

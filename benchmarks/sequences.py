@@ -4,8 +4,8 @@
     python benchmarks/sequences.py --runs "shakespeare, autoregressive" --minutes 30 --seeds 0
 
 tiny Shakespeare: characters; the first 90 % are learned from, but for the last 20,000 of these, which are watched, and
-the last 10 % judge: nats a character of all of it but its first 128, each told from the 128 to 255 before it. `any_order`
-says a bound (8 orders), each half row of 128 told from the 128 before it.
+the last 10 % judge: nats a character of all of it but its first 128, each told from the 128 to 255 before it.
+`any_order` says a bound (8 orders), each half row of 128 told from the 128 before it.
 names: a tenth of the lines is watched and a tenth judges, nats a symbol with the END. Beside both a Kneser-Ney law of
 five symbols and the frequencies of symbols (trivial).
 Samples: entropy of their symbols, self-BLEU, distinct and new, beside those of unseen text (floor), by temperature.
@@ -100,14 +100,11 @@ def run(name: str, seed: int, minutes: float) -> dict[str, Any]:
         lines = [codec.text(row) for row in rows["text"]]
         drawn[str(heat)] = repeats(lines, known) | {"ms a sample": 1e3 * seconds / DRAWN, "first": lines[:3]}
     real = list(unseen.lines) if codec.ends else [codec.text(row) for row in x["text"][::2]]
-    rest = {
-        "nats": float(value.sum() / counts.sum()),
-        "error_2se": float(2 * (value / counts).std() / len(value) ** 0.5),
-    }
-    return rest | laws(codec, learned, unseen) | told | {
-        "parameters": sum(p.numel() for p in model.parameters()), "scoring_cpu_seconds": scoring, "symbols": int(counts.sum()),
-        "drawn": drawn, "floor": repeats(real[:DRAWN], known),
-    }  # fmt: skip
+    own = {"run": name, "seed": seed, "minutes": minutes, "nats": float(value.sum() / counts.sum()),
+           "error_2se": float(2 * (value / counts).std() / len(value) ** 0.5), "symbols": int(counts.sum()),
+           "parameters": sum(p.numel() for p in model.parameters()), "scoring_cpu_seconds": scoring,
+           "drawn": drawn, "floor": repeats(real[:DRAWN], known)}  # fmt: skip
+    return own | laws(codec, learned, unseen) | told
 
 
 def printed(rows: list[dict[str, Any]]) -> str:

@@ -10,7 +10,7 @@ from ..nn.sequence import Transformer
 from ..spec import Columns, Given, Spec
 from .coded import Bound
 from .model import Batch, Clock, Model, Recipe, Rows
-from .sequential import Drawing, batch_of, codes_of, token_of
+from .sequential import Drawing, batch_of, codes_of, recipe, token_of
 
 TOGETHER = 64  # sequences that are drawn or scored at a time
 DRAWS = 8  # orders that a bound is the mean of

@@ -42,7 +42,7 @@ def batch_of(size: float) -> int:
 def recipe(batch: int, size: float, steps: int) -> Recipe:
     """How transformers learn sequences whose losses are sums over some `size` symbols."""
     return Recipe(
-        steps=steps, batch=batch, warmup=100, clip=size, decay=0.01, muon=MUON, watch=8 * batch, patience=8
+        steps=steps, batch=batch, warmup=100, clip=size, decay=0.01, muon=MUON, watch=4 * batch, patience=8
     )  # fmt: skip
 
 
@@ -115,7 +115,7 @@ class Sequential(Model, Drawing):
         batch = int(min(max(SYMBOLS / size, 8), 256))
         steps = max(2000, 20 * rows // batch)
         return Recipe(
-            steps=steps, batch=batch, warmup=100, clip=size, decay=0.01, muon=MUON, watch=8 * batch, patience=8
+            steps=steps, batch=batch, warmup=100, clip=size, decay=0.01, muon=MUON, watch=4 * batch, patience=8
         )
 
     def start(self, batch: Batch) -> None:

@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cli_photos import ask_of_task, ask_to_restore, run_restoring, verb_of, words_of_task
-from .cli_text import ask_how_bold, ask_to_continue, ask_to_read_text, continue_text, words_of_boldness, words_of_text
+from .cli_text import (
+    ask_how_bold,
+    ask_to_continue,
+    ask_to_fill,
+    ask_to_read_text,
+    continue_text,
+    shown,
+    source_of,
+    words_of_boldness,
+    words_of_text,
+)
 from .errors import Failed, PofxError
 from .version import __version__
 
@@ -154,10 +164,9 @@ def _score(verbs: Any) -> None:
 
 
 def _complete(verbs: Any) -> None:
-    verb = _verb(verbs, "complete", "fill missing cells; of images labels, or hidden pixels")
+    verb = _verb(verbs, "complete", "fill missing cells; of images labels, or hidden pixels; of text its holes")
     verb.add_argument("model", metavar="MODEL")
-    verb.add_argument("input")
-    verb.add_argument("-o", "--output", required=True)
+    ask_to_fill(verb)
     verb.add_argument("--draws", type=int, help="several completions of each row instead of the best one")
     verb.add_argument(
         "--hidden", metavar="PART", help="of images: lower, upper, left, right, or a picture, bright where hidden"
@@ -411,8 +420,8 @@ def run_complete(told: argparse.Namespace) -> str:
     words = {"seed": told.seed, "quiet": told.quiet, "allow_failed": told.allow_failed}
     words |= {} if told.draws is None else {"draws": told.draws}
     words |= {} if told.hidden is None else {"hidden": told.hidden}
-    rows = verb_of(load(told.model), "complete", words)(told.input, path=told.output, **words)
-    return f"wrote {rows:,} rows to {told.output}"
+    rows = verb_of(load(told.model), "complete", words)(source_of(told), path=told.output, **words)
+    return shown(rows) if told.output is None else f"wrote {rows:,} rows to {told.output}"
 
 
 def run_coding(told: argparse.Namespace) -> str:

@@ -41,6 +41,29 @@ def ask_to_continue(verb: argparse.ArgumentParser) -> None:
     ask_how_bold(verb)
 
 
+def ask_to_fill(verb: argparse.ArgumentParser) -> None:
+    """What `complete` asks of: a file and where to, or a text."""
+    verb.add_argument("input", nargs="?")
+    verb.add_argument("--text", help="of text: a line with holes, an underscore for each symbol; shown without -o")
+    verb.add_argument("-o", "--output")
+
+
+def source_of(told: argparse.Namespace) -> Any:
+    """What `complete` is given: a path, or a list of one text."""
+    from .errors import PofxError
+
+    if (told.text is None) == (told.input is None):
+        raise PofxError("expected a file or --text, got both or neither: give one")
+    if told.text is None and told.output is None:
+        raise PofxError("expected a file to write: give it with -o")
+    return told.input if told.text is None else [told.text]
+
+
+def shown(rows: list[str]) -> str:
+    """Texts for a terminal."""
+    return "\n".join(rows)
+
+
 def continue_text(told: argparse.Namespace) -> str:
     """pofx continue"""
     from .bundle import load

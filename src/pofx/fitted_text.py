@@ -1,5 +1,6 @@
 """`FittedText`: a model of text, and the verbs on lines and documents."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from json import dumps
@@ -18,12 +19,13 @@ from .codecs.writing import write_table
 from .errors import CodecError, SpecError, Unsupported
 from .evaluate_text import TextEvidence, evaluate_text
 from .judging import write_text
-from .models.sequential import Sequential
+from .models.infilling import Infilling
+from .models.sequential import Drawing, Sequential
 from .progress import bar
 from .spec import Columns, Given
 from .split import parts
 
-PIECE = 64  # symbols that a continuation shows its progress after
+HOLE = "_"  # a symbol that is not known
 
 
 class FittedText(Fitted):
@@ -76,8 +78,8 @@ class FittedText(Fitted):
     def _tempered(self, temperature: float, top_p: float) -> Any:
         if temperature == 1 and top_p == 1:
             return nullcontext()
-        if not isinstance(self.model, Sequential):
-            raise Unsupported(f"model {self.model.name!r} has no temperature: autoregressive has")
+        if not isinstance(self.model, Drawing):
+            raise Unsupported(f"model {self.model.name!r} has no temperature: any_order and autoregressive have")
         return self.model.tempered(temperature, top_p)
 
     def sample(  # type: ignore[override]
@@ -136,9 +138,69 @@ class FittedText(Fitted):
             return self._written([made], path)
         return made[0] if isinstance(prompt, str) else made
 
-    def complete(self, source: Any, *args: Any, **words: Any) -> Any:
-        """Holes of text filled: not yet."""
-        raise Unsupported("holes in text cannot be filled yet: continue goes on from a prompt")
+    def complete(
+        self,
+        source: str | Path | Sequence[str],
+        *,
+        hole: str = HOLE,
+        draws: int | None = None,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        seed: int | None = 0,
+        path: str | Path | None = None,
+        quiet: bool = False,
+        allow_failed: bool = False,
+    ) -> Any:
+        """Texts with their holes filled: each character `hole` stands for one symbol that is drawn given all others.
+
+        source: a text with holes, several, or a text file (a Path, or a path with an ending) with one in each line.
+        draws: several completions of each, one after the other. Of a text longer than the T symbols that the model sees
+        at a time, holes are filled from left to right, each from the T symbols around it. Raises SpecError for a hole
+        that is no single character, CodecError for characters that were never seen and lines longer than any
+        of training, Unsupported for a model that cannot fill.
+        """
+        if not isinstance(self.model, Infilling):
+            raise Unsupported(
+                f"model {self.model.name!r} fills no holes in text: any_order does (fit --model any_order)"
+            )
+        if len(hole) != 1 or (draws is not None and draws < 1):
+            raise SpecError(f"expected a hole of one character and a draw or more, got {hole!r} and {draws}")
+        if path is not None:
+            store.check_folder(Path(path))
+        is_file = isinstance(source, Path) or (isinstance(source, str) and hole not in source)
+        alone = isinstance(source, str) and not is_file and draws is None
+        texts = self.prompts(source) if is_file else [source] if isinstance(source, str) else list(source)  # type: ignore[arg-type]
+        made = []
+        with self._tempered(temperature, top_p), bar("filling", len(texts), "text", quiet) as tick:
+            generator = torch.Generator().manual_seed(self._seed(seed))
+            for text in texts:
+                made += [self._filled(text, hole, generator) for _ in range(draws or 1)]
+                tick(1)
+        if path is not None:
+            return self._written([made], path)
+        return made[0] if alone else made
+
+    def _filled(self, text: str, hole: str, generator: torch.Generator) -> str:
+        """One text, its holes drawn."""
+        assert isinstance(self.model, Infilling)
+        size = self.codec.sites
+        pieces = [(part, part[0] == hole) for part in re.findall(f"{re.escape(hole)}+|[^{re.escape(hole)}]+", text)]
+        codes = [np.zeros(len(part), np.int64) if gap else self._known(part).astype(np.int64) for part, gap in pieces]
+        x = torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *codes]))
+        hidden = torch.from_numpy(np.repeat([gap for _, gap in pieces], [len(part) for part in codes]).astype(bool))
+        if self.codec.ends and len(x) > size:
+            raise CodecError(f"expected a line of at most {size} symbols, got {len(x)}: shorten it")
+        while bool(hidden.any()):
+            first = min(max(int(hidden.long().argmax()) - size // 2, 0), max(len(x) - size, 0))
+            part = slice(first, first + size)
+            own, gone = x[part], hidden[part]
+            sizes = torch.tensor([len(own)])
+            if self.codec.ends and len(own) < size:
+                own, gone = torch.cat([own, own.new_zeros(1)]), torch.cat([gone, gone.new_zeros(1)])
+            u = torch.rand(1, 2 * size, generator=generator)
+            x[part] = self.model.filled(own[None], sizes, u, ~gone[None])[0, : int(sizes)]
+            hidden[part] = False
+        return self.codec.text(x.numpy())
 
     def _extra(self, rows: Texts, c: Columns | None) -> float:
         return 0.0

@@ -10,9 +10,8 @@ from ..nn.sequence import Transformer
 from ..spec import Columns, Given, Spec
 from .coded import Bound
 from .model import Batch, Clock, Model, Recipe, Rows
-from .sequential import Drawing, batch_of, codes_of, recipe, token_of
+from .sequential import Drawing, batch_of, codes_of, recipe, rows_of, token_of
 
-TOGETHER = 64  # sequences that are drawn or scored at a time
 DRAWS = 8  # orders that a bound is the mean of
 ROUNDS = 128  # at most, in which a sequence is drawn
 
@@ -53,6 +52,10 @@ class Infilling(Model, Drawing):
     def ends(self) -> bool:
         """Whether sequences end of themselves."""
         return self.field.ends
+
+    @property
+    def span(self) -> int:
+        return rows_of(self.length)
 
     def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
         return (codes_of(self.field, x),)
@@ -151,7 +154,7 @@ class Infilling(Model, Drawing):
         (codes,), draws = self.prepare(x), draws or DRAWS
         if draws < 1:
             raise SpecError(f"expected at least one draw, got {draws}")
-        parts = [self._bounds(p.to(self.device).long(), draws, generator).cpu() for p in codes.split(TOGETHER)]
+        parts = [self._bounds(p.to(self.device).long(), draws, generator).cpu() for p in codes.split(self.span)]
         told = torch.cat(parts, 1).numpy() if parts else np.zeros((draws, 0))
         error = told.std(0, ddof=1) / np.sqrt(draws) if draws > 1 else np.full(told.shape[1], np.nan)
         return Bound(told.mean(0), error, np.full(told.shape[1], float(draws)), draws)
@@ -169,7 +172,7 @@ class Infilling(Model, Drawing):
     ) -> Columns:
         """known: codes (n, T) and which of them are known, (n, T), of sequences whose ends are known (`sizes`)."""
         out, at = [], 0
-        for part in z.split(TOGETHER):
+        for part in z.split(self.span):
             if known is None:
                 total = self.sizes.cumsum(0)
                 sizes = (total < part[:, :1].double() * total[-1]).sum(1) if self.ends else None

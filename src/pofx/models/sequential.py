@@ -16,7 +16,7 @@ from .model import Batch, Clock, Model, Recipe, Rows
 
 SYMBOLS = 2048  # of a step
 MUON = 20.0  # times the rate
-TOGETHER = 128  # sequences that are drawn or scored at a time
+TOGETHER = 4096  # symbols that are drawn side by side, in rows of 16 to 256
 
 
 def token_of(spec: Spec, width: int, heads: int) -> tuple[Token, int]:
@@ -44,6 +44,11 @@ def recipe(batch: int, size: float, steps: int) -> Recipe:
     return Recipe(
         steps=steps, batch=batch, warmup=100, clip=size, decay=0.01, muon=MUON, watch=4 * batch, patience=8
     )  # fmt: skip
+
+
+def rows_of(length: int) -> int:
+    """How many sequences of a length are drawn or scored at a time."""
+    return max(16, min(256, TOGETHER // length))
 
 
 class Drawing:
@@ -104,6 +109,10 @@ class Sequential(Model, Drawing):
         """Whether sequences end of themselves."""
         return self.field.ends
 
+    @property
+    def span(self) -> int:
+        return rows_of(self.length)
+
     def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
         return (codes_of(self.field, x),)
 
@@ -157,7 +166,7 @@ class Sequential(Model, Drawing):
     @torch.no_grad()
     def log_prob(self, x: Columns, c: Columns | None = None) -> np.ndarray:
         (codes,) = self.prepare(x)
-        parts = [self._log_prob(part.to(self.device).long()).double().cpu() for part in codes.split(TOGETHER)]
+        parts = [self._log_prob(part.to(self.device).long()).double().cpu() for part in codes.split(self.span)]
         return torch.cat(parts).numpy() if parts else np.zeros(0)
 
     def noise(self, n: int, generator: torch.Generator) -> Tensor:
@@ -194,5 +203,5 @@ class Sequential(Model, Drawing):
         self, z: Tensor, c: Columns | None = None, given: Given | None = None, known: Rows | None = None
     ) -> Columns:
         none = torch.zeros(0, dtype=torch.long, device=z.device)
-        parts = [self.continued(none.expand(len(part), 0), part) for part in z.split(TOGETHER)]
+        parts = [self.continued(none.expand(len(part), 0), part) for part in z.split(self.span)]
         return {self.field.name: torch.cat(parts).cpu().numpy().astype(np.int32)}

@@ -145,10 +145,13 @@ class Transformer(Mixed):
     def exact(
         self, x: Tensor, c: Tensor | None, memories: list[Memory] | None = None, sizes: Tensor | None = None
     ) -> Tensor:
+        mask = None
+        if sizes is not None:
+            inside = torch.arange(x.shape[1], device=x.device) < sizes[:, None]
+            x, mask = torch.where(inside, x, 0), inside[:, None, None]
         h = self._near(x, memories[0] if memories else None)
         if self.aside is not None and c is not None:
             h = h + self.aside(c)[:, None]
-        mask = None if sizes is None else (torch.arange(x.shape[1], device=x.device) < sizes[:, None])[:, None, None]
         for i, block in enumerate(self.blocks):
             h = block(h, memories[i] if memories else None, mask)
         return self.last(h)

@@ -1,6 +1,7 @@
 """The law of music, step by step and in each from high to low: what `autoregressive` is over notes."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from .model import Batch, Clock, Recipe
 from .sequential import Sequential
 
 STEP, FIRST = 1, 2  # the codes of a step's end and of the highest pitch
+NOTES = 2400  # symbols of a step of the fit
 BACK = 4  # steps whose chords are seen at once, beside what attention finds
 PHASES, PLACES = 16, 8  # of a step in its bars, of a note in its chord
 
@@ -90,23 +92,36 @@ class Net(nn.Module):
 
 
 class Musical(Sequential):
-    """log p(x) = sum_t log p(x_t | x_1..x_{t-1}), nats a piece, among legal codes alone (`Note` of fields.py)."""
+    """log p(x) = sum_t log p(x_t | x_1..x_{t-1}), nats a piece, among legal codes alone (`Note` of fields.py).
+
+    x: codes (n, T) of one `Note` field. Steps are told by a causal transformer from the chords of the steps before, and
+    each code in its step by a network of those told already: exact over piano rolls (class `Net`). A step is told from
+    the last half of `context` steps or more. A fit moves each piece by up to `transpose` semitones up or one fewer
+    down, at random, as far as the field has pitches.
+
+    width, heads, depth: of the transformer over steps; layers: of the network in a step; dropout: share of their
+    numbers that a step of the fit leaves out. Noise is uniform, (n, T). Raises SpecError for a width that heads do not
+    divide into even parts, and an odd context. Boulanger-Lewandowski et al. 2012 (RNN-NADE); Vaswani et al. 2017.
+    """
 
     def __init__(
-        self, spec: Spec, width: int = 192, heads: int = 4, depth: int = 3, layers: int = 2, dropout: float = 0.3,
+        self, spec: Spec, width: int = 128, heads: int = 4, depth: int = 3, layers: int = 1, dropout: float = 0.3,
         transpose: int = 6, context: int = 512,
     ) -> None:  # fmt: skip
         field = spec.fields[0]
         if not isinstance(field, Note):
             raise SpecError(f"expected a sequence of notes, got {type(field).__name__}")
+        if context % 2:
+            raise SpecError(f"expected a context of an even number of steps, got {context}")
         super().__init__(spec, width, heads, 1, dropout)
         self.kinds, self.pitches, self.transpose, self.context = 1 + field.held, field.pitches, transpose, context
-        self.net = Net(self.symbols, self.pitches, self.kinds, width, heads, depth, layers, dropout)
+        self.net: Any = Net(self.symbols, self.pitches, self.kinds, width, heads, depth, layers, dropout)
 
-    def start(self, batch: Batch) -> None:
-        count = torch.from_numpy(self.field.mass).float()
-        with torch.no_grad():
-            self.net.last[1].bias.copy_(count.clamp_min(1e-4).log())
+    def recipe(self, rows: int) -> Recipe:
+        """Steps of some 2,400 symbols; the bound of the gradient grows with a piece's symbols, of which its loss is."""
+        size = 1 / float(self.field.mass[0])
+        batch = int(min(max(NOTES / size, 1), 256))
+        return Recipe(steps=max(4000, 50 * rows // batch), batch=batch, warmup=100, clip=size, decay=0.01, patience=8)
 
     # -- the law -----------------------------------------------------------------------------------------------------
 
@@ -160,3 +175,43 @@ class Musical(Sequential):
         if self.training and self.transpose:
             x = self._transposed(x, generator)
         return -self._terms(x).sum(1)
+
+    # -- drawing -----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def continued(self, prompt: Tensor, u: Tensor) -> Tensor:
+        """What follows prompts (B, P), one symbol for each of the uniform numbers u, (B, L): codes (B, L).
+
+        Behind an END all are END. Rows go on together, a step at a time.
+        """
+        rows, start, most = len(u), prompt.shape[1], prompt.shape[1] + u.shape[1]
+        row, out = torch.arange(rows, device=u.device), prompt.new_zeros(rows, most)
+        forced = F.pad(prompt, (0, 1))
+        at, over = prompt.new_zeros(rows), torch.zeros(rows, dtype=torch.bool, device=u.device)
+        past = u.new_zeros(rows, BACK, self.kinds, self.pitches, dtype=torch.float32)
+        code, memories, first, step = prompt.new_full((rows,), self.symbols), self._memories(), 0, 0
+        while not bool(over.all()):
+            if step - first == self.context:
+                first, memories = step - self.context // 2, self._memories()
+                g = self.net.listen(past[:, first:], first, memories)[:, -1]
+            else:
+                g = self.net.listen(past[:, -BACK:], step, memories)[:, -1]
+            chord, rank, notes = torch.zeros_like(past[:, 0]), torch.full_like(at, -1), torch.zeros_like(at)
+            told = ~over
+            while bool(told.any()):
+                logits = self.net.tell(g, code, notes, chord)
+                logits = logits.masked_fill(~self._legal(rank, past[:, -1, 0]), -math.inf)
+                new = self._drawn(logits, u.gather(1, (at - start).clamp(0, u.shape[1] - 1)[:, None])[:, 0])
+                new = torch.where(at < start, forced.gather(1, at.clamp(max=start)[:, None])[:, 0], new)
+                code = torch.where(told, new, code)
+                out[row[told], at[told]] = code[told]
+                at, note = at + told, told & (code >= FIRST)
+                pitch = (code[note] - FIRST) % self.pitches
+                rank[note], notes = pitch, notes + note
+                chord[row[note], 0, pitch] = 1.0
+                if self.kinds > 1:
+                    chord[row[note], 1, pitch] = (code[note] < FIRST + self.pitches).float()
+                over = over | (told & (code == 0)) | (at >= most)
+                told = note & ~over
+            past, step = torch.cat([past, chord[:, None]], 1), step + 1
+        return out[:, start:]

@@ -69,14 +69,10 @@ class Sequential(Model):
         with torch.no_grad():
             self.net.last[1].bias.copy_(count.clamp_min(1e-9).log())
 
-    def _logits(self, seen: Tensor, new: int | None = None, memories: list[Memory] | None = None) -> Tensor:
-        """Logits (B, new, V) of what follows each of the last `new` codes (all) of those seen, (B, T)."""
-        return self.net(seen if new is None else seen[:, -new:], memories=memories)
-
     def _terms(self, x: Tensor) -> Tensor:
         """log p(x_t | x_<t), 0 behind the END: codes (B, T) to (B, T), nats."""
         ahead = torch.cat([x.new_full((len(x), 1), self.symbols), x[:, :-1]], 1)
-        told = -cross_entropy(self._logits(ahead).transpose(1, 2), x, reduction="none")
+        told = -cross_entropy(self.net(ahead).transpose(1, 2), x, reduction="none")
         if not self.ends:
             return told
         over = torch.cat([torch.zeros_like(x[:, :1]), (x[:, :-1] == 0).long()], 1).cumsum(1)
@@ -135,7 +131,7 @@ class Sequential(Model):
             high = torch.where(high.cumsum(1) - high < self.top_p, high, 0.0)
             p = torch.zeros_like(p).scatter(1, order, high)
         total = p.cumsum(1)
-        return (total < u.double()[:, None] * total[:, -1:]).sum(1).clamp(max=self.symbols - 1)
+        return (total <= u.double()[:, None] * total[:, -1:]).sum(1).clamp(max=self.symbols - 1)
 
     @torch.no_grad()
     def continued(self, prompt: Tensor, u: Tensor) -> Tensor:
@@ -145,20 +141,20 @@ class Sequential(Model):
         """
         begin = prompt.new_full((len(prompt), 1), self.symbols)
         seen = torch.cat([begin, prompt], 1)[:, -self.length :]
-        memories, out, feed = self._memories(), [], seen.shape[1]
+        memories, out, feed = self._memories(), [], seen
         over = torch.zeros(len(prompt), dtype=torch.bool, device=prompt.device)
         for t in range(u.shape[1]):
-            new = self._drawn(self._logits(seen, feed, memories)[:, -1], u[:, t])
+            new = self._drawn(self.net(feed, memories=memories)[:, -1], u[:, t])
             new = torch.where(over, 0, new) if self.ends else new
             over = over | (new == 0) if self.ends else over
             out.append(new)
             if self.ends and bool(over.all()):
                 rest = new.new_zeros(len(new), u.shape[1] - t - 1)
                 return torch.cat([torch.stack(out, 1), rest], 1)
-            seen, feed = torch.cat([seen, new[:, None]], 1), 1
+            seen, feed = torch.cat([seen, new[:, None]], 1), new[:, None]
             if seen.shape[1] > self.length:
                 seen = seen[:, -(self.length // 2) :]
-                memories, feed = self._memories(), seen.shape[1]
+                memories, feed = self._memories(), seen
         return torch.stack(out, 1)
 
     def _memories(self) -> list[Memory]:

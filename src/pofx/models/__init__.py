@@ -113,7 +113,7 @@ def _of_kind(name: str, spec: "Spec") -> "type[Model]":
     return cls.pictured or cls
 
 
-ZERO = ("waves", "depth", "decoder_depth", "transpose")  # counts that may be none, beside those that are none by default
+ZERO = ("waves", "depth", "decoder_depth", "transpose")  # may be none, as what is none by default
 NUMBERS = {int: Integral, float: Real}
 
 

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,12 +12,13 @@ from ..errors import SpecError
 from ..fields import Note
 from ..nn.mixed import Linear
 from ..nn.sequence import Block, Memory
-from ..spec import Spec
-from .model import Batch, Clock, Recipe
+from ..spec import Columns, Given, Spec
+from .model import Batch, Clock, Recipe, Rows
 from .sequential import Sequential
 
 STEP, FIRST = 1, 2  # the codes of a step's end and of the highest pitch
 NOTES = 2400  # symbols of a step of the fit
+SPAN = 16  # pieces that are drawn together
 BACK = 4  # steps whose chords are seen at once, beside what attention finds
 PHASES, PLACES = 16, 8  # of a step in its bars, of a note in its chord
 
@@ -51,8 +53,8 @@ class Place:
 class Net(nn.Module):
     """Logits of codes from the steps before and from what of their own step is told.
 
-        g_s = transformer over steps (R [roll_{s-1}, ..., roll_{s-4}] + F[s mod 16])
-        h = g_s + E[x] + G[notes] + Q roll_s so far,   h = h + B gelu(A norm(h)) `layers` times,   W norm(h)
+    g_s = transformer over steps (R [roll_{s-1}, ..., roll_{s-4}] + F[s mod 16])
+    h = g_s + E[x] + G[notes] + Q roll_s so far,   h = h + B gelu(A norm(h)) `layers` times,   W norm(h)
     """
 
     def __init__(
@@ -105,7 +107,7 @@ class Musical(Sequential):
     """
 
     def __init__(
-        self, spec: Spec, width: int = 128, heads: int = 4, depth: int = 3, layers: int = 1, dropout: float = 0.3,
+        self, spec: Spec, width: int = 128, heads: int = 4, depth: int = 2, layers: int = 1, dropout: float = 0.3,
         transpose: int = 6, context: int = 512,
     ) -> None:  # fmt: skip
         field = spec.fields[0]
@@ -121,7 +123,12 @@ class Musical(Sequential):
         """Steps of some 2,400 symbols; the bound of the gradient grows with a piece's symbols, of which its loss is."""
         size = 1 / float(self.field.mass[0])
         batch = int(min(max(NOTES / size, 1), 256))
-        return Recipe(steps=max(4000, 50 * rows // batch), batch=batch, warmup=100, clip=size, decay=0.01, patience=8)
+        steps = max(4000, 50 * rows // batch)
+        return Recipe(steps=steps, batch=batch, rate=4e-3, warmup=100, clip=size, decay=0.01, patience=8)
+
+    @property
+    def span(self) -> int:
+        return SPAN
 
     # -- the law -----------------------------------------------------------------------------------------------------
 
@@ -215,3 +222,10 @@ class Musical(Sequential):
                 told = note & ~over
             past, step = torch.cat([past, chord[:, None]], 1), step + 1
         return out[:, start:]
+
+    def decode(
+        self, z: Tensor, c: Columns | None = None, given: Given | None = None, known: Rows | None = None
+    ) -> Columns:
+        none = torch.zeros(0, dtype=torch.long, device=z.device)
+        parts = [self.continued(none.expand(len(part), 0), part) for part in z.split(SPAN)]
+        return {self.field.name: torch.cat(parts).cpu().numpy().astype(np.int32)}

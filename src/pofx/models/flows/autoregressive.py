@@ -12,7 +12,8 @@ class Autoregressive(AnyOrder):
 
     All of the training goes into one order, so that it needs less of it, and cannot take conditions or fill cells.
     Shapes, units and noise are those of any_order. Germain et al. 2015, MADE: Masked Autoencoder for Distribution
-    Estimation. Of text it is a causal transformer (models/sequential.py), of music one that sees chords too (models/musical.py).
+    Estimation. Of text it is a causal transformer (models/sequential.py), of music one
+    that sees chords (models/musical.py).
     """
 
     abilities = frozenset({"sample", "log_prob", "cells", "condition", "unknown"})

@@ -127,6 +127,10 @@ class Musical(Sequential):
         return Recipe(steps=steps, batch=batch, rate=4e-3, warmup=100, clip=size, decay=0.01, patience=8)
 
     @property
+    def room(self) -> int:
+        return self.length * self.symbols
+
+    @property
     def span(self) -> int:
         return SPAN
 

@@ -102,7 +102,9 @@ class Sequential(Model):
     @torch.no_grad()
     def log_prob(self, x: Columns, c: Columns | None = None) -> np.ndarray:
         (codes,) = self.prepare(x)
-        parts = [self._log_prob(part.to(self.device).long()).double().cpu() for part in codes.split(TOGETHER)]
+        parts = [
+            self._log_prob(part.to(self.device).long()).double().cpu() for part in codes.split(self.together(TOGETHER))
+        ]
         return torch.cat(parts).numpy() if parts else np.zeros(0)
 
     def noise(self, n: int, generator: torch.Generator) -> Tensor:

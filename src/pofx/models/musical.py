@@ -98,8 +98,9 @@ class Musical(Sequential):
 
     x: codes (n, T) of one `Note` field. Steps are told by a causal transformer from the chords of the steps before, and
     each code in its step by a network of those told already: exact over piano rolls (class `Net`). A step is told from
-    the last half of `context` steps or more. A fit moves each piece by up to `transpose` semitones up or one fewer
-    down, at random, as far as the field has pitches.
+    the last half of `context` steps or more. A fit moves pieces by up to `transpose` semitones up or one fewer
+    down, at random, as far as the field has pitches: all of them at first, fewer and fewer, and none at last, so that
+    keys are those of the data.
 
     width, heads, depth: of the transformer over steps; layers: of the network in a step; dropout: share of their
     numbers that a step of the fit leaves out. Noise is uniform, (n, T). Raises SpecError for a width that heads do not
@@ -107,7 +108,7 @@ class Musical(Sequential):
     """
 
     def __init__(
-        self, spec: Spec, width: int = 128, heads: int = 4, depth: int = 2, layers: int = 1, dropout: float = 0.3,
+        self, spec: Spec, width: int = 128, heads: int = 4, depth: int = 2, layers: int = 1, dropout: float = 0.4,
         transpose: int = 6, context: int = 512,
     ) -> None:  # fmt: skip
         field = spec.fields[0]
@@ -123,7 +124,7 @@ class Musical(Sequential):
         """Steps of some 2,400 symbols; the bound of the gradient grows with a piece's symbols, of which its loss is."""
         size = 1 / float(self.field.mass[0])
         batch = int(min(max(NOTES / size, 1), 256))
-        steps = max(4000, 50 * rows // batch)
+        steps = max(2500, 50 * rows // batch)
         return Recipe(steps=steps, batch=batch, rate=4e-3, warmup=100, clip=size, decay=0.01, patience=8)
 
     @property
@@ -184,7 +185,8 @@ class Musical(Sequential):
     def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
         x = self._cut(batch[0].long())
         if self.training and self.transpose:
-            x = self._transposed(x, generator)
+            own = torch.rand(len(x), 1, generator=generator, device=x.device) < clock.progress
+            x = torch.where(own, x, self._transposed(x, generator))
         return -self._terms(x).sum(1)
 
     # -- drawing -----------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ FLOORS = {
         "evaluate_images",
         "evaluate_photos",
         "evaluate_text",
+        "evaluate_music",
         "rebuilding",
     ),
     5: (
@@ -44,6 +45,7 @@ FLOORS = {
         "fitted_images",
         "fitted_photos",
         "fitted_text",
+        "fitted_music",
         "restoring",
         "opening",
         "learn",

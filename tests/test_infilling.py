@@ -87,9 +87,7 @@ SMALL = {"width": 64, "depth": 2, "heads": 2}
 
 @pytest.fixture(scope="module")
 def rhymes():
-    return pofx.fit(
-        RHYMES, model="any_order", steps=250, quiet=True, width=32, depth=2, heads=2, split=(0.9, 0.05, 0.05)
-    )
+    return pofx.fit(RHYMES, model="any_order", steps=400, quiet=True, split=(0.9, 0.05, 0.05), **SMALL)
 
 
 def test_holes_are_filled(rhymes, tmp_path, capsys):

@@ -395,6 +395,11 @@ def fitted_class(kind: str) -> tuple[type[Fitted], Any]:
         from .fitted_photos import FittedPhotos
 
         return FittedPhotos, PhotoCodec
+    if kind == "music":
+        from .codecs.music import MusicCodec
+        from .fitted_music import FittedMusic
+
+        return FittedMusic, MusicCodec
     if kind == "text":
         from .codecs.text import TextCodec
         from .fitted_text import FittedText

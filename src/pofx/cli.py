@@ -85,15 +85,15 @@ def _fitting(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "input",
         help="CSV, TSV (.gz, .zst), Parquet, Feather or JSON Lines; images: .npz, .npy, IDX, a folder, a zip, a glob; "
-        "text: .txt, .md",
+        "text: .txt, .md; music: .mid, .abc, .json of chords, or a folder",
     )
     verb.add_argument(
-        "--kind", choices=("auto", "table", "image", "text"), default="auto", help="of the data, if not plain"
+        "--kind", choices=("auto", "table", "image", "text", "music"), default="auto", help="of the data, if not plain"
     )
     verb.add_argument("--pixels", metavar="HxW", help="the size that pictures of several sizes are brought to")
     verb.add_argument("--broken", choices=("refuse", "skip"), help="what to do with pictures that cannot be read")
     verb.add_argument(
-        "--model", default="auto", help="a name of `pofx models` (default any_order; of text autoregressive)"
+        "--model", default="auto", help="a name of `pofx models` (default any_order; of text and music autoregressive)"
     )
     verb.add_argument(
         "--size", choices=("small", "base", "large"), help="of the network: half, once or twice its default width"
@@ -122,7 +122,7 @@ def _fitting(verb: argparse.ArgumentParser) -> None:
 
 
 def _fit(verbs: Any) -> None:
-    verb = _verb(verbs, "fit", "learn p(x) of a table, of images or of text")
+    verb = _verb(verbs, "fit", "learn p(x) of a table, of images, text or music")
     _fitting(verb)
     verb.add_argument("-o", "--output", required=True, help="the model file to write")
     verb.add_argument("--minutes", type=float, help="how long it may take")
@@ -148,7 +148,7 @@ def _sample(verbs: Any) -> None:
 
 
 def _continue(verbs: Any) -> None:
-    ask_to_continue(_verb(verbs, "continue", "go on with a text"))
+    ask_to_continue(_verb(verbs, "continue", "go on with a text or a piece of music"))
 
 
 def _failed(verb: argparse.ArgumentParser) -> None:

@@ -8,20 +8,21 @@ def ask_to_read_text(verb: argparse.ArgumentParser) -> None:
     """What `fit` asks of text."""
     verb.add_argument("--tokens", choices=("characters", "bytes", "bpe"), help="of text: its symbols (bpe: extra bpe)")
     verb.add_argument("--vocabulary", type=int, help="of text with bpe: how many symbols")
-    verb.add_argument("--length", type=int, help="of text: symbols of a line at most, or half of what a model sees")
+    verb.add_argument("--length", type=int, help="symbols of a line or piece at most, or half of what a model sees")
+    verb.add_argument("--grid", type=int, help="of music: steps of a quarter note (of MIDI 4)")
     verb.add_argument("--document", choices=("auto", "yes", "no"), help="of text: one long text, or a line an example")
 
 
 def words_of_text(told: argparse.Namespace) -> dict[str, Any]:
     """What was said of how text is read."""
-    words = {name: getattr(told, name) for name in ("tokens", "vocabulary", "length", "document")}
+    words = {name: getattr(told, name) for name in ("tokens", "vocabulary", "length", "document", "grid")}
     return {k: v for k, v in words.items() if v is not None}
 
 
 def ask_how_bold(verb: argparse.ArgumentParser) -> None:
     """What `sample` and `continue` ask of text."""
-    verb.add_argument("--temperature", type=float, help="of text: below 1 the likely more often, above 1 less (1)")
-    verb.add_argument("--top-p", type=float, help="of text: only the likeliest symbols that hold this share (1)")
+    verb.add_argument("--temperature", type=float, help="of text, music: below 1 the likely more often (1)")
+    verb.add_argument("--top-p", type=float, help="of text, music: the likeliest that hold this share (1)")
 
 
 def words_of_boldness(told: argparse.Namespace) -> dict[str, Any]:
@@ -33,9 +34,9 @@ def words_of_boldness(told: argparse.Namespace) -> dict[str, Any]:
 def ask_to_continue(verb: argparse.ArgumentParser) -> None:
     """The words of `continue`."""
     verb.add_argument("model", metavar="MODEL")
-    verb.add_argument("input", nargs="?", help="a text file of prompts (of a document: all of it is the prompt)")
+    verb.add_argument("input", nargs="?", help="a text file of prompts (of a document: all of it), or music")
     verb.add_argument("--text", help="the prompt itself")
-    verb.add_argument("-o", "--output", help="a text file (default: shown)")
+    verb.add_argument("-o", "--output", help="a text file (default: shown), or one of music")
     verb.add_argument("--symbols", type=int, help="how many follow (default: to the end; of a document 500)")
     verb.add_argument("--seed", type=int, help="drawn and printed if not given")
     ask_how_bold(verb)
@@ -75,7 +76,17 @@ def continue_text(told: argparse.Namespace) -> str:
     model: Any = load(told.model)
     words = words_of_boldness(told) | {"symbols": told.symbols, "seed": told.seed, "path": told.output}
     go_on = verb_of(model, "continue_", words)
+    if model.codec.kind == "music":
+        return _continue_music(go_on, told, words) + f" (seed {model.last_seed})"
     prompts = [told.text] if told.input is None else model.prompts(told.input)
     made = go_on(prompts, quiet=told.quiet, **words)
     seed = f"(seed {model.last_seed})"
     return f"wrote {made:,} texts to {told.output} {seed}" if told.output else "\n".join([*made, seed])
+
+
+def _continue_music(go_on: Any, told: argparse.Namespace, words: dict[str, Any]) -> str:
+    from .errors import PofxError
+
+    if told.input is None or told.output is None:
+        raise PofxError("expected a file of music and an output (-o longer.mid), got a model of music without")
+    return f"wrote {go_on(told.input, quiet=told.quiet, **words):,} pieces to {told.output}"

@@ -53,10 +53,10 @@ class TextEvidence:
         rows = [["texts", *names], *([k, *(f"{row[n]:.3f}" for n in names)] for k, row in self.repetition.items())]
         words = "".join(f"<p>{escape(word)}</p>" for word in self.words)
         drawn = "".join(f"<pre>{escape(text)}</pre>" for text in self.drawn)
-        return PAGE.format(title=escape(title), words=words, tables=_table(nats) + _table(rows), drawn=drawn)
+        return PAGE.format(title=escape(title), words=words, tables=table_of(nats) + table_of(rows), drawn=drawn)
 
 
-def _table(rows: list[list[str]]) -> str:
+def table_of(rows: list[list[str]]) -> str:
     tags = ["th", *["td"] * (len(rows) - 1)]
     cells = ["".join(f"<{tag}>{escape(c)}</{tag}>" for c in row) for row, tag in zip(rows, tags, strict=True)]
     return "<table>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>"

@@ -291,9 +291,29 @@ class Token(Category):
         return super().meta() | {"ends": self.ends}
 
 
-KINDS: dict[str, type[Field]] = {
-    cls.kind: cls for cls in (Real, Integer, Count, Bounded, Positive, Pixel, Category, Ordinal, Angle, Datetime, Token)
-}
+@dataclass(frozen=True, kw_only=True)
+class Note(Token):
+    """A symbol of music: code 0 the END, 1 the STEP, which closes a time step, then the pitches from high to low.
+
+    Where notes are `held`, the pitches stand there twice: struck, then held on from the step before. Legal is a pitch
+    below the one before it in its step, held only if it sounded in the step before; a STEP; and an END after a STEP or
+    at the beginning.
+    """
+
+    kind = "note"
+    held: bool = False
+
+    @property
+    def pitches(self) -> int:
+        """How many pitches there are."""
+        return (len(self.levels) - 2) // (1 + self.held)
+
+    def meta(self) -> dict[str, Any]:
+        return super().meta() | {"held": self.held}
+
+
+SCALARS = (Real, Integer, Count, Bounded, Positive, Pixel, Category, Ordinal, Angle, Datetime)
+KINDS: dict[str, type[Field]] = {cls.kind: cls for cls in (*SCALARS, Token, Note)}
 
 
 def from_meta(meta: dict[str, Any], pieces: np.ndarray) -> Field:

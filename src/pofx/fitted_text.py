@@ -174,15 +174,14 @@ class FittedText(Fitted):
         with self._tempered(temperature, top_p), bar("filling", len(texts), "text", quiet) as tick:
             generator = torch.Generator().manual_seed(self._seed(seed))
             for text in texts:
-                made += [self._filled(text, hole, generator) for _ in range(draws or 1)]
+                made += [self._filled(self.model, text, hole, generator) for _ in range(draws or 1)]
                 tick(1)
         if path is not None:
             return self._written([made], path)
         return made[0] if alone else made
 
-    def _filled(self, text: str, hole: str, generator: torch.Generator) -> str:
+    def _filled(self, model: Infilling, text: str, hole: str, generator: torch.Generator) -> str:
         """One text, its holes drawn."""
-        assert isinstance(self.model, Infilling)
         size = self.codec.sites
         pieces = [(part, part[0] == hole) for part in re.findall(f"{re.escape(hole)}+|[^{re.escape(hole)}]+", text)]
         codes = [np.zeros(len(part), np.int64) if gap else self._known(part).astype(np.int64) for part, gap in pieces]
@@ -198,7 +197,7 @@ class FittedText(Fitted):
             if self.codec.ends and len(own) < size:
                 own, gone = torch.cat([own, own.new_zeros(1)]), torch.cat([gone, gone.new_zeros(1)])
             u = torch.rand(1, 2 * size, generator=generator)
-            x[part] = self.model.filled(own[None], sizes, u, ~gone[None])[0, : int(sizes)]
+            x[part] = model.filled(own[None], sizes, u, ~gone[None])[0, : int(sizes)]
             hidden[part] = False
         return self.codec.text(x.numpy())
 

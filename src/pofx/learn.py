@@ -170,7 +170,7 @@ def fit(
     with torch_threads(threads):
         place = Checkpoint(Path(checkpoint), own) if checkpoint is not None else None
         with bar("guard", None, "row", quiet or not guard) as tick:
-            watched = watch(made, train, valid, seed) if guard and kind != "text" else None
+            watched = watch(made, train, valid, seed) if guard and kind not in ("text", "music") else None
             tick(len(rows))
         done = _train(
             made, codec.spec, train, valid, seed, pick_device(device), precision, steps, until, place, resume, quiet,

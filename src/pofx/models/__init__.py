@@ -101,14 +101,19 @@ def _of_kind(name: str, spec: "Spec") -> "type[Model]":
         if cls.sequenced is None:
             able = ", ".join(other for other in names() if load_class(other).sequenced)
             raise SpecError(f"model {name!r} does not learn text or music: these do: {able}")
-        return cls.sequenced
+        if spec.fields[0].kind != "note":
+            return cls.sequenced
+        if cls.musical is None:
+            able = ", ".join(other for other in names() if load_class(other).musical)
+            raise SpecError(f"model {name!r} does not learn music: these do: {able}")
+        return cls.musical
     if not cls.images:
         able = ", ".join(other for other in names() if load_class(other).images)
         raise SpecError(f"model {name!r} learns rows of tables, got images: these learn both: {able}")
     return cls.pictured or cls
 
 
-ZERO = ("waves", "depth", "decoder_depth")  # counts that may be none, beside those that are none by default
+ZERO = ("waves", "depth", "decoder_depth", "transpose")  # may be none, as what is none by default
 NUMBERS = {int: Integral, float: Real}
 
 

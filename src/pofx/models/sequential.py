@@ -79,7 +79,7 @@ class Drawing:
             high = torch.where(high.cumsum(1) - high < self.top_p, high, 0.0)
             p = torch.zeros_like(p).scatter(1, order, high)
         total = p.cumsum(1)
-        return (total < u.double()[:, None] * total[:, -1:]).sum(1).clamp(max=logits.shape[1] - 1)
+        return (total <= u.double()[:, None] * total[:, -1:]).sum(1).clamp(max=logits.shape[1] - 1)
 
 
 class Sequential(Model, Drawing):

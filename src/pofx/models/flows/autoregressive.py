@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from ..model import Model
+from ..musical import Musical
 from ..sequential import Sequential
 from .any_order import AnyOrder
 
@@ -14,12 +15,14 @@ class Autoregressive(AnyOrder):
 
     All of the training goes into one order, so that it needs less of it, and cannot take conditions or fill cells.
     Shapes, units and noise are those of any_order. Germain et al. 2015, MADE: Masked Autoencoder for Distribution
-    Estimation. Of text and music it is a causal transformer (models/sequential.py).
+    Estimation. Of text it is a causal transformer (models/sequential.py), of music one
+    that sees chords (models/musical.py).
     """
 
     abilities = frozenset({"sample", "log_prob", "cells", "condition", "unknown"})
     others = 0
     sequenced: ClassVar[type[Model] | None] = Sequential
+    musical = Musical
 
 
 MODEL = Autoregressive

@@ -1,0 +1,96 @@
+"""Pieces of music in memory: what sounds in each step of a grid."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import numpy as np
+
+from ..errors import CodecError
+
+PITCHES = 128
+SILENT, HELD, STRUCK = 0, 1, 2
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A piece: `roll` says of each step and MIDI pitch, uint8 (steps, 128), whether it is silent (0), held on from the
+    step before (1) or struck (2).
+
+    grid: steps of a quarter note; tempo: quarter notes a minute; program: of General MIDI, from 0; velocity: of all
+    notes. Raises CodecError for a roll of another shape or other numbers. A pitch that is held where it did not sound
+    before counts as struck.
+    """
+
+    roll: np.ndarray
+    grid: int = 1
+    tempo: float = 100.0
+    program: int = 0
+    velocity: int = 80
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        roll = np.asarray(self.roll)
+        if roll.ndim != 2 or roll.shape[1] != PITCHES or not np.isin(roll, (SILENT, HELD, STRUCK)).all():
+            raise CodecError(f"expected a roll (steps, {PITCHES}) of 0, 1 and 2, got {roll.shape}: 2 is a struck note")
+        before = np.concatenate([np.zeros((1, PITCHES), bool), roll[:-1] > 0])
+        object.__setattr__(self, "roll", np.where((roll == HELD) & ~before, STRUCK, roll).astype(np.uint8))
+
+    def __len__(self) -> int:
+        """Steps."""
+        return len(self.roll)
+
+    @classmethod
+    def of_chords(cls, chords: Sequence[Sequence[int]], **more: int | float | str) -> Self:
+        """The piece of the pitches of each step, all struck. Raises CodecError for what is no pitch from 0 to 127."""
+        roll = np.zeros((len(chords), PITCHES), np.uint8)
+        for row, chord in zip(roll, chords, strict=True):
+            for pitch in chord:
+                if type(pitch) is not int or not 0 <= pitch < PITCHES:
+                    raise CodecError(f"expected pitches, whole numbers from 0 to 127, got {pitch!r}: leave it out")
+                row[pitch] = STRUCK
+        return cls(roll, **more)  # type: ignore[arg-type]
+
+    def chords(self) -> list[list[int]]:
+        """The pitches that sound in each step, rising."""
+        return [np.flatnonzero(row).tolist() for row in self.roll]
+
+    def transposed(self, by: int) -> Self:
+        """The piece `by` semitones higher. Raises CodecError where it leaves the pitches that there are."""
+        pitches = np.flatnonzero(self.roll.any(0))
+        if len(pitches) and not 0 <= pitches[0] + by <= pitches[-1] + by < PITCHES:
+            raise CodecError(f"expected pitches from 0 to 127 after moving by {by}: move it by less")
+        return replace(self, roll=np.roll(self.roll, by, 1))
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Pieces of one grid. part: which are for training (0), validation (1) and test (2), where their file says so;
+    notes: what was found or lost in reading, by subject.
+    """
+
+    pieces: tuple[Piece, ...]
+    part: np.ndarray | None = None
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    @property
+    def held(self) -> bool:
+        """Whether some notes are held over steps, so that struck and held ones are told apart."""
+        return any((piece.roll == HELD).any() for piece in self.pieces)
+
+    def take(self, rows: np.ndarray | Sequence[int]) -> Self:
+        """The pieces of these numbers."""
+        index = np.asarray(rows, int)
+        part = None if self.part is None else self.part[index]
+        return replace(self, pieces=tuple(self.pieces[i] for i in index), part=part)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the rolls and their grids."""
+        digest = hashlib.sha256()
+        for piece in self.pieces:
+            digest.update(f"{piece.grid}|{piece.roll.shape}|".encode() + piece.roll.tobytes())
+        return digest.hexdigest()

@@ -103,7 +103,7 @@ def test_holes_are_filled(rhymes, tmp_path, capsys):
     told.write_text("the pig sat on the ___\nthe ___ sat on the mat\n")
     assert rhymes.complete(told, path=tmp_path / "full.txt", top_p=0.5, quiet=True) == 2
     assert (tmp_path / "full.txt").read_text() == "the pig sat on the wig\nthe cat sat on the mat\n"
-    assert main(["complete", str(tmp_path / "m.pofx"), "--text", "the cat sat on the ___", "--quiet"]) == 0
+    assert main(["complete", str(tmp_path / "m.pofx"), "--text", "the cat sat on the ___"]) == 0
     assert "the cat sat on the " in capsys.readouterr().out
 
 

@@ -9,14 +9,14 @@ from ..errors import SpecError
 from ..nn.sequence import Transformer
 from ..spec import Columns, Given, Spec
 from .coded import Bound
-from .model import Batch, Clock, Model, Recipe, Rows
-from .sequential import Drawing, batch_of, codes_of, recipe, rows_of, token_of
+from .model import Batch, Clock, Recipe, Rows
+from .sequential import Drawing, Labelled, batch_of, codes_of, recipe, rows_of, token_of
 
 DRAWS = 8  # orders that a bound is the mean of
 ROUNDS = 128  # at most, in which a sequence is drawn
 
 
-class Infilling(Model, Drawing):
+class Infilling(Labelled, Drawing):
     """A masked discrete flow over sequences: any symbols given any others.
 
     x: codes (n, T) of one `Token` field, of which the L before the END count; all T, where sequences have none. A site
@@ -37,7 +37,7 @@ class Infilling(Model, Drawing):
     """
 
     family = "flow"
-    abilities = frozenset({"sample", "log_prob", "bound", "known"})
+    abilities = frozenset({"sample", "log_prob", "bound", "known", "condition"})
 
     def __init__(
         self, spec: Spec, width: int = 128, heads: int = 2, depth: int = 4, dropout: float = 0.0, rounds: int = ROUNDS
@@ -45,7 +45,7 @@ class Infilling(Model, Drawing):
         super().__init__(spec)
         self.field, self.length = token_of(spec, width, heads)
         self.symbols, self.rounds = len(self.field.levels), rounds
-        self.net = Transformer(self.symbols + 1, self.symbols, width, heads, depth, False, dropout=dropout)
+        self.net = Transformer(self.symbols + 1, self.symbols, width, heads, depth, False, self.labels, dropout)
         self.register_buffer("sizes", torch.ones(self.length + 1, dtype=torch.float64))
 
     @property
@@ -58,7 +58,7 @@ class Infilling(Model, Drawing):
         return rows_of(self.length)
 
     def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
-        return (codes_of(self.field, x),)
+        return codes_of(self.field, x), *self.label_codes(len(x[self.field.name]), c)
 
     def recipe(self, rows: int) -> Recipe:
         """Steps of some 2,000 symbols, forty epochs or 4,000 steps: a step learns half of the symbols that it sees."""
@@ -82,10 +82,10 @@ class Infilling(Model, Drawing):
             return x.new_full((len(x),), x.shape[1])
         return torch.where((x == 0).any(1), (x == 0).long().argmax(1), x.shape[1])
 
-    def _law(self, x: Tensor, hidden: Tensor, sizes: Tensor) -> Tensor:
+    def _law(self, x: Tensor, hidden: Tensor, sizes: Tensor, c: Tensor | None) -> Tensor:
         """Logits of every site, (B, T, V), where the hidden ones are not seen; END stands where a sequence is over."""
         seen = torch.where(hidden, self.symbols, x)
-        logits = self.net(seen, sizes=(sizes + self.ends).clamp(max=x.shape[1]) if self.ends else None)
+        logits = self.net(seen, c, sizes=(sizes + self.ends).clamp(max=x.shape[1]) if self.ends else None)
         if not self.ends:
             return logits
         return torch.cat([logits.new_full((*logits.shape[:2], 1), -1e9), logits[:, :, 1:]], 2)
@@ -93,13 +93,13 @@ class Infilling(Model, Drawing):
     def _cut(self, x: Tensor, sizes: Tensor) -> Tensor:
         return x[:, : min(int(sizes.max()) + 1, x.shape[1])]
 
-    def _missed(self, x: Tensor, hidden: Tensor, sizes: Tensor) -> Tensor:
+    def _missed(self, x: Tensor, hidden: Tensor, sizes: Tensor, c: Tensor | None) -> Tensor:
         """The sum of -log p over the hidden sites, (B,)."""
-        miss = cross_entropy(self._law(x, hidden, sizes).transpose(1, 2), x, reduction="none")
+        miss = cross_entropy(self._law(x, hidden, sizes, c).transpose(1, 2), x, reduction="none")
         return torch.where(hidden, miss, 0.0).sum(1)
 
     def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
-        x = batch[0].long()
+        x, c = batch[0].long(), self.told(batch[1:], generator if self.training else None)
         n, device = len(x), x.device
         sizes = self._sizes(x)
         first = torch.zeros(n, dtype=torch.long, device=device)
@@ -117,7 +117,7 @@ class Infilling(Model, Drawing):
         hidden = rank < (share * room).floor().long()[:, None] + 1
         hidden &= rank < room[:, None]
         count = hidden.sum(1)
-        return self._missed(x, hidden, sizes) / count.clamp(min=1) * sizes
+        return self._missed(x, hidden, sizes, c) / count.clamp(min=1) * sizes
 
     def _ranks(self, x: Tensor, first: Tensor, sizes: Tensor, generator: torch.Generator) -> Tensor:
         """A random order of the sites from `first` on, before `sizes`: their ranks, (B, T); others come after all."""
@@ -127,9 +127,9 @@ class Infilling(Model, Drawing):
         return u.argsort(1).argsort(1)
 
     def validate(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        return -self._bounds(batch[0].long(), 2, generator).mean(0)
+        return -self._bounds(batch[0].long(), self.told(batch[1:]), 2, generator).mean(0)
 
-    def _bounds(self, x: Tensor, draws: int, generator: torch.Generator) -> Tensor:
+    def _bounds(self, x: Tensor, c: Tensor | None, draws: int, generator: torch.Generator) -> Tensor:
         """Unbiased estimates of the bound, (draws, B), of k spread evenly over 1..L, each of an order of its own."""
         sizes = self._sizes(x)
         length = self.sizes[sizes].log() if self.ends else torch.zeros(len(x), device=x.device, dtype=torch.float64)
@@ -142,7 +142,7 @@ class Infilling(Model, Drawing):
             share = (start + i / draws) % 1
             count = torch.minimum((share * room).long() + 1, room)
             hidden = self._ranks(x, first, sizes, generator) < count[:, None]
-            out.append(length - self._missed(x, hidden, sizes).double() * room / count.clamp(min=1))
+            out.append(length - self._missed(x, hidden, sizes, c).double() * room / count.clamp(min=1))
         return torch.stack(out)
 
     @torch.no_grad()
@@ -151,17 +151,20 @@ class Infilling(Model, Drawing):
     ) -> Bound:
         """The bound of each row: the mean of `draws` orders (8), and its standard error."""
         generator = torch.Generator(self.device).manual_seed(0)
-        (codes,), draws = self.prepare(x), draws or DRAWS
+        draws = draws or DRAWS
         if draws < 1:
             raise SpecError(f"expected at least one draw, got {draws}")
-        parts = [self._bounds(p.to(self.device).long(), draws, generator).cpu() for p in codes.split(self.span)]
+        parts = [
+            self._bounds(part[0].to(self.device).long(), self.told(part[1:]), draws, generator).cpu()
+            for part in zip(*(tensor.split(self.span) for tensor in self.prepare(x, c)), strict=True)
+        ]
         told = torch.cat(parts, 1).numpy() if parts else np.zeros((draws, 0))
         error = told.std(0, ddof=1) / np.sqrt(draws) if draws > 1 else np.full(told.shape[1], np.nan)
         return Bound(told.mean(0), error, np.full(told.shape[1], float(draws)), draws)
 
     def log_prob(self, x: Columns, c: Columns | None = None) -> np.ndarray:
         """The bound of 8 orders, nats."""
-        return self.bound(x).value
+        return self.bound(x, c).value
 
     def noise(self, n: int, generator: torch.Generator) -> Tensor:
         return torch.rand(n, 2 * self.length + 1, generator=generator, device=generator.device)
@@ -171,7 +174,7 @@ class Infilling(Model, Drawing):
         self, z: Tensor, c: Columns | None = None, given: Given | None = None, known: Rows | None = None
     ) -> Columns:
         """known: codes (n, T) and which of them are known, (n, T), of sequences whose ends are known (`sizes`)."""
-        out, at = [], 0
+        out, at, told = [], 0, self.told(self.label_codes(len(z), c))
         for part in z.split(self.span):
             if known is None:
                 total = self.sizes.cumsum(0)
@@ -183,12 +186,15 @@ class Infilling(Model, Drawing):
                 x = torch.from_numpy(known[0][self.field.name][rows].astype(np.int64)).to(z.device)
                 seen = torch.from_numpy(known[1][rows]).to(z.device)
                 sizes = self._sizes(torch.where(seen, x, 1))
-            out.append(self.filled(x, sizes, part[:, 1:], seen))
+            own = None if told is None else told[at : at + len(part)]
+            out.append(self.filled(x, sizes, part[:, 1:], seen, own))
             at += len(part)
         return {self.field.name: torch.cat(out).cpu().numpy().astype(np.int32)}
 
     @torch.no_grad()
-    def filled(self, x: Tensor, sizes: Tensor, u: Tensor, seen: Tensor | None = None) -> Tensor:
+    def filled(
+        self, x: Tensor, sizes: Tensor, u: Tensor, seen: Tensor | None = None, c: Tensor | None = None
+    ) -> Tensor:
         """The sites of x, (B, T), that are not seen, drawn with the uniform numbers u, (B, 2 T'), T' >= T."""
         half = u.shape[1] // 2
         site = torch.arange(x.shape[1], device=x.device)
@@ -203,7 +209,7 @@ class Infilling(Model, Drawing):
             until = (count * (i + 1) + rounds - 1) // rounds
             now = hidden & (rank < until[:, None])
             if bool(now.any()):
-                law = self._law(x, hidden, sizes)
+                law = self._law(x, hidden, sizes, c)
                 rows, sites = now.nonzero(as_tuple=True)
                 x[rows, sites] = self.drawn(law[rows, sites], u[rows, half + sites])
                 hidden &= ~now

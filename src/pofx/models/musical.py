@@ -156,7 +156,7 @@ class Musical(Sequential):
             parts.append(g[:, half:] if first else g)
         return torch.cat(parts, 1)
 
-    def _terms(self, x: Tensor) -> Tensor:
+    def _terms(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """log p(x_t | x_<t), 0 behind the END: codes (B, T) to (B, T), nats."""
         seen = torch.cat([x.new_full((len(x), 1), self.symbols), x[:, :-1]], 1)
         place = Place(seen, self.pitches, self.kinds)
@@ -192,7 +192,7 @@ class Musical(Sequential):
     # -- drawing -----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def continued(self, prompt: Tensor, u: Tensor) -> Tensor:
+    def continued(self, prompt: Tensor, u: Tensor, c: Tensor | None = None) -> Tensor:
         """What follows prompts (B, P), one symbol for each of the uniform numbers u, (B, L): codes (B, L).
 
         Behind an END all are END. Rows go on together, a step at a time.

@@ -1,21 +1,23 @@
 """The law of sequences one symbol after the other: what `autoregressive` is over the sites of text and music."""
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, one_hot
 
 from ..errors import SpecError
-from ..fields import Token
+from ..fields import Category, Token
 from ..nn.sequence import Memory, Transformer
 from ..spec import Columns, Given, Spec
 from .model import Batch, Clock, Model, Recipe, Rows
 
 SYMBOLS = 2048  # of a step
 MUON = 20.0  # times the rate
+UNTOLD = 0.1  # of the labels that a step reads are not told
 TOGETHER = 4096  # symbols that are drawn side by side, in rows of 16 to 256
 
 
@@ -32,6 +34,38 @@ def token_of(spec: Spec, width: int, heads: int) -> tuple[Token, int]:
 def codes_of(field: Token, x: Columns) -> Tensor:
     """The codes (n, T) in the smallest dtype that holds them."""
     return torch.from_numpy(x[field.name].astype(np.int16 if len(field.levels) < 2**15 else np.int32))
+
+
+class Labelled(Model):
+    """A model of x given one label, which it sees as a vector of ones and zeros; -1, or a label never seen, as itself.
+
+    A tenth of the labels that a step reads are taken for missing. Raises SpecError for another condition.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__(spec)
+        told = spec.condition.fields if spec.condition else ()
+        if len(told) > 1 or not all(isinstance(field, Category) for field in told):
+            raise SpecError("expected one label as the condition of a sequence: give one column of categories")
+        self.label = told[0] if told else None
+        self.labels = len(self.label.mass) + 1 if self.label else 0
+
+    def label_codes(self, n: int, c: Columns | None) -> Batch:
+        """The labels of n examples, int64, as a part of a batch; none without labels."""
+        if self.label is None:
+            return ()
+        codes = c[self.label.name] if c else np.full(n, -1)
+        return (torch.from_numpy(np.where((codes < 0) | (codes >= self.labels), self.labels - 1, codes)).long(),)
+
+    def told(self, labels: Batch, generator: torch.Generator | None = None) -> Tensor | None:
+        """The vector of labels, (B, labels); generator: of those that are taken for missing."""
+        if not labels:
+            return None
+        code = labels[0].to(self.device)
+        if generator is not None:
+            gone = torch.rand(code.shape, generator=generator, device=generator.device) < UNTOLD
+            code = torch.where(gone, self.labels - 1, code)
+        return one_hot(code, self.labels).float()
 
 
 def batch_of(size: float) -> int:
@@ -82,7 +116,7 @@ class Drawing:
         return (total <= u.double()[:, None] * total[:, -1:]).sum(1).clamp(max=logits.shape[1] - 1)
 
 
-class Sequential(Model, Drawing):
+class Sequential(Labelled, Drawing):
     """log p(x) = sum_t log p(x_t | x_1..x_{t-1}), nats a sequence: a causal transformer (nn/sequence.py).
 
     x: codes (n, T) of one `Token` field. Where sequences end, the sum goes up to and with the first END, and nothing
@@ -96,13 +130,13 @@ class Sequential(Model, Drawing):
     """
 
     family = "flow"
-    abilities = frozenset({"sample", "log_prob"})
+    abilities = frozenset({"sample", "log_prob", "condition"})
 
     def __init__(self, spec: Spec, width: int = 128, heads: int = 2, depth: int = 4, dropout: float = 0.0) -> None:
         super().__init__(spec)
         self.field, self.length = token_of(spec, width, heads)
         self.symbols = len(self.field.levels)
-        self.net = Transformer(self.symbols + 1, self.symbols, width, heads, depth, True, dropout=dropout)
+        self.net = Transformer(self.symbols + 1, self.symbols, width, heads, depth, True, self.labels, dropout)
 
     @property
     def ends(self) -> bool:
@@ -114,18 +148,15 @@ class Sequential(Model, Drawing):
         return rows_of(self.length)
 
     def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
-        return (codes_of(self.field, x),)
+        return codes_of(self.field, x), *self.label_codes(len(x[self.field.name]), c)
 
     def recipe(self, rows: int) -> Recipe:
         """Steps of some 2,000 symbols, twenty epochs or 2,000 steps. A row's loss is the sum over its symbols, and the
         bound of its gradient grows with them.
         """
         size = 1 / float(self.field.mass[0]) if self.ends else 0.75 * self.length
-        batch = int(min(max(SYMBOLS / size, 8), 256))
-        steps = max(2000, 20 * rows // batch)
-        return Recipe(
-            steps=steps, batch=batch, warmup=100, clip=size, decay=0.01, muon=MUON, watch=4 * batch, patience=8
-        )
+        batch = batch_of(size)
+        return recipe(batch, size, max(2000, 20 * rows // batch))
 
     def start(self, batch: Batch) -> None:
         """Every symbol as frequent as it is."""
@@ -133,10 +164,10 @@ class Sequential(Model, Drawing):
         with torch.no_grad():
             self.net.last[1].bias.copy_(count.clamp_min(1e-9).log())
 
-    def _terms(self, x: Tensor) -> Tensor:
-        """log p(x_t | x_<t), 0 behind the END: codes (B, T) to (B, T), nats."""
+    def _terms(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """log p(x_t | x_<t, c), 0 behind the END: codes (B, T) to (B, T), nats."""
         ahead = torch.cat([x.new_full((len(x), 1), self.symbols), x[:, :-1]], 1)
-        told = -cross_entropy(self.net(ahead).transpose(1, 2), x, reduction="none")
+        told = -cross_entropy(self.net(ahead, c).transpose(1, 2), x, reduction="none")
         if not self.ends:
             return told
         over = torch.cat([torch.zeros_like(x[:, :1]), (x[:, :-1] == 0).long()], 1).cumsum(1)
@@ -150,31 +181,34 @@ class Sequential(Model, Drawing):
         return x[:, : min(max(most, 1), x.shape[1])]
 
     def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
-        x = self._cut(batch[0].long())
+        x, c = self._cut(batch[0].long()), self.told(batch[1:], generator if self.training else None)
         if self.ends or not self.training:
-            return -self._terms(x).sum(1)
+            return -self._terms(x, c).sum(1)
         shift = int(torch.randint(self.length // 2, (), generator=generator, device=generator.device))
-        return -self._terms(x[:, shift:]).mean(1) * self.length
+        return -self._terms(x[:, shift:], c).mean(1) * self.length
 
     def validate(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        return -self._log_prob(batch[0].long())
+        return -self._log_prob(batch[0].long(), self.told(batch[1:]))
 
-    def _log_prob(self, x: Tensor) -> Tensor:
-        terms = self._terms(self._cut(x))
+    def _log_prob(self, x: Tensor, c: Tensor | None) -> Tensor:
+        terms = self._terms(self._cut(x), c)
         return (terms if self.ends else terms[:, self.length // 2 :]).sum(1)
 
     @torch.no_grad()
     def log_prob(self, x: Columns, c: Columns | None = None) -> np.ndarray:
-        (codes,) = self.prepare(x)
-        parts = [self._log_prob(part.to(self.device).long()).double().cpu() for part in codes.split(self.span)]
+        batch = self.prepare(x, c)
+        parts = [
+            self._log_prob(part[0].to(self.device).long(), self.told(part[1:])).double().cpu()
+            for part in zip(*(tensor.split(self.span) for tensor in batch), strict=True)
+        ]
         return torch.cat(parts).numpy() if parts else np.zeros(0)
 
     def noise(self, n: int, generator: torch.Generator) -> Tensor:
         return torch.rand(n, self.length, generator=generator, device=generator.device)
 
     @torch.no_grad()
-    def continued(self, prompt: Tensor, u: Tensor) -> Tensor:
-        """What follows prompts (B, P), one symbol for each of the uniform numbers u, (B, L): codes (B, L).
+    def continued(self, prompt: Tensor, u: Tensor, c: Tensor | None = None) -> Tensor:
+        """What follows prompts (B, P), given c, one symbol for each of the uniform numbers u, (B, L): codes (B, L).
 
         Behind an END all are END. Where prompt and symbols grow beyond T, the last half of T is what is seen.
         """
@@ -183,7 +217,7 @@ class Sequential(Model, Drawing):
         memories, out, feed = self._memories(), [], seen
         over = torch.zeros(len(prompt), dtype=torch.bool, device=prompt.device)
         for t in range(u.shape[1]):
-            new = self.drawn(self.net(feed, memories=memories)[:, -1], u[:, t])
+            new = self.drawn(self.net(feed, c, memories)[:, -1], u[:, t])
             new = torch.where(over, 0, new) if self.ends else new
             over = over | (new == 0) if self.ends else over
             out.append(new)
@@ -203,5 +237,10 @@ class Sequential(Model, Drawing):
         self, z: Tensor, c: Columns | None = None, given: Given | None = None, known: Rows | None = None
     ) -> Columns:
         none = torch.zeros(0, dtype=torch.long, device=z.device)
-        parts = [self.continued(none.expand(len(part), 0), part) for part in z.split(self.span)]
+        told = self.told(self.label_codes(len(z), c))
+        each = told.split(self.span) if told is not None else itertools.repeat(None)
+        parts = [
+            self.continued(none.expand(len(part), 0), part, own)
+            for part, own in zip(z.split(self.span), each, strict=False)
+        ]
         return {self.field.name: torch.cat(parts).cpu().numpy().astype(np.int32)}

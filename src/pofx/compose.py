@@ -13,7 +13,7 @@ from .errors import SpecError, Unsupported
 from .field import Field
 from .fields import Category, Real
 from .models import create, load_class
-from .models.coded import Bound, Coded, stem_of
+from .models.coded import Bound, stem_of
 from .models.model import Model, Rows, who_can
 from .models.variational import Variational, Walked
 from .spec import Columns, Given, Spec
@@ -123,7 +123,6 @@ class Latent(Model):
         both = {"log_prob", "bound"} if "log_prob" in autoencoder.abilities & prior.abilities else set()
         both |= {"known"} if both and isinstance(autoencoder, Variational) else set()
         self.abilities = frozenset({"sample"} | both | autoencoder.abilities & {"encode", "express", "interpolate"})
-        self.uttered = autoencoder.lens.draws if isinstance(autoencoder, Coded) else 0
         self.proposed = autoencoder.latents.count if isinstance(autoencoder, Variational) and both else 0
 
     @classmethod
@@ -170,6 +169,10 @@ class Latent(Model):
             made.prior.fit_closed(codes, c)
         return made.eval()
 
+    @property
+    def uttered(self) -> int:
+        return self.autoencoder.uttered
+
     def table(self, z: Tensor) -> Columns:
         """Codes as the prior's stored columns."""
         return {f.name: _stored(f, column) for f, column in zip(self.prior.spec.fields, z.T, strict=True)}
@@ -201,9 +204,7 @@ class Latent(Model):
             if asked:
                 raise self._cannot(what)
         code = self.codes(z, c)
-        if isinstance(self.autoencoder, Coded):
-            return self.autoencoder.utter(code, self._parts(z)[1], c)
-        return self.autoencoder.express(code, c)
+        return self.autoencoder.utter(code, self._parts(z)[1], c)
 
     def encode(self, x: Columns, c: Columns | None = None) -> Tensor:
         return self.autoencoder.encode(x, c)
@@ -243,7 +244,7 @@ class Latent(Model):
         return torch.from_numpy(found).view(z.shape[:-1]).to(z.device)
 
     def log_prob(self, x: Columns, c: Columns | None = None) -> np.ndarray:
-        if "log_prob" not in self.abilities or not isinstance(self.autoencoder, Coded):
+        if "log_prob" not in self.abilities:
             raise self._cannot("log_prob")
         return self.autoencoder.log_prob_under(self.log_prior, x, c)
 

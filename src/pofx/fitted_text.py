@@ -64,7 +64,7 @@ class FittedText(Fitted):
 
     def _texts(self, source: Any) -> Texts:
         document = "no" if self.codec.ends else "yes"
-        return read_texts(source, encoding=self.provenance["reading"].get("encoding"), document=document)[0]
+        return read_texts(source, encoding=self.provenance["reading"].get("encoding"), document=document, least=1)[0]
 
     def _read(self, source: Any) -> tuple[Texts, str, Columns, Columns | None]:
         texts = self._texts(source)
@@ -73,7 +73,7 @@ class FittedText(Fitted):
     def prompts(self, path: str | Path) -> list[str]:
         """The prompts of a file: its lines, or, of a model of a document, all of it."""
         document = "no" if self.codec.ends else "yes"
-        return list(read_texts(path, document=document)[0].lines)
+        return list(read_texts(path, document=document, least=1)[0].lines)
 
     def _tempered(self, temperature: float, top_p: float) -> Any:
         if temperature == 1 and top_p == 1:

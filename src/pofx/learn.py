@@ -326,7 +326,7 @@ def _look_back(model: Model, codec: Any, train: Columns, x: Columns) -> tuple[di
     some = {k: v[:rows] for k, v in x.items()}
     own, c = _only(spec.fields, some), _only(spec.condition.fields, some) if spec.condition else None
     said = model.remarks(own, c)
-    if model.abilities >= {"encode", "express"} and "squared error" not in said:
+    if model.abilities >= {"encode", "express"} and "squared error" not in said and len(spec.blocks[0].sites) != 1:
         said |= squared_errors(model, _only(spec.fields, train), own, model.settled(own, c))
     if "cells" not in model.abilities:
         return {}, said

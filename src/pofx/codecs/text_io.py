@@ -80,7 +80,9 @@ def _in_columns(path: Path) -> bool:
     )
 
 
-def read_texts(source: Any, *, encoding: str | None = None, document: str = "auto") -> tuple[Texts, str]:
+def read_texts(
+    source: Any, *, encoding: str | None = None, document: str = "auto", least: int = 2
+) -> tuple[Texts, str]:
     """(texts, kind of container: "file" or "list") of a path or of strings.
 
     encoding: of the file; without it UTF-8, else as found. document: "yes", "no" or "auto": strings are lines, and a
@@ -88,8 +90,8 @@ def read_texts(source: Any, *, encoding: str | None = None, document: str = "aut
     lines or more, or where it has fewer than ten lines, of a thousand characters or more on average.
 
     Lines are told without their blank ones, a document with all but its line ends, which become "\\n". Raises
-    CodecError for a path at which there is no file, for what is empty, binary or not in `encoding`, for one line alone,
-    and for strings that are not Unicode.
+    CodecError for a path at which there is no file, for what is empty, binary or not in `encoding`, for fewer than `least`
+    lines, and for strings that are not Unicode.
     """
     if document not in ("auto", "yes", "no"):
         raise SpecError(f"expected document to be 'auto', 'yes' or 'no', got {document!r}")
@@ -112,7 +114,7 @@ def read_texts(source: Any, *, encoding: str | None = None, document: str = "aut
         )
     if whole:
         return Texts((text,), True, found, notes), "list" if isinstance(source, list | tuple) else "file"
-    if len(kept) < 2:
+    if len(kept) < least:
         raise CodecError(f"{name} has one line, expected two or more examples: read it as a document, document='yes'")
     if blank := len(lines) - len(kept):
         notes["blank lines"] = f"{blank:,} dropped"

@@ -108,14 +108,14 @@ class Coded(Conditioned):
         """The centre of p(x|z,c) of codes, (n, latent)."""
         return self._told(z, c, lambda theta, _: self.lens.centre(theta))
 
+    @property
+    def uttered(self) -> int:
+        return self.lens.draws
+
     @torch.no_grad()
     def utter(self, z: Tensor, u: Tensor, c: Columns | None = None) -> Columns:
         """A draw of p(x|z,c) for each code, (n, latent), and uniform numbers, (n, lens.draws)."""
         return self._told(z, c, lambda theta, at: self.lens.draw(theta, u[at].to(self.device)))
-
-    def log_prob_under(self, law: Law, x: Columns, c: Columns | None = None) -> np.ndarray:
-        """A bound of log p(x|c) of each row, (n,), where codes have another law; of models with a likelihood."""
-        raise self._cannot("log_prob")
 
     def chunks(self, x: Columns, c: Columns | None = None) -> Iterator[Batch]:
         """The rows as batches of at most ROWS, fewer of large ones, on the model's device."""

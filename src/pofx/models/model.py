@@ -6,7 +6,7 @@ models bring, listed in `abilities`.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -236,6 +236,19 @@ class Model(nn.Module):
     def express(self, z: Tensor, c: Columns | None = None) -> Columns:
         """The rows that codes stand for, (n, latent) to stored columns: the centre of p(x | z, c)."""
         raise self._cannot("express")
+
+    @property
+    def uttered(self) -> int:
+        """How many uniform numbers `utter` reads; 0 where there is no law p(x | z), and an example is d(z)."""
+        return 0
+
+    def utter(self, z: Tensor, u: Tensor, c: Columns | None = None) -> Columns:
+        """Draws of p(x | z, c) of codes (n, latent) by uniform numbers (n, `uttered`)."""
+        return self.express(z, c)
+
+    def log_prob_under(self, law: Callable[..., Tensor], x: Columns, c: Columns | None = None) -> np.ndarray:
+        """The bound of log p(x|c) under another law of the codes, (..., B, latent) of rows of c to (..., B)."""
+        raise self._cannot("log_prob")
 
     def settled(self, x: Columns, c: Columns | None = None, known: np.ndarray | None = None) -> Columns | None:
         """The condition with what is not known of it as it is likeliest given x; as it came where none can say.

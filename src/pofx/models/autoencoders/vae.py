@@ -1,6 +1,7 @@
 """vae: a variational autoencoder with a law for every kind of field, and a prior that is learned."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from ...nn.posteriors import POSTERIORS, Diagonal
 from ...nn.priors import PRIORS, FlowPrior, Mixture, Prior, StandardNormal, Vamp
 from ...spec import Spec
 from ..lens import lens_of
+from ..model import Model
+from ..sequence_vae import SequenceVAE
 from ..variational import Variational
 
 PSEUDO = 128  # inputs of a VampPrior
@@ -42,6 +45,8 @@ class VAE(Variational):
 
         >>> pofx.fit("adult.csv", model="vae")  # doctest: +SKIP
     """
+
+    sequenced: ClassVar[type[Model] | None] = SequenceVAE
 
     def __init__(
         self,

@@ -190,6 +190,13 @@ class Pixel(Integer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Level(Pixel):
+    """How loud a sound is at a frame and a frequency, in steps of a scale of decibels; 0 is silence (codecs/audio.py)."""
+
+    kind = "level"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Datetime(Integer):
     """A moment, stored as int64 steps of `unit` (D, h, m, s, ms, us or ns) since 1970 in its own time zone or UTC."""
 
@@ -292,7 +299,7 @@ class Token(Category):
 
 
 KINDS: dict[str, type[Field]] = {
-    cls.kind: cls for cls in (Real, Integer, Count, Bounded, Positive, Pixel, Category, Ordinal, Angle, Datetime, Token)
+    cls.kind: cls for cls in (Real, Integer, Count, Bounded, Positive, Pixel, Level, Category, Ordinal, Angle, Datetime, Token)
 }
 
 

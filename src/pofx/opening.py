@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from .codecs.audio import AudioCodec, opened_sounds
+from .codecs.audio_io import Sounds, holds_audio
 from .codecs.image import LABEL, ImageCodec
 from .codecs.picture_io import Pictures, holds_images, read_images, words_of
 from .codecs.table import TableCodec
@@ -16,13 +18,15 @@ from .fitted_text import parts_of
 from .models.model import Model
 from .split import parts
 
-KINDS = ("auto", "table", "image", "text")
-AUTO = {"text": "autoregressive"}  # the model of a kind of data where none is named, else any_order
-UNNAMED = {"image": "an array", "text": "a list"}  # a source without a path
+KINDS = ("auto", "table", "image", "text", "audio")
+AUTO = {"text": "autoregressive", "audio": "flow_matching"}  # the model of a kind of data where none is named, else any_order
+UNNAMED = {"image": "an array", "text": "a list", "audio": "arrays"}  # a source without a path
 
 
 def kind_of(source: Any) -> str:
-    """What a source holds: images, text, or a table."""
+    """What a source holds: sounds, images, text, or a table."""
+    if holds_audio(source):
+        return "audio"
     return "image" if holds_images(source) else "text" if holds_text(source) else "table"
 
 
@@ -73,10 +77,21 @@ def _texts(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed
     return codec, rows, container, took, dict(rows.notes)
 
 
-OPENERS: dict[str, Callable[..., Opened]] = {"table": _table, "image": _images, "text": _texts}
+def _sounds(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:
+    if asked["fields"]:
+        raise Unsupported("sounds have no fields to name: leave fields out")
+    rows, container = opened_sounds(source, reading, asked["labels"])
+    keep, notes = _labels(rows, container, asked["condition"], asked["cls"])
+    rows = rows if keep else rows.bare()
+    took = parts(len(rows), split, seed, rows.labels)
+    codec = AudioCodec.learn(rows.take(took[0]), seconds=reading.get("seconds"))
+    return codec, rows, container, took, notes | rows.notes | codec.words(rows)
 
 
-def _labels(rows: Pictures, kind: str, asked: Sequence[str] | None, cls: type[Model]) -> tuple[bool, dict[str, str]]:
+OPENERS: dict[str, Callable[..., Opened]] = {"table": _table, "image": _images, "text": _texts, "audio": _sounds}
+
+
+def _labels(rows: Pictures | Sounds, kind: str, asked: Sequence[str] | None, cls: type[Model]) -> tuple[bool, dict[str, str]]:
     """Whether labels are the condition, and what there is to say of that.
 
     Unless asked for they are where the model can, every picture of a folder has one, and there are two or more.

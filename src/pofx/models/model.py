@@ -80,6 +80,7 @@ class Model(nn.Module):
     images: ClassVar[bool] = False  # whether it learns blocks over sites, beside rows of tables
     pictured: ClassVar["type[Model] | None"] = None  # the class that does so in its place, with arguments of its own
     sequenced: ClassVar["type[Model] | None"] = None  # the class that learns sequences of tokens in its place
+    sounded: ClassVar["type[Model] | None"] = None  # the class that learns sounds in its place
     config: dict[str, Any]
     name: str
     effective: float = math.inf  # the least effective sample size of a weighted condition since it was last reset
@@ -124,6 +125,10 @@ class Model(nn.Module):
     def recipe(self, rows: int) -> Recipe:
         """How to train on this many rows."""
         raise NotImplementedError
+
+    def stages(self) -> "list[tuple[str, Model, float]]":
+        """Fits in a row, the last of them its own: a name, what is fitted, and its share of the minutes or steps."""
+        return [(self.name, self, 1.0)]
 
     def start(self, batch: Batch) -> None:
         """A start that depends on the data: output biases, scales."""

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from autoencoders import DATA, HERE, fit_batches
-from pofx.codecs.audio import DECIBELS, LEVEL, AudioCodec
+from pofx.codecs.audio import LEVEL, AudioCodec
 from pofx.codecs.audio_io import Sounds, read_sounds
-from pofx.evaluate_audio import Recogniser, cepstra, distances, spectral_distance
+from pofx.evaluate_audio import distances, far, hiss, spaces_of
 from pofx.models import create
 from record import asking, measure
 
@@ -63,11 +63,9 @@ def run(data: str, seed: int, minutes: float, **words: Any) -> dict[str, Any]:
     row["cpu_seconds"] = sum(v for k, v in row.items() if k.endswith(" cpu_seconds"))
     row["parameters"] = sum(p.numel() for p in model.parameters())
 
-    net = Recogniser.learn(train[LEVEL], train["label"], seed)
-    spaces = {"recogniser": net.features, "cepstra": cepstra(codec.rate, DECIBELS, train[LEVEL])}
-    rng = np.random.default_rng(seed)
-    hiss = [rng.normal(0, 0.1, codec.samples).astype(np.float32) for _ in range(len(judged))]
-    noise = again(codec, Sounds(tuple(hiss), codec.rate))
+    spaces, net = spaces_of(codec, train, seed)
+    hissing = hiss(codec, len(judged), seed)
+    noise = again(codec, hissing)
     row["accuracy real"] = float((net.labels(test[LEVEL]) == test["label"]).mean())
 
     asked = np.arange(DRAWN * CLASSES, dtype=np.int32) % CLASSES
@@ -90,18 +88,12 @@ def run(data: str, seed: int, minutes: float, **words: Any) -> dict[str, Any]:
     for space, told in distances(spaces, levels, train[LEVEL], test[LEVEL], noise, seed).items():
         row[f"{space}, rebuilt"] = told["samples"]
     floor = codec.decode(test)
-    pairs = {"rebuilt": rebuilt, "true magnitudes": floor, "noise": Sounds(tuple(hiss), codec.rate)}
+    pairs = {"rebuilt": rebuilt, "true magnitudes": floor, "noise": hissing}
     for name, sounds in pairs.items():
-        row[f"spectral distance, {name}"] = float(np.mean([far(codec, *p) for p in zip(judged.clips, sounds.clips, strict=True)]))
+        row[f"spectral distance, {name}"] = float(
+            np.mean([far(*p, codec.samples, codec.window) for p in zip(judged.clips, sounds.clips, strict=True)])
+        )
     return row
-
-
-def far(codec: AudioCodec, true: np.ndarray, made: np.ndarray) -> float:
-    """The distance of a sound, as loud as it, over the samples that both should have."""
-    n = min(len(true), codec.samples)
-    true, made = true[:n], np.pad(made, (0, max(n - len(made), 0)))[:n]
-    loud = np.sqrt(np.mean(true**2) / max(np.mean(made**2), 1e-12))
-    return spectral_distance(true, (made * loud).astype(np.float32), codec.window)
 
 
 def printed(rows: list[dict[str, Any]]) -> str:
@@ -115,7 +107,9 @@ def printed(rows: list[dict[str, Any]]) -> str:
             found = row[f"accuracy, {w}"] if f"accuracy, {w}" in row else row["accuracy rebuilt"]
             cells = [f"{row['cpu_seconds']:.0f}", f"{found:.3f} ({row['accuracy real']:.3f})"]
             for space in ("recogniser", "cepstra"):
-                beside = ", ".join(f"{row[f'{space}, {k}']:.4g}" for k in ("training sounds (floor)", "noise (trivial)"))
+                beside = ", ".join(
+                    f"{row[f'{space}, {k}']:.4g}" for k in ("training sounds (floor)", "noise (trivial)")
+                )
                 cells.append(f"{row[f'{space}, {w}']:.4g} ({beside})")
             cells.append(f"{row.get(f'cpu_seconds a second, {w}', float('nan')):.2f}")
             lines.append(f"| {name}, {w} | " + " | ".join(cells) + " |")

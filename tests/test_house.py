@@ -28,6 +28,7 @@ FLOORS = {
         "evaluate_images",
         "evaluate_photos",
         "evaluate_text",
+        "evaluate_audio",
         "rebuilding",
     ),
     5: (
@@ -44,12 +45,13 @@ FLOORS = {
         "fitted_images",
         "fitted_photos",
         "fitted_text",
+        "fitted_audio",
         "restoring",
         "opening",
         "learn",
         "checkup",
     ),
-    6: ("", "sklearn", "cli", "cli_photos", "cli_text", "__main__"),
+    6: ("", "sklearn", "cli", "cli_photos", "cli_text", "cli_audio", "__main__"),
 }
 FLOOR = {family: floor for floor, families in FLOORS.items() for family in families}
 STRANGERS = 3

@@ -9,6 +9,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .cli_audio import ask_how_guided, ask_to_go_on, ask_to_read_audio, words_of_audio, words_of_guidance
 from .cli_photos import ask_of_task, ask_to_restore, run_restoring, verb_of, words_of_task
 from .cli_text import ask_how_bold, ask_to_continue, ask_to_read_text, continue_text, words_of_boldness, words_of_text
 from .errors import Failed, PofxError
@@ -75,15 +76,17 @@ def _fitting(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "input",
         help="CSV, TSV (.gz, .zst), Parquet, Feather or JSON Lines; images: .npz, .npy, IDX, a folder, a zip, a glob; "
-        "text: .txt, .md",
+        "text: .txt, .md; sounds: .wav, .flac, .ogg, .mp3, or a folder, a zip, a glob of such",
     )
     verb.add_argument(
-        "--kind", choices=("auto", "table", "image", "text"), default="auto", help="of the data, if not plain"
+        "--kind", choices=("auto", "table", "image", "text", "audio"), default="auto", help="of the data, if not plain"
     )
     verb.add_argument("--pixels", metavar="HxW", help="the size that pictures of several sizes are brought to")
     verb.add_argument("--broken", choices=("refuse", "skip"), help="what to do with pictures that cannot be read")
     verb.add_argument(
-        "--model", default="auto", help="a name of `pofx models` (default any_order; of text autoregressive)"
+        "--model",
+        default="auto",
+        help="a name of `pofx models` (default any_order; of text autoregressive, of sounds flow_matching)",
     )
     verb.add_argument(
         "--size", choices=("small", "base", "large"), help="of the network: half, once or twice its default width"
@@ -109,10 +112,11 @@ def _fitting(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an argument of the model")
     _reading(verb)
     ask_to_read_text(verb)
+    ask_to_read_audio(verb)
 
 
 def _fit(verbs: Any) -> None:
-    verb = _verb(verbs, "fit", "learn p(x) of a table, of images or of text")
+    verb = _verb(verbs, "fit", "learn p(x) of a table, of images, of text or of sounds")
     _fitting(verb)
     verb.add_argument("-o", "--output", required=True, help="the model file to write")
     verb.add_argument("--minutes", type=float, help="how long it may take")
@@ -134,11 +138,14 @@ def _sample(verbs: Any) -> None:
     verb.add_argument("--solver-steps", type=int, help="of the differential equation (ffjord, flow_matching)")
     verb.add_argument("--seed", type=int, help="drawn and printed if not given")
     ask_how_bold(verb)
+    ask_how_guided(verb)
     _failed(verb)
 
 
 def _continue(verbs: Any) -> None:
-    ask_to_continue(_verb(verbs, "continue", "go on with a text"))
+    verb = _verb(verbs, "continue", "go on with a text or a sound")
+    ask_to_continue(verb)
+    ask_to_go_on(verb)
 
 
 def _failed(verb: argparse.ArgumentParser) -> None:
@@ -352,7 +359,9 @@ def _words_of_fitting(told: argparse.Namespace) -> dict[str, Any]:
     words = {name: getattr(told, name) for name in same} | {"split": split}
     words |= {"fields": _json(told.fields), "condition": _words_of(told.condition)}
     broken = {"broken": told.broken} if told.broken else {}
-    words |= {"reading": _words_of_reading(told) | _pixels(told.pixels) | broken | words_of_text(told)}
+    words |= {
+        "reading": _words_of_reading(told) | _pixels(told.pixels) | broken | words_of_text(told) | words_of_audio(told)
+    }
     words |= {"base": told.base} if told.base else {}
     return words | _settings(told.set, fit)
 
@@ -386,7 +395,11 @@ def run_sample(told: argparse.Namespace) -> str:
     from .bundle import load
 
     model = load(told.model)
-    words = {"seed": told.seed, "path": told.output, "quiet": told.quiet} | words_of_boldness(told)
+    words = (
+        {"seed": told.seed, "path": told.output, "quiet": told.quiet}
+        | words_of_boldness(told)
+        | words_of_guidance(told)
+    )
     words |= {"truncation": told.truncation} if told.truncation != 1 else {}
     words |= {"solver_steps": told.solver_steps} if told.solver_steps is not None else {}
     rows = verb_of(model, "sample", words)(told.rows, told.given, allow_failed=told.allow_failed, **words)

@@ -44,13 +44,20 @@ def ask_to_continue(verb: argparse.ArgumentParser) -> None:
 def continue_text(told: argparse.Namespace) -> str:
     """pofx continue"""
     from .bundle import load
+    from .cli_audio import continue_audio, words_of_guidance
     from .cli_photos import verb_of
     from .errors import PofxError
 
+    model: Any = load(told.model)
+    if model.codec.kind == "audio":
+        return continue_audio(told, model)
     if (told.text is None) == (told.input is None):
         raise PofxError("expected a file of prompts or --text, got both or neither: give one")
-    model: Any = load(told.model)
-    words = words_of_boldness(told) | {"symbols": told.symbols, "seed": told.seed, "path": told.output}
+    words = (
+        words_of_boldness(told)
+        | words_of_guidance(told)
+        | {"symbols": told.symbols, "seed": told.seed, "path": told.output}
+    )
     go_on = verb_of(model, "continue_", words)
     prompts = [told.text] if told.input is None else model.prompts(told.input)
     made = go_on(prompts, quiet=told.quiet, **words)

@@ -1,11 +1,12 @@
 """Evidence on a model of sounds: kernel distances in two spaces, who is recognised, and how well sounds are rebuilt.
 
-Papers: Bińkowski et al. 2018, Demystifying MMD GANs (the kernel); Kilgour et al. 2019, Fréchet Audio Distance (distances
-in the features of a network); Yamamoto, Song, Kim 2020, Parallel WaveGAN (the distance of several transforms).
+Papers: Bińkowski et al. 2018, Demystifying MMD GANs (the kernel); Kilgour et al. 2019, Fréchet Audio Distance
+(features of a network); Yamamoto, Song, Kim 2020, Parallel WaveGAN (several transforms).
 """
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .metrics.two_sample import kernel_distance
+from .codecs.audio import DECIBELS, LEVEL, AudioCodec
+from .codecs.audio_io import Sounds
+from .codecs.image import LABEL
+from .metrics.prdc import kernel_distance
 from .nn.stft import spectrum
+from .spec import Columns
 
 STEPS, BATCH, RATE = 700, 64, 2e-3  # of the recogniser
 FEATURES = 64  # that it recognises by
@@ -39,6 +44,13 @@ class Recogniser(nn.Module):
             nn.Dropout(0.3), nn.Linear(64 * 16, FEATURES), nn.ReLU(),
         )  # fmt: skip
         self.head = nn.Linear(FEATURES, classes)
+
+    @classmethod
+    def random(cls, seed: int = 0) -> "Recogniser":
+        """The network that has learned nothing."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(1).eval()
 
     @classmethod
     def learn(cls, levels: np.ndarray, codes: np.ndarray, seed: int = 0, steps: int = STEPS) -> "Recogniser":
@@ -117,18 +129,22 @@ def spectral_distance(a: np.ndarray, b: np.ndarray, window: int) -> float:
     for size in (window // 2, window, 2 * window):
         s, t = (spectrum(torch.from_numpy(x)[None], size).abs() for x in (a, b))
         low = float(s.max()) / 1000 + 1e-9
-        told += float((s - t).norm() / s.norm().clamp(min=1e-9) + (s.clamp(min=low).log() - t.clamp(min=low).log()).abs().mean())
+        told += float(
+            (s - t).norm() / s.norm().clamp(min=1e-9) + (s.clamp(min=low).log() - t.clamp(min=low).log()).abs().mean()
+        )
     return told / 3
 
 
 @dataclass
 class AudioEvidence:
     """distances: of each space, of what stands in the place of samples, kernel distances from unseen sounds; figures:
-    others by name; words: what they mean.
+    others by name; drawn: samples; pairs: unseen sounds and these rebuilt; words: what figures mean.
     """
 
     distances: dict[str, dict[str, float]]
     figures: dict[str, float]
+    drawn: Sounds
+    pairs: tuple[Sounds, Sounds]
     words: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
@@ -161,3 +177,75 @@ def distances(
             "noise (trivial)": kernel_distance(of(noise), there),
         }
     return out
+
+
+def far(true: np.ndarray, made: np.ndarray, samples: int, window: int) -> float:
+    """The spectral distance of a sound made as loud as the true one, over their first `samples`."""
+    n = min(len(true), samples)
+    true, made = true[:n], np.pad(made, (0, max(n - len(made), 0)))[:n]
+    loud = np.sqrt(np.mean(np.square(true)) / max(float(np.mean(np.square(made))), 1e-12))
+    return spectral_distance(true, (made * loud).astype(np.float32), window)
+
+
+def hiss(codec: AudioCodec, n: int, seed: int) -> Sounds:
+    """White noise of the length of examples."""
+    rng = np.random.default_rng(seed)
+    return Sounds(tuple(rng.normal(0, 0.1, codec.samples).astype(np.float32) for _ in range(n)), codec.rate)
+
+
+def spaces_of(codec: AudioCodec, x: Columns, seed: int) -> tuple[dict[str, Features], Recogniser | None]:
+    """The two spaces that training sounds give, and the recogniser of their labels, where there are some."""
+    net = Recogniser.learn(x[LEVEL], x[LABEL], seed) if LABEL in x else None
+    name, own = ("recogniser", net) if net is not None else ("random convolutions", Recogniser.random(seed))
+    return {name: own.features, "cepstra": cepstra(codec.rate, DECIBELS, x[LEVEL])}, net
+
+
+def evaluate_audio(
+    codec: AudioCodec,
+    draw: Callable[[], Sounds],
+    rebuild: Callable[[np.ndarray], np.ndarray],
+    learned: Sounds,
+    unseen: Sounds,
+    seed: int,
+    tick: Callable[..., None],
+) -> AudioEvidence:
+    """The evidence of what `draw` draws and of `rebuild`, sound by sound, as it would be written and read again."""
+    began = time.process_time()
+    drawn = draw()
+    spent = time.process_time() - began
+    tick(1)
+    x, there, made = codec.encode(learned), codec.encode(unseen), codec.encode(drawn)
+    spaces, net = spaces_of(codec, x, seed)
+    tick(1)
+    noise = hiss(codec, len(unseen), seed)
+    found = distances(spaces, made[LEVEL], x[LEVEL], there[LEVEL], codec.encode(noise)[LEVEL], seed)
+    tick(1)
+    pairs = {
+        "rebuilt": tuple(rebuild(clip) for clip in unseen.clips),
+        "true magnitudes (floor)": tuple(_told(codec, clip) for clip in unseen.clips),
+        "noise (trivial)": noise.clips,
+    }
+    own = [
+        [far(a, b, codec.samples, codec.window) for a, b in zip(unseen.clips, v, strict=True)] for v in pairs.values()
+    ]
+    figures = {f"spectral distance, {k}": float(np.mean(v)) for k, v in zip(pairs, own, strict=True)}
+    figures["CPU seconds of a second of sound"] = spent / max(drawn.seconds, 1e-9)
+    words = [f"{name}: samples are {_stand(told)}." for name, told in found.items()]
+    if net is not None:
+        known = there[LABEL] < len(codec.levels)
+        figures["recognised, samples"] = float((net.labels(made[LEVEL]) == made[LABEL]).mean())
+        figures["recognised, unseen sounds"] = float((net.labels(there[LEVEL]) == there[LABEL])[known].mean())
+    tick(1)
+    return AudioEvidence(found, figures, drawn, (unseen, replace(unseen, clips=pairs["rebuilt"])), words)
+
+
+def _told(codec: AudioCodec, clip: np.ndarray) -> np.ndarray:
+    levels, loud = codec.spell(clip)
+    return codec.decode({LEVEL: levels}, np.array([loud])).clips[0]
+
+
+def _stand(told: dict[str, float]) -> str:
+    """How far on the way from noise to training sounds samples are, in words."""
+    floor, trivial = told["training sounds (floor)"], told["noise (trivial)"]
+    way = (trivial - told["samples"]) / max(trivial - floor, 1e-12)
+    return f"{100 * way:.1f} % of the way from noise to training sounds"

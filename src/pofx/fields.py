@@ -191,7 +191,7 @@ class Pixel(Integer):
 
 @dataclass(frozen=True, kw_only=True)
 class Level(Pixel):
-    """How loud a sound is at a frame and a frequency, in steps of a scale of decibels; 0 is silence (codecs/audio.py)."""
+    """How loud a sound is at a frame and a frequency, in steps of decibels; 0 is silence (codecs/audio.py)."""
 
     kind = "level"
 
@@ -299,7 +299,8 @@ class Token(Category):
 
 
 KINDS: dict[str, type[Field]] = {
-    cls.kind: cls for cls in (Real, Integer, Count, Bounded, Positive, Pixel, Level, Category, Ordinal, Angle, Datetime, Token)
+    cls.kind: cls
+    for cls in (Real, Integer, Count, Bounded, Positive, Pixel, Level, Category, Ordinal, Angle, Datetime, Token)
 }
 
 

@@ -19,7 +19,10 @@ from .models.model import Model
 from .split import parts
 
 KINDS = ("auto", "table", "image", "text", "audio")
-AUTO = {"text": "autoregressive", "audio": "flow_matching"}  # the model of a kind of data where none is named, else any_order
+AUTO = {
+    "text": "autoregressive",
+    "audio": "flow_matching",
+}  # the model of a kind of data where none is named, else any_order
 UNNAMED = {"image": "an array", "text": "a list", "audio": "arrays"}  # a source without a path
 
 
@@ -91,7 +94,9 @@ def _sounds(source: Any, reading: Mapping[str, Any], split: Sequence[float], see
 OPENERS: dict[str, Callable[..., Opened]] = {"table": _table, "image": _images, "text": _texts, "audio": _sounds}
 
 
-def _labels(rows: Pictures | Sounds, kind: str, asked: Sequence[str] | None, cls: type[Model]) -> tuple[bool, dict[str, str]]:
+def _labels(
+    rows: Pictures | Sounds, kind: str, asked: Sequence[str] | None, cls: type[Model]
+) -> tuple[bool, dict[str, str]]:
     """Whether labels are the condition, and what there is to say of that.
 
     Unless asked for they are where the model can, every picture of a folder has one, and there are two or more.

@@ -17,7 +17,7 @@ DECIBELS = 80.0  # of the scale, below the loudest level that was seen
 TOP = 255
 LOUD = 0.1  # root mean square of a clip as it is learned
 QUIET = 12  # steps; frames at the end that are nowhere above these are left out
-STRIDE = 4  # frames are a multiple of it, as a model's codes are
+PERIOD = 4  # frames are a multiple of it, as a model's codes are
 STRIDES = 4  # windows that a sample of a long recording lies in
 PIECE = 4  # windows of a long recording that are split together
 TOGETHER = 64  # clips whose spectra are made together
@@ -53,7 +53,7 @@ class AudioCodec(Labelling):
         asked = check_seconds(seconds) or min(longest, LONGEST)
         windows = long_recordings(sounds, asked)
         window = window_of(sounds.rate)
-        frames = max(STRIDE, STRIDE * round(asked * sounds.rate / (window // 4) / STRIDE))
+        frames = max(PERIOD, PERIOD * round(asked * sounds.rate / (window // 4) / PERIOD))
         loud = [float(np.sqrt(np.mean(np.square(c)))) for c in sounds.clips]
         if not max(loud) > 0:
             raise CodecError("expected sounds, got silence alone: give others")
@@ -106,7 +106,7 @@ class AudioCodec(Labelling):
     def spell(self, clip: np.ndarray) -> tuple[np.ndarray, float]:
         """The levels of one sound of any length, uint8 (1, frames, F), a multiple of 4 frames; and its rms."""
         hop = self.window // 4
-        frames = STRIDE * -(-(len(clip) // hop + 1) // STRIDE)
+        frames = PERIOD * -(-(len(clip) // hop + 1) // PERIOD)
         whole = np.pad(clip, (0, max((frames - 1) * hop - len(clip), 0)))[: (frames - 1) * hop]
         return self._levels([whole], whole=True), float(np.sqrt(np.mean(np.square(clip)))) or self.loudness
 
@@ -127,13 +127,17 @@ class AudioCodec(Labelling):
 
         for at in range(0, len(clips), TOGETHER):
             x = torch.from_numpy(np.stack(clips[at : at + TOGETHER]))
-            rms = torch.stack([c[: int(c.abs().gt(0).nonzero()[-1]) + 1].square().mean().sqrt() if c.any() else c[0] for c in x])
+            rms = torch.stack(
+                [c[: int(c.abs().gt(0).nonzero()[-1]) + 1].square().mean().sqrt() if c.any() else c[0] for c in x]
+            )
             x = x * (LOUD / rms.clamp(min=1e-9)).where(rms > 0, 1.0).unsqueeze(1)
             yield 20 * spectrum(x, self.window).abs().clamp(min=1e-9).log10()
 
     def _levels(self, clips: list[np.ndarray], whole: bool = False) -> np.ndarray:
         blank = np.zeros((0, *self.shape), np.uint8)
-        parts = [((1 + (v - self.top) / DECIBELS) * TOP).round().clamp(0, TOP).byte().numpy() for v in self._decibels(clips)]
+        parts = [
+            ((1 + (v - self.top) / DECIBELS) * TOP).round().clamp(0, TOP).byte().numpy() for v in self._decibels(clips)
+        ]
         return np.concatenate(parts if whole else [blank, *parts])
 
     def decode(self, x: Columns, loudness: np.ndarray | None = None) -> Sounds:
@@ -145,7 +149,9 @@ class AudioCodec(Labelling):
         clips: list[np.ndarray] = []
         rms = np.full(len(levels), self.loudness) if loudness is None else loudness
         for at in range(0, len(levels), TOGETHER):
-            clips += [self._loud(*pair) for pair in zip(self._heard(levels[at : at + TOGETHER]), rms[at:], strict=False)]
+            clips += [
+                self._loud(*pair) for pair in zip(self._heard(levels[at : at + TOGETHER]), rms[at:], strict=False)
+            ]
         return Sounds(tuple(clips), self.rate, self.labels(x[LABEL]) if LABEL in x else None)
 
     def _heard(self, levels: np.ndarray) -> list[np.ndarray]:
@@ -204,6 +210,8 @@ def opened_sounds(source: Any, reading: Mapping[str, Any], labels: Any = None) -
     if odd := sorted(set(reading) - set(READING)):
         raise SpecError(f"expected reading of sounds with {', '.join(READING)}, got {odd[0]!r}: leave it out")
     sounds, kind = read_sounds(source, labels=labels, **{k: v for k, v in reading.items() if k != "seconds"})
+    if reading.get("pattern") and sounds.labels is not None and all(label is None for label in sounds.labels):
+        raise CodecError(f"expected names like {reading['pattern']!r}, got {sounds.names[0]!r} and others: none fits")
     seconds = check_seconds(reading.get("seconds"))
     if long_recordings(sounds, seconds):
         least = 2.5 * (seconds or LONGEST)  # above 2: what makes them long recordings

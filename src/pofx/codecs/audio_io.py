@@ -146,7 +146,9 @@ def _clip(samples: np.ndarray, name: str) -> np.ndarray:
     if samples.ndim != 1 or not len(samples):
         raise CodecError(f"expected samples (n,) of {name}, got an array {samples.shape}: give one axis of some")
     if whole:
-        raise CodecError(f"expected samples of {name} as floats in [-1, 1], got whole numbers: divide them by their top")
+        raise CodecError(
+            f"expected samples of {name} as floats in [-1, 1], got whole numbers: divide them by their top"
+        )
     out = samples.astype(np.float32)
     if not np.isfinite(out).all():
         raise CodecError(f"expected finite samples of {name}, got others: leave it out")
@@ -257,8 +259,6 @@ def _labels(found: list[Found], pattern: str | None) -> tuple[np.ndarray | None,
     """The labels of files, and a word on them."""
     if pattern is not None:
         told = [_asked(pattern)(one.parts[-1]) for one in found]
-        if all(label is None for label in told):
-            raise CodecError(f"expected names like {pattern!r}, got {found[0].parts[-1]!r} and others: none fits")
         gone = sum(label is None for label in told)
         return labels_of([_whole(label) for label in told], len(found)), (
             f"from {pattern!r}" + (f"; {gone:,} names do not fit" if gone else "")

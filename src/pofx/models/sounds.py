@@ -1,4 +1,4 @@
-"""Sounds as levels over frames and frequencies: an autoencoder of them, and a flow of its codes; one model, two fits."""
+"""Sounds as levels over frames and frequencies: an autoencoder of them and a flow of its codes, fitted in turn."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

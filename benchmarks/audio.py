@@ -30,7 +30,6 @@ PATTERN = "{label}_{speaker}_{index}.wav"
 GUIDANCE = (1.0, 1.5, 2.0, 3.0)
 VALID = 150  # clips that a fit is watched on
 TESTED = 5  # indices of a speaker's digit that are for the test
-DRAWN = 50  # samples of a digit
 CLASSES = 10
 PACKAGES = ("torch", "soundfile")
 
@@ -47,14 +46,14 @@ def again(codec: AudioCodec, sounds: Sounds) -> np.ndarray:
     return codec.encode(sounds)[LEVEL]
 
 
-def run(data: str, seed: int, minutes: float, **words: Any) -> dict[str, Any]:
+def run(data: str, seed: int, minutes: float, drawn: int) -> dict[str, Any]:
     learned, judged = loaded()
     codec = AudioCodec.learn(learned)
     x, test = codec.encode(learned), codec.encode(judged)
     order = np.random.default_rng(seed).permutation(len(learned))
     valid, train = ({k: v[rows] for k, v in x.items()} for rows in (order[:VALID], order[VALID:]))
-    model = create("flow_matching", codec.spec, seed, **words)
-    row: dict[str, Any] = {"data": data, "seed": seed, "minutes": minutes}
+    model = create("flow_matching", codec.spec, seed)
+    row: dict[str, Any] = {"data": data, "seed": seed, "minutes": minutes, "drawn": drawn}
     for name, stage, share in model.stages():
         batches = [stage.prepare({LEVEL: part[LEVEL]}, {"label": part["label"]}) for part in (train, valid)]
         told = fit_batches(stage, *batches, minutes * share, seed)
@@ -68,7 +67,7 @@ def run(data: str, seed: int, minutes: float, **words: Any) -> dict[str, Any]:
     noise = again(codec, hissing)
     row["accuracy real"] = float((net.labels(test[LEVEL]) == test["label"]).mean())
 
-    asked = np.arange(DRAWN * CLASSES, dtype=np.int32) % CLASSES
+    asked = np.arange(drawn * CLASSES, dtype=np.int32) % CLASSES
     z = model.noise(len(asked), torch.Generator().manual_seed(seed + 1))
     for w in GUIDANCE:
         began = time.process_time()
@@ -122,10 +121,11 @@ def main() -> None:
     ask = asking(__doc__, HERE / "results" / "audio.json")
     ask.set_defaults(data=["fsdd"], seeds=[0])
     ask.add_argument("--minutes", type=float, default=40.0)
+    ask.add_argument("--drawn", type=int, default=50, help="samples of a digit for each guidance")
     told = ask.parse_args()
     torch.set_num_threads(told.threads)
-    jobs = [(data, seed, told.minutes) for seed in told.seeds for data in told.data]
-    measure(told, ("data", "seed", "minutes"), jobs, run, printed, PACKAGES)
+    jobs = [(data, seed, told.minutes, told.drawn) for seed in told.seeds for data in told.data]
+    measure(told, ("data", "seed", "minutes", "drawn"), jobs, run, printed, PACKAGES)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from .metrics.prdc import kernel_distance
 from .nn.stft import spectrum
 from .spec import Columns
 
-STEPS, BATCH, RATE = 700, 64, 2e-3  # of the recogniser
+STEPS, FEW, BATCH, RATE = 700, 60, 64, 2e-3  # of the recogniser: FEW and one for 4 examples, at most STEPS
 FEATURES = 64  # that it recognises by
 MOVED = 8  # frames, and
 LOUDER = 16  # steps of a level, by which its examples differ from call to call
@@ -53,9 +53,10 @@ class Recogniser(nn.Module):
             return cls(1).eval()
 
     @classmethod
-    def learn(cls, levels: np.ndarray, codes: np.ndarray, seed: int = 0, steps: int = STEPS) -> "Recogniser":
+    def learn(cls, levels: np.ndarray, codes: np.ndarray, seed: int = 0) -> "Recogniser":
         """The network of sounds that have a label."""
         rows = np.flatnonzero(codes >= 0)
+        steps = min(STEPS, FEW + len(rows) // 4)
         x, y = torch.from_numpy(levels), torch.from_numpy(codes.astype(np.int64))
         rng = np.random.default_rng(seed)
         with torch.random.fork_rng(devices=[]):

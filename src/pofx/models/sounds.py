@@ -20,6 +20,7 @@ STRIDE = 4  # frames of a code
 APART = 16  # sounds that are worked on together
 KL = 1e-3  # weight of the divergence of a code's number against the error of a level
 NEPERS = 9.2  # that the scale of levels spans, 80 decibels: its unit of error
+STARTED = 1024  # examples that the decoder starts from
 DROPPED = 0.1  # share of the conditions that are hidden in training, for guidance
 SHARE = 0.45  # of a fit, for the autoencoder
 
@@ -44,7 +45,12 @@ class SoundCoder(Model):
         self.decoder = Decoder(latent, bins, STRIDE, width, depth)
 
     def recipe(self, rows: int) -> Recipe:
-        return Recipe(steps=3000, batch=min(32, max(rows, 1)), rate=2e-3, patience=0)
+        return Recipe(steps=3000, batch=min(32, max(rows, 1)), rate=3e-3, patience=0)
+
+    @torch.no_grad()
+    def start(self, batch: Batch) -> None:
+        """What is made is the mean of each frequency at first."""
+        self.decoder.fine[-1].bias.copy_(self.scaled(batch[0][:STARTED]).mean((0, 1)))
 
     def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
         return (torch.from_numpy(np.ascontiguousarray(x[self.spec.fields[0].name])),)
@@ -99,7 +105,7 @@ class SoundFlow(Conditioned):
         depth: int = 8,
         latent: int = 16,
         guidance: float = 1.5,
-        solver_steps: int = 12,
+        solver_steps: int = 8,
     ) -> None:
         super().__init__(spec)
         if guidance < 0:

@@ -11,6 +11,7 @@ soundfile = pytest.importorskip("soundfile", reason="needs the extra audio")
 pytest.importorskip("soxr", reason="needs the extra audio")
 
 import pofx  # noqa: E402
+from pofx import evaluate_audio  # noqa: E402
 from pofx.cli import main  # noqa: E402
 from pofx.codecs.audio import LEVEL, AudioCodec, opened_sounds  # noqa: E402
 from pofx.codecs.audio_io import Sounds, bytes_of, holds_audio, read_sounds, write_sounds  # noqa: E402
@@ -222,13 +223,14 @@ def test_a_bundle_gives_the_same_sounds(fitted, tmp_path) -> None:
     assert "sounds of" in again.info()
 
 
-def test_a_killed_fit_goes_on_in_either_stage(folder, tmp_path, monkeypatch, fitted) -> None:
+def test_a_killed_fit_goes_on_in_either_stage(folder, tmp_path, monkeypatch) -> None:
     from pofx.training import checkpoint, loop
 
-    words = {"steps": 400, "seed": 1, "quiet": True, "threads": 1, "split": (0.6, 0.2, 0.2), **SMALL}
+    words = {"steps": 40, "quiet": True, "threads": 1, "split": (0.6, 0.2, 0.2), **SMALL, "width": 16}
+    whole = pofx.fit(folder, **words)
     monkeypatch.setattr(checkpoint, "EVERY", 0.0)
     step, place = loop.Trainer.advance, tmp_path / "c"
-    for end in (40, 180):
+    for end in (10, 15):
         left = iter(range(end))
 
         def counted(self, total, left=left):
@@ -242,7 +244,7 @@ def test_a_killed_fit_goes_on_in_either_stage(folder, tmp_path, monkeypatch, fit
     monkeypatch.setattr(loop.Trainer, "advance", step)
     again = pofx.fit(folder, checkpoint=place, resume=True, **words)
     assert not list(tmp_path.glob("c*"))
-    for a, b in zip(fitted.model.state_dict().values(), again.model.state_dict().values(), strict=True):
+    for a, b in zip(whole.model.state_dict().values(), again.model.state_dict().values(), strict=True):
         assert torch.equal(a, b)
 
 
@@ -287,7 +289,8 @@ def test_what_cannot_be_done_is_said(fitted, folder) -> None:
         opened_sounds(folder, {"pattern": "{label}-x"})
 
 
-def test_the_evidence_tells_samples_from_noise(fitted, tmp_path) -> None:
+def test_the_evidence_tells_samples_from_noise(fitted, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(evaluate_audio, "FEW", 10)
     found = fitted.evaluate(rows=8, report=tmp_path / "r.html", json=tmp_path / "r.json", quiet=True)
     for told in found.distances.values():
         assert told["samples"] < told["noise (trivial)"]
@@ -297,7 +300,8 @@ def test_the_evidence_tells_samples_from_noise(fitted, tmp_path) -> None:
     assert page.count("<audio") >= 8 and page.count("data:image/png") >= 8 and "http" not in page
 
 
-def test_a_recogniser_learns_labels(folder) -> None:
+def test_a_recogniser_learns_labels(folder, monkeypatch) -> None:
+    monkeypatch.setattr(evaluate_audio, "FEW", 15)
     sounds, _ = read_sounds(folder)
     codec = AudioCodec.learn(sounds)
     x = codec.encode(sounds)

@@ -105,9 +105,9 @@ class FittedAudio(Fitted):
         """
         seed = self._seed(seed)
         _check_place(path)
-        words = {"solver_steps": solver_steps, "quiet": quiet, "allow_failed": allow_failed}
         with self.model.solved(guidance=_guided(guidance)):
-            return self._told(list(self.draws(n, given, seed, **words)), path)
+            rows = self.draws(n, given, seed, solver_steps=solver_steps, quiet=quiet, allow_failed=allow_failed)
+            return self._told(list(rows), path)
 
     def reconstruct(self, source: Any, *, path: str | Path | None = None, allow_failed: bool = False) -> Sounds | int:
         """The sounds that the codes of these, of any length, stand for; as long and as loud."""

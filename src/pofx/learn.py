@@ -292,7 +292,9 @@ def _train(
         now = time.monotonic()
         ends, count = until and now + (until - now) * share / left, steps and max(1, round(steps * share))
         told = _stage(stage, name, spec, train, valid, seed, device, precision, count, ends, part, resume, quiet)
-        done[name] = {k: told[k] for k in ("steps", "planned", "validation", "batch", "seconds", "cpu seconds")}
+        done[name] = {
+            k: told[k] for k in ("steps", "planned", "validation", "batch", "seconds", "step seconds", "cpu seconds")
+        }
         left -= share
     name, stage, share = stages[-1]
     count = steps and max(1, round(steps * share))

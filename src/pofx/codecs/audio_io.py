@@ -70,6 +70,10 @@ class Sounds:
             digest.update(repr(self.labels.tolist()).encode())
         return digest.hexdigest()
 
+    def equals(self, other: Self) -> bool:
+        """Whether rate, samples and labels are the same."""
+        return self.fingerprint() == other.fingerprint()
+
     @property
     def seconds(self) -> float:
         """How long all of them are."""

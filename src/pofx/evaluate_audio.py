@@ -21,7 +21,9 @@ from .metrics.prdc import kernel_distance
 from .nn.stft import spectrum
 from .spec import Columns
 
-STEPS, FEW, BATCH, RATE = 700, 60, 64, 2e-3  # of the recogniser: FEW and one for 4 examples, at most STEPS
+STEPS, FEW, BATCH, RATE = 700, 60, 64, 3e-3  # of the recogniser: FEW and one for 4 examples, at most STEPS
+WARM = 30  # steps in which its rate rises
+HIDDEN = 7  # at most a seventh of the frames, and of the frequencies, is hidden from it at a time
 FEATURES = 64  # that it recognises by
 MOVED = 8  # frames, and
 LOUDER = 16  # steps of a level, by which its examples differ from call to call
@@ -33,15 +35,18 @@ Features = Callable[[np.ndarray], np.ndarray]
 """Levels, uint8 (n, T, F), to features, float64 (n, d)."""
 
 
+def _halved(a: int, b: int) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(a, b, 4, 2, 1), nn.BatchNorm2d(b), nn.ReLU()
+
+
 class Recogniser(nn.Module):
     """A small convolutional network of labels, learned from levels (n, T, F) and codes (n,), -1 where there is none."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(1, 16, 4, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 4, 2, 1), nn.BatchNorm2d(32), nn.ReLU(),
-            nn.Conv2d(32, 64, 4, 2, 1), nn.BatchNorm2d(64), nn.ReLU(), nn.AdaptiveAvgPool2d((4, 4)), nn.Flatten(),
-            nn.Dropout(0.3), nn.Linear(64 * 16, FEATURES), nn.ReLU(),
+            *_halved(1, 16), *_halved(16, 32), *_halved(32, 64), *_halved(64, 64), nn.AdaptiveAvgPool2d((2, 4)),
+            nn.Flatten(), nn.Dropout(0.3), nn.Linear(64 * 8, FEATURES), nn.ReLU(),
         )  # fmt: skip
         self.head = nn.Linear(FEATURES, classes)
 
@@ -67,7 +72,11 @@ class Recogniser(nn.Module):
                 some = torch.from_numpy(rng.choice(rows, BATCH))
                 v = torch.roll(x[some], int(rng.integers(MOVED + 1)), 1).float()
                 v = v + (v > 0) * torch.from_numpy(rng.normal(0, LOUDER, (BATCH, 1, 1)).astype(np.float32))
-                how.param_groups[0]["lr"] = RATE * (1 - step / steps)
+                for axis in (1, 2):  # some frames and some frequencies are not heard
+                    size = v.shape[axis]
+                    first, many = int(rng.integers(size)), int(rng.integers(size // HIDDEN + 1))
+                    v.narrow(axis, first, min(many, size - first)).zero_()
+                how.param_groups[0]["lr"] = RATE * min(1, (step + 1) / WARM) * (1 - step / steps)
                 loss = F.cross_entropy(net(v), y[some])
                 how.zero_grad(), loss.backward(), how.step()
         return net.eval()

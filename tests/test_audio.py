@@ -267,6 +267,16 @@ def test_sounds_are_rebuilt_gone_between_and_gone_on_with(fitted, folder, tmp_pa
         fitted.reconstruct(unseen, path=tmp_path / "one.wav")
 
 
+def test_codes_are_a_table_and_come_back(fitted) -> None:
+    unseen = fitted.learned_from()[2]
+    codes = fitted.encode(unseen)
+    assert codes.shape == (8, fitted.model.code_size + 1) and set(codes["label"]) <= set(PITCHES)
+    back = fitted.decode(codes)
+    assert back.labels.tolist() == codes["label"].tolist()
+    whole = fitted.codec.decode(fitted.model.express(fitted.model.encode(fitted.codec.encode(unseen))))
+    assert all(np.allclose(a, b, atol=1e-4) for a, b in zip(back.clips, whole.clips, strict=True))
+
+
 def test_strange_sounds_are_found(fitted) -> None:
     usual = fitted.learned_from()[1]
     rng = np.random.default_rng(0)
@@ -276,7 +286,7 @@ def test_strange_sounds_are_found(fitted) -> None:
 
 
 def test_what_cannot_be_done_is_said(fitted, folder) -> None:
-    for verb in ("log_prob", "score", "complete", "denoise", "plot"):
+    for verb in ("log_prob", "score", "complete", "denoise", "plot", "edit", "with_prior", "check"):
         with pytest.raises(Unsupported):
             getattr(fitted, verb)(folder)
     with pytest.raises(SpecError, match="does not learn sounds: these do: flow_matching"):

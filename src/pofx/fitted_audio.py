@@ -15,6 +15,7 @@ from .bundle import Fitted
 from .codecs.audio import LEVEL, PERIOD, AudioCodec, opened_sounds
 from .codecs.audio_io import Sounds, read_sounds, write_sounds
 from .codecs.image import LABEL
+from .codecs.picture_io import labels_of
 from .codecs.tabular_io import to_frame
 from .codecs.writing import write_table
 from .errors import CodecError, SpecError, Unsupported
@@ -78,6 +79,10 @@ class FittedAudio(Fitted):
 
     def _cells_of(self, c: Columns) -> dict[str, Any]:
         return {LABEL: self.codec.labels(c[LABEL]).tolist()}
+
+    def _condition_of(self, cells: dict[str, Any]) -> Columns:
+        labels = cells[LABEL].to_pylist()
+        return {LABEL: self.codec.codes(labels_of(labels, len(labels)).tolist(), strict=True)}
 
     def _condition(self, sounds: Sounds) -> Columns | None:
         labels = [None] * len(sounds) if sounds.labels is None else sounds.labels.tolist()
@@ -238,6 +243,14 @@ class FittedAudio(Fitted):
     def denoise(self, source: Any, **words: Any) -> Any:
         """Noise taken off: what codes lose is no noise alone."""
         raise Unsupported("a model of sounds takes off no noise: reconstruct gives what its codes hold")
+
+    def edit(self, source: Any, *args: Any, **words: Any) -> Any:
+        """Another label for a sound: not yet."""
+        raise Unsupported("the label of a sound cannot be changed yet: sample draws new ones of a label")
+
+    def with_prior(self, prior: str = "mixture", **words: Any) -> Any:  # type: ignore[override]
+        """Another law of codes: a model of sounds has its own."""
+        raise Unsupported("a model of sounds has a flow of its codes already, learned with it: leave the prior out")
 
     # -- evidence ----------------------------------------------------------------------------------------------------
 

@@ -145,28 +145,22 @@ class AudioCodec(Labelling):
 
         Silence at their ends is left out, unless examples are windows.
         """
-        levels = x[LEVEL]
-        clips: list[np.ndarray] = []
-        rms = np.full(len(levels), self.loudness) if loudness is None else loudness
-        for at in range(0, len(levels), TOGETHER):
-            clips += [
-                self._loud(*pair) for pair in zip(self._heard(levels[at : at + TOGETHER]), rms[at:], strict=False)
-            ]
-        return Sounds(tuple(clips), self.rate, self.labels(x[LABEL]) if LABEL in x else None)
+        rms = np.full(len(x[LEVEL]), self.loudness) if loudness is None else loudness
+        clips = tuple(self._loud(self._heard(one), loud) for one, loud in zip(x[LEVEL], rms, strict=True))
+        return Sounds(clips, self.rate, self.labels(x[LABEL]) if LABEL in x else None)
 
-    def _heard(self, levels: np.ndarray) -> list[np.ndarray]:
+    def _heard(self, levels: np.ndarray) -> np.ndarray:
+        """The sound of levels (frames, F); alone, since transforms of several round otherwise."""
         import torch
 
         from ..nn.stft import griffin_lim
 
-        some = torch.from_numpy(levels)
+        some = torch.from_numpy(levels)[None]
         magnitude = 10 ** (((some.float() / TOP - 1) * DECIBELS + self.top) / 20) * (some > 0)
-        found = griffin_lim(magnitude, self.window).numpy()
-        if self.windows:
-            return list(found)
-        loud = levels.max(2) > QUIET
-        last = np.where(loud.any(1), levels.shape[1] - loud[:, ::-1].argmax(1), 1)
-        return [clip[: max(int(n) * self.window // 4, 1)] for clip, n in zip(found, last, strict=True)]
+        found = griffin_lim(magnitude, self.window)[0].numpy()
+        loud = np.flatnonzero(levels.max(1) > QUIET)
+        last = len(levels) if self.windows else loud[-1] + 1 if len(loud) else 1
+        return found[: max(int(last) * self.window // 4, 1)]
 
     @staticmethod
     def _loud(clip: np.ndarray, rms: float) -> np.ndarray:

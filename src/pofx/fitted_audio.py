@@ -248,7 +248,7 @@ class FittedAudio(Fitted):
         """Another label for a sound: not yet."""
         raise Unsupported("the label of a sound cannot be changed yet: sample draws new ones of a label")
 
-    def with_prior(self, prior: str = "mixture", **words: Any) -> Any:  # type: ignore[override]
+    def with_prior(self, prior: str = "mixture", **words: Any) -> Any:
         """Another law of codes: a model of sounds has its own."""
         raise Unsupported("a model of sounds has a flow of its codes already, learned with it: leave the prior out")
 

@@ -24,7 +24,7 @@ CLIPPED = 0.01  # share of the samples at the rails, beyond which a sound is sai
 RAIL = 0.999
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sounds:
     """Clips, each float32 (samples,) in [-1, 1], `rate` samples a second, and the label of each, all int or all str,
     None where missing; or None: no labels.

@@ -29,6 +29,7 @@ FLOORS = {
         "evaluate_photos",
         "evaluate_text",
         "evaluate_music",
+        "evaluate_audio",
         "rebuilding",
     ),
     5: (
@@ -46,12 +47,13 @@ FLOORS = {
         "fitted_photos",
         "fitted_text",
         "fitted_music",
+        "fitted_audio",
         "restoring",
         "opening",
         "learn",
         "checkup",
     ),
-    6: ("", "sklearn", "cli", "cli_photos", "cli_text", "__main__"),
+    6: ("", "sklearn", "cli", "cli_codes", "cli_photos", "cli_text", "cli_audio", "__main__"),
 }
 FLOOR = {family: floor for floor, families in FLOORS.items() for family in families}
 STRANGERS = 3

@@ -400,6 +400,11 @@ def fitted_class(kind: str) -> tuple[type[Fitted], Any]:
         from .fitted_music import FittedMusic
 
         return FittedMusic, MusicCodec
+    if kind == "audio":
+        from .codecs.audio import AudioCodec
+        from .fitted_audio import FittedAudio
+
+        return FittedAudio, AudioCodec
     if kind == "text":
         from .codecs.text import TextCodec
         from .fitted_text import FittedText

@@ -89,9 +89,11 @@ def doctor(source: Any, **words: Any) -> Checkup:
     found.profile = model.codec.profile() if hasattr(model.codec, "profile") else ""
     if model.model.trained:
         told = fit(source, steps=LONG, **words).provenance["fit"]
-        found.step_seconds = told["step seconds"] / told["steps"]
-        found.steps = model.model.recipe(int(model.provenance["train_rows"])).steps
-        looks = told["seconds"] - told["step seconds"]
+        rows, stages = int(model.provenance["train_rows"]), model.model.stages()
+        fits = [(stage.recipe(rows).steps, told.get(name, told)) for name, stage, _ in stages]
+        found.steps = sum(steps for steps, _ in fits)
+        found.step_seconds = sum(n * own["step seconds"] / own["steps"] for n, own in fits) / found.steps
+        looks = sum(own["seconds"] - own["step seconds"] for _, own in fits)
         found.seconds = around + looks + found.steps * found.step_seconds
     else:
         found.seconds = first

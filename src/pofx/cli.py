@@ -9,6 +9,8 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .cli_audio import ask_how_guided, ask_to_go_on, ask_to_read_audio, words_of_audio, words_of_guidance
+from .cli_codes import compress, decompress, interpolate
 from .cli_photos import ask_of_task, ask_to_restore, run_restoring, verb_of, words_of_task
 from .cli_text import (
     ask_how_bold,
@@ -85,15 +87,20 @@ def _fitting(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "input",
         help="CSV, TSV (.gz, .zst), Parquet, Feather or JSON Lines; images: .npz, .npy, IDX, a folder, a zip, a glob; "
-        "text: .txt, .md; music: .mid, .abc, .json of chords, or a folder",
+        "text: .txt, .md; music: .mid, .abc, .json of chords; sounds: .wav, .flac, .ogg, .mp3; or a folder of such",
     )
     verb.add_argument(
-        "--kind", choices=("auto", "table", "image", "text", "music"), default="auto", help="of the data, if not plain"
+        "--kind",
+        choices=("auto", "table", "image", "text", "music", "audio"),
+        default="auto",
+        help="of the data, if not plain",
     )
     verb.add_argument("--pixels", metavar="HxW", help="the size that pictures of several sizes are brought to")
     verb.add_argument("--broken", choices=("refuse", "skip"), help="what to do with pictures that cannot be read")
     verb.add_argument(
-        "--model", default="auto", help="a name of `pofx models` (default any_order; of text and music autoregressive)"
+        "--model",
+        default="auto",
+        help="a name of `pofx models` (default any_order; of text and music autoregressive, of sounds flow_matching)",
     )
     verb.add_argument(
         "--size", choices=("small", "base", "large"), help="of the network: half, once or twice its default width"
@@ -119,10 +126,11 @@ def _fitting(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an argument of the model")
     _reading(verb)
     ask_to_read_text(verb)
+    ask_to_read_audio(verb)
 
 
 def _fit(verbs: Any) -> None:
-    verb = _verb(verbs, "fit", "learn p(x) of a table, of images, text or music")
+    verb = _verb(verbs, "fit", "learn p(x) of a table, of images, of text, music or sounds")
     _fitting(verb)
     verb.add_argument("-o", "--output", required=True, help="the model file to write")
     verb.add_argument("--minutes", type=float, help="how long it may take")
@@ -144,11 +152,14 @@ def _sample(verbs: Any) -> None:
     verb.add_argument("--solver-steps", type=int, help="of the differential equation (ffjord, flow_matching)")
     verb.add_argument("--seed", type=int, help="drawn and printed if not given")
     ask_how_bold(verb)
+    ask_how_guided(verb)
     _failed(verb)
 
 
 def _continue(verbs: Any) -> None:
-    ask_to_continue(_verb(verbs, "continue", "go on with a text or a piece of music"))
+    verb = _verb(verbs, "continue", "go on with a text, a piece of music or a sound")
+    ask_to_continue(verb)
+    ask_to_go_on(verb)
 
 
 def _failed(verb: argparse.ArgumentParser) -> None:
@@ -361,7 +372,9 @@ def _words_of_fitting(told: argparse.Namespace) -> dict[str, Any]:
     words = {name: getattr(told, name) for name in same} | {"split": split}
     words |= {"fields": _json(told.fields), "condition": _words_of(told.condition)}
     broken = {"broken": told.broken} if told.broken else {}
-    words |= {"reading": _words_of_reading(told) | _pixels(told.pixels) | broken | words_of_text(told)}
+    words |= {
+        "reading": _words_of_reading(told) | _pixels(told.pixels) | broken | words_of_text(told) | words_of_audio(told)
+    }
     words |= {"base": told.base} if told.base else {}
     return words | _settings(told.set, fit)
 
@@ -395,7 +408,11 @@ def run_sample(told: argparse.Namespace) -> str:
     from .bundle import load
 
     model = load(told.model)
-    words = {"seed": told.seed, "path": told.output, "quiet": told.quiet} | words_of_boldness(told)
+    words = (
+        {"seed": told.seed, "path": told.output, "quiet": told.quiet}
+        | words_of_boldness(told)
+        | words_of_guidance(told)
+    )
     words |= {"truncation": told.truncation} if told.truncation != 1 else {}
     words |= {"solver_steps": told.solver_steps} if told.solver_steps is not None else {}
     rows = verb_of(model, "sample", words)(told.rows, told.given, allow_failed=told.allow_failed, **words)
@@ -439,37 +456,7 @@ def run_coding(told: argparse.Namespace) -> str:
 run_encode = run_decode = run_reconstruct = run_edit = run_anomaly = run_coding
 run_denoise = run_upscale = run_restoring
 run_continue = continue_text
-
-
-def run_compress(told: argparse.Namespace) -> str:
-    """pofx compress"""
-    from .bundle import load
-
-    length = _images_of(load(told.model)).compress(told.input, told.output)
-    return f"wrote {told.output}: {length}"
-
-
-def run_decompress(told: argparse.Namespace) -> str:
-    """pofx decompress"""
-    from .bundle import load
-
-    images = _images_of(load(told.model)).decompress(told.input, out=told.output)
-    return f"wrote {images:,} images to {told.output}"
-
-
-def _images_of(fitted: Any) -> Any:
-    if not hasattr(fitted, "compress"):
-        raise PofxError("expected a model of images, got one of a table: only images are compressed")
-    return fitted
-
-
-def run_interpolate(told: argparse.Namespace) -> str:
-    """pofx interpolate"""
-    from .bundle import load
-
-    words = {"steps": told.steps, "allow_failed": told.allow_failed}
-    rows = load(told.model).interpolate(told.first, told.second, path=told.output, **words)
-    return f"wrote {rows:,} rows to {told.output}"
+run_compress, run_decompress, run_interpolate = compress, decompress, interpolate
 
 
 def run_prior(told: argparse.Namespace) -> str:

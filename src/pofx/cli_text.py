@@ -68,13 +68,20 @@ def shown(rows: list[str]) -> str:
 def continue_text(told: argparse.Namespace) -> str:
     """pofx continue"""
     from .bundle import load
+    from .cli_audio import continue_audio, words_of_guidance
     from .cli_photos import verb_of
     from .errors import PofxError
 
+    model: Any = load(told.model)
+    if model.codec.kind == "audio":
+        return continue_audio(told, model)
     if (told.text is None) == (told.input is None):
         raise PofxError("expected a file of prompts or --text, got both or neither: give one")
-    model: Any = load(told.model)
-    words = words_of_boldness(told) | {"symbols": told.symbols, "seed": told.seed, "path": told.output}
+    words = (
+        words_of_boldness(told)
+        | words_of_guidance(told)
+        | {"symbols": told.symbols, "seed": told.seed, "path": told.output}
+    )
     go_on = verb_of(model, "continue_", words)
     if model.codec.kind == "music":
         return _continue_music(go_on, told, words) + f" (seed {model.last_seed})"

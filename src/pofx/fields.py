@@ -190,6 +190,13 @@ class Pixel(Integer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Level(Pixel):
+    """How loud a sound is at a frame and a frequency, in steps of decibels; 0 is silence (codecs/audio.py)."""
+
+    kind = "level"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Datetime(Integer):
     """A moment, stored as int64 steps of `unit` (D, h, m, s, ms, us or ns) since 1970 in its own time zone or UTC."""
 
@@ -312,7 +319,7 @@ class Note(Token):
         return super().meta() | {"held": self.held}
 
 
-SCALARS = (Real, Integer, Count, Bounded, Positive, Pixel, Category, Ordinal, Angle, Datetime)
+SCALARS = (Real, Integer, Count, Bounded, Positive, Pixel, Level, Category, Ordinal, Angle, Datetime)
 KINDS: dict[str, type[Field]] = {cls.kind: cls for cls in (*SCALARS, Token, Note)}
 
 

@@ -18,7 +18,7 @@ from .errors import SpecError, Unsupported
 from .fields import Category
 from .models import create, load_class, sized
 from .models.model import Model, who_can
-from .opening import AUTO, KINDS, OPENERS, UNNAMED, kind_of
+from .opening import AUTO, KINDS, OPENERS, UNGUARDED, UNNAMED, kind_of
 from .progress import bar, say
 from .rebuilding import squared_errors
 from .spec import Columns, Spec
@@ -139,7 +139,7 @@ def fit(
         ):
             if word not in among:
                 raise SpecError(f"expected {name} among {', '.join(among)}, got {word!r}")
-        condition = [] if kind == "image" and condition and list(condition) == ["none"] else condition
+        condition = [] if kind in ("image", "audio") and condition and list(condition) == ["none"] else condition
         if condition and "condition" not in cls.abilities:
             raise Unsupported(f"model {model!r} cannot learn p(x | c): these can: {', '.join(who_can('condition'))}")
         codec, rows, container, took, notes = OPENERS[kind](
@@ -151,7 +151,7 @@ def fit(
                 f"model {model!r} cannot learn from cells that nobody saw, of {', '.join(map(repr, blank[:8]))}: these "
                 f"can: {', '.join(who_can('unknown'))}; or fit with missing='state' (--missing state)"
             )
-        if kind == "text":  # a document is encoded part by part: its rows overlap
+        if kind in ("text", "audio"):  # long ones are encoded part by part: their rows overlap
             train, valid = (codec.encode(rows.take(part)) for part in took[:2])
         else:  # all at once: a cell that cannot be read is named by its row
             train, valid = _parts(codec.encode(rows), took[:2])
@@ -170,7 +170,7 @@ def fit(
     with torch_threads(threads):
         place = Checkpoint(Path(checkpoint), own) if checkpoint is not None else None
         with bar("guard", None, "row", quiet or not guard) as tick:
-            watched = watch(made, train, valid, seed) if guard and kind not in ("text", "music") else None
+            watched = watch(made, train, valid, seed) if guard and kind not in UNGUARDED else None
             tick(len(rows))
         done = _train(
             made, codec.spec, train, valid, seed, pick_device(device), precision, steps, until, place, resume, quiet,
@@ -227,7 +227,7 @@ def fit_prior(
             until, None, False, quiet,
         )  # fmt: skip
         usual = _scores(made.eval(), valid, fitted.joint) if len(rows[1]) else np.zeros(0)
-        watched = watch(made, train, valid, seed) if guard else None
+        watched = watch(made, train, valid, seed) if guard and fitted.codec.kind not in UNGUARDED else None
         said = final(watched, made, train, done) if watched is not None else None
         say("" if said is None else str(said), quiet)
     told = {"model": prior, "seed": seed, **done, "fit seconds": time.monotonic() - began}
@@ -286,6 +286,42 @@ def _train(
     if not model.trained:
         model.fit_closed(_only(spec.fields, train), _only(c, train) if c else None)
         return {"steps": 0, "stopped": "closed form"}
+    stages, done, left = model.stages(), {}, 1.0
+    for name, stage, share in stages[:-1]:
+        part = checkpoint.stage(name) if checkpoint is not None else None
+        now = time.monotonic()
+        ends, count = until and now + (until - now) * share / left, steps and max(1, round(steps * share))
+        told = _stage(stage, name, spec, train, valid, seed, device, precision, count, ends, part, resume, quiet)
+        done[name] = {
+            k: told[k] for k in ("steps", "planned", "validation", "batch", "seconds", "step seconds", "cpu seconds")
+        }
+        left -= share
+    name, stage, share = stages[-1]
+    count = steps and max(1, round(steps * share))
+    return (
+        _stage(stage, "", spec, train, valid, seed, device, precision, count, until, checkpoint, resume, quiet, guard)
+        | done
+    )
+
+
+def _stage(
+    model: Model,
+    name: str,
+    spec: Spec,
+    train: Columns,
+    valid: Columns,
+    seed: int,
+    device: str,
+    precision: str,
+    steps: int | None,
+    until: float | None,
+    checkpoint: Checkpoint | None,
+    resume: bool,
+    quiet: bool,
+    guard: Guard | None = None,
+) -> dict[str, Any]:
+    """One of the fits that follow one another; `name` of those before the last, whose end is kept for a resumed fit."""
+    c = spec.condition.fields if spec.condition else ()
     batches = [model.prepare(_only(spec.fields, part), _only(c, part) if c else None) for part in (train, valid)]
     torch.manual_seed(seed)
     enough = guard if guard is not None and guard.examiner.enough else None
@@ -297,9 +333,11 @@ def _train(
     total = held[2] if held is not None else trainer.plan(steps, until)
     if checkpoint is not None and held is None:
         checkpoint.write(*trainer.state(), total)
-    with bar("training", total, "step", quiet) as tick:
+    with bar(f"training {name}".strip(), total, "step", quiet) as tick:
         tick(trainer.step)
         history = trainer.run(total, checkpoint, tick)
+    if checkpoint is not None and name:
+        checkpoint.write(*trainer.state(), total)
     model.to("cpu")
     return {
         "steps": history.steps, "planned": total, "best step": history.best_step, "stopped": history.stopped,

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from .codecs.audio import AudioCodec, opened_sounds
+from .codecs.audio_io import Sounds, holds_audio
 from .codecs.image import LABEL, ImageCodec
 from .codecs.music import MusicCodec
 from .codecs.music_io import holds_music, read_pieces
@@ -19,13 +21,16 @@ from .fitted_text import parts_of
 from .models.model import Model
 from .split import parts
 
-KINDS = ("auto", "table", "image", "text", "music")
-AUTO = {"text": "autoregressive", "music": "autoregressive"}  # models of kinds where none is named, else any_order
-UNNAMED = {"image": "an array", "text": "a list", "music": "a list"}  # a source without a path
+KINDS = ("auto", "table", "image", "text", "music", "audio")
+UNGUARDED = ("text", "music", "audio")  # kinds whose fits end without a verdict
+AUTO = {"text": "autoregressive", "music": "autoregressive", "audio": "flow_matching"}  # models where none is named
+UNNAMED = {"image": "an array", "text": "a list", "music": "a list", "audio": "arrays"}  # a source without a path
 
 
 def kind_of(source: Any) -> str:
-    """What a source holds: images, music, text, or a table."""
+    """What a source holds: sounds, music, images, text, or a table."""
+    if holds_audio(source):
+        return "audio"
     if holds_music(source):
         return "music"
     return "image" if holds_images(source) else "text" if holds_text(source) else "table"
@@ -91,10 +96,25 @@ def _music(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed
     return MusicCodec.learn(rows.take(took[0]), length=reading.get("length")), rows, container, took, dict(rows.notes)
 
 
-OPENERS: dict[str, Callable[..., Opened]] = {"table": _table, "image": _images, "text": _texts, "music": _music}
+def _sounds(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:
+    if asked["fields"]:
+        raise Unsupported("sounds have no fields to name: leave fields out")
+    rows, container = opened_sounds(source, reading, asked["labels"])
+    keep, notes = _labels(rows, container, asked["condition"], asked["cls"])
+    rows = rows if keep else rows.bare()
+    took = parts(len(rows), split, seed, rows.labels)
+    codec = AudioCodec.learn(rows.take(took[0]), seconds=reading.get("seconds"))
+    return codec, rows, container, took, notes | rows.notes | codec.words(rows)
 
 
-def _labels(rows: Pictures, kind: str, asked: Sequence[str] | None, cls: type[Model]) -> tuple[bool, dict[str, str]]:
+OPENERS: dict[str, Callable[..., Opened]] = {
+    "table": _table, "image": _images, "text": _texts, "music": _music, "audio": _sounds,
+}  # fmt: skip
+
+
+def _labels(
+    rows: Pictures | Sounds, kind: str, asked: Sequence[str] | None, cls: type[Model]
+) -> tuple[bool, dict[str, str]]:
     """Whether labels are the condition, and what there is to say of that.
 
     Unless asked for they are where the model can, every picture of a folder has one, and there are two or more.

@@ -25,7 +25,61 @@ def _names(channels: int) -> tuple[str, ...]:
     return NAMES.get(channels) or tuple(f"channel {i + 1}" for i in range(channels))
 
 
-class ImageCodec:
+class Labelling:
+    """A codec whose examples may have a label, the condition `label`; whole: whether labels are whole numbers."""
+
+    spec: Spec
+    whole: bool
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The labels that were learned; none where they are no condition."""
+        field = self.spec.condition.fields[0] if self.spec.condition else None
+        return field.levels if isinstance(field, Category) else ()
+
+    def kept(self, labels: np.ndarray | None) -> np.ndarray | None:
+        """Labels, (n,), None in place of those that were not learned."""
+        known = set(self.levels)
+        return labels if labels is None else np.array([v if str(v) in known else None for v in labels], object)
+
+    def codes(self, labels: Sequence[Any], *, strict: bool = False) -> np.ndarray:
+        """The codes of labels, int32 (n,), as `encode` gives them."""
+        code = {level: i for i, level in enumerate(self.levels)}
+        new = sorted({str(label) for label in labels if label is not None} - set(code))
+        if new and strict:
+            shown = ", ".join(map(repr, self.levels[:20])) + (", ..." if len(self.levels) > 20 else "")
+            raise CodecError(f"expected labels among {shown}, got {', '.join(map(repr, new[:8]))}: leave these out")
+        return np.array([-1 if label is None else code.get(str(label), len(code)) for label in labels], np.int32)
+
+    def labels(self, codes: np.ndarray) -> np.ndarray:
+        """The labels of codes, object (n,): int or str, None where missing."""
+        named = [int(level) if self.whole else level for level in self.levels]
+        labels = np.empty(len(codes), object)
+        labels[:] = [named[code] if 0 <= code < len(named) else None for code in codes]
+        return labels
+
+    def given(self, asked: Sequence[str] | Mapping[str, Any]) -> Given:
+        """The set of labels that conditions mean, "label = 3" or {"label": [3, 5]}; several intersect.
+
+        Raises CodecError for a label that was never seen, and where none is left.
+        """
+        import pyarrow as pa
+
+        field = self.spec.condition.fields[0] if self.spec.condition else None
+        plan = ColumnPlan(LABEL, LABEL, "category", "", pa.large_string(), field=field)
+        out: Given = {}
+        for term in conditions.terms(asked, [LABEL]):
+            allowed = conditions.allowed_by(plan, term)
+            out[LABEL] = conditions.both(out[LABEL], allowed) if out else allowed
+        if field is not None and out:
+            try:
+                field.allow(field.tokens(1, 1, whole=True), out[LABEL])
+            except SpecError as error:
+                raise CodecError(str(error)) from error
+        return out
+
+
+class ImageCodec(Labelling):
     """How images become a block of pixels, their labels a condition, and back.
 
     spec: channels over H x W, and the field `label` where it is the condition; like: the kind of what was read; whole:
@@ -55,7 +109,7 @@ class ImageCodec:
         block = Block("image", fields, images.shape[1:3])
         if pictures.labels is None:
             return cls(Spec((block,)), like, deep=pictures.deep, depth=pictures.depth)
-        label = Spec((Block(LABEL, (_label_field(pictures.labels),)),))
+        label = Spec((Block(LABEL, (label_field(pictures.labels),)),))
         whole = all(isinstance(value, int) for value in pictures.labels if value is not None)
         return cls(Spec((block,), label), like, whole, pictures.deep, pictures.depth)
 
@@ -64,17 +118,6 @@ class ImageCodec:
         """(H, W, C)."""
         height, width = (side or 0 for side in self.spec.blocks[0].sites)
         return height, width, len(self.spec.fields)
-
-    @property
-    def levels(self) -> tuple[str, ...]:
-        """The labels that were learned; none where they are no condition."""
-        field = self.spec.condition.fields[0] if self.spec.condition else None
-        return field.levels if isinstance(field, Category) else ()
-
-    def kept(self, labels: np.ndarray | None) -> np.ndarray | None:
-        """Labels, (n,), None in place of those that were not learned."""
-        known = set(self.levels)
-        return labels if labels is None else np.array([v if str(v) in known else None for v in labels], object)
 
     def encode(self, pictures: Pictures, *, strict: bool = False) -> Columns:
         """Channels by name, uint8 (n, H, W), and the codes of labels, int32 (n,), -1 where missing.
@@ -96,46 +139,10 @@ class ImageCodec:
         labels = [None] * len(images) if pictures.labels is None else pictures.labels.tolist()
         return x | {LABEL: self.codes(labels, strict=strict)}
 
-    def codes(self, labels: Sequence[Any], *, strict: bool = False) -> np.ndarray:
-        """The codes of labels, int32 (n,), as `encode` gives them."""
-        code = {level: i for i, level in enumerate(self.levels)}
-        new = sorted({str(label) for label in labels if label is not None} - set(code))
-        if new and strict:
-            shown = ", ".join(map(repr, self.levels[:20])) + (", ..." if len(self.levels) > 20 else "")
-            raise CodecError(f"expected labels among {shown}, got {', '.join(map(repr, new[:8]))}: leave these out")
-        return np.array([-1 if label is None else code.get(str(label), len(code)) for label in labels], np.int32)
-
-    def labels(self, codes: np.ndarray) -> np.ndarray:
-        """The labels of codes, object (n,): int or str, None where missing."""
-        named = [int(level) if self.whole else level for level in self.levels]
-        labels = np.empty(len(codes), object)
-        labels[:] = [named[code] if 0 <= code < len(named) else None for code in codes]
-        return labels
-
     def decode(self, x: Columns) -> Pictures:
         """Pictures of channels by name, and of codes of labels where there are such."""
         images = np.stack([x[f.name] for f in self.spec.fields], -1)
         return Pictures(images, self.labels(x[LABEL]) if LABEL in x else None, self.deep, self.depth)
-
-    def given(self, asked: Sequence[str] | Mapping[str, Any]) -> Given:
-        """The set of labels that conditions mean, "label = 3" or {"label": [3, 5]}; several intersect.
-
-        Raises CodecError for a label that was never seen, and where none is left.
-        """
-        import pyarrow as pa
-
-        field = self.spec.condition.fields[0] if self.spec.condition else None
-        plan = ColumnPlan(LABEL, LABEL, "category", "", pa.large_string(), field=field)
-        out: Given = {}
-        for term in conditions.terms(asked, [LABEL]):
-            allowed = conditions.allowed_by(plan, term)
-            out[LABEL] = conditions.both(out[LABEL], allowed) if out else allowed
-        if field is not None and out:
-            try:
-                field.allow(field.tokens(1, 1, whole=True), out[LABEL])
-            except SpecError as error:
-                raise CodecError(str(error)) from error
-        return out
 
     def to_json(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Plain values and arrays that rebuild the codec."""
@@ -151,7 +158,7 @@ class ImageCodec:
         return cls(Spec.join(meta["spec"], arrays), meta["like"], whole, deep, depth)
 
 
-def _label_field(labels: np.ndarray) -> Category:
+def label_field(labels: np.ndarray) -> Category:
     """The field of labels, the frequent ones first; a missing one is a label that nobody saw."""
     counts = Counter(str(label) for label in labels if label is not None)
     if not counts:

@@ -90,8 +90,8 @@ def read_texts(
     lines or more, or where it has fewer than ten lines, of a thousand characters or more on average.
 
     Lines are told without their blank ones, a document with all but its line ends, which become "\\n". Raises
-    CodecError for a path at which there is no file, for what is empty, binary or not in `encoding`, for fewer than `least`
-    lines, and for strings that are not Unicode.
+    CodecError for a path at which there is no file, for what is empty, binary or not in `encoding`, for fewer than
+    `least` lines, and for strings that are not Unicode.
     """
     if document not in ("auto", "yes", "no"):
         raise SpecError(f"expected document to be 'auto', 'yes' or 'no', got {document!r}")

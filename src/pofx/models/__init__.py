@@ -97,6 +97,11 @@ def _of_kind(name: str, spec: "Spec") -> "type[Model]":
     cls, sites = load_class(name), max(len(block.sites) for block in spec.blocks)
     if sites == 0:
         return cls
+    if any(field.kind == "level" for field in spec.fields):
+        if cls.sounded is None:
+            able = ", ".join(other for other in names() if load_class(other).sounded)
+            raise SpecError(f"model {name!r} does not learn sounds: these do: {able}")
+        return cls.sounded
     if sites == 1:
         if cls.sequenced is None:
             able = ", ".join(other for other in names() if load_class(other).sequenced)

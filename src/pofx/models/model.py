@@ -85,6 +85,7 @@ class Model(nn.Module):
     pictured: ClassVar["type[Model] | None"] = None  # the class that does so in its place, with arguments of its own
     sequenced: ClassVar["type[Model] | None"] = None  # the class that learns sequences of tokens in its place
     musical: ClassVar["type[Model] | None"] = None  # and the class that learns music, which has a rule
+    sounded: ClassVar["type[Model] | None"] = None  # the class that learns sounds in its place
     config: dict[str, Any]
     name: str
     effective: float = math.inf  # the least effective sample size of a weighted condition since it was last reset
@@ -129,6 +130,10 @@ class Model(nn.Module):
     def recipe(self, rows: int) -> Recipe:
         """How to train on this many rows."""
         raise NotImplementedError
+
+    def stages(self) -> "list[tuple[str, Model, float]]":
+        """Fits in a row, the last of them its own: a name, what is fitted, and its share of the minutes or steps."""
+        return [(self.name, self, 1.0)]
 
     def start(self, batch: Batch) -> None:
         """A start that depends on the data: output biases, scales."""

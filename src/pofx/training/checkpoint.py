@@ -17,8 +17,13 @@ class Checkpoint:
     """A place for the state of one fit; `identity` says what fit it is, so that no other is resumed from it."""
 
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
-        self.path, self.identity = path, identity
+        self.path, self.identity, self.stages = path, identity, list[Checkpoint]()
         self.last = time.monotonic()
+
+    def stage(self, name: str) -> "Checkpoint":
+        """A place beside for a fit before the last of several; `remove` takes it away too."""
+        self.stages.append(Checkpoint(self.path.with_name(f"{self.path.name}.{name}"), self.identity))
+        return self.stages[-1]
 
     def due(self) -> bool:
         """Whether EVERY seconds have passed since the last one."""
@@ -48,4 +53,5 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Takes the checkpoint away once the fit is whole."""
-        self.path.unlink(missing_ok=True)
+        for place in (self, *self.stages):
+            place.path.unlink(missing_ok=True)

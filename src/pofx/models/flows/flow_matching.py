@@ -16,6 +16,7 @@ from ..flowing import Solved
 from ..lifted import to_normal
 from ..model import Batch, Clock, Recipe
 from ..pixel_flows import OfImages
+from ..sounds import SoundFlow
 
 
 def chosen(path: str, condition: int) -> str:
@@ -134,6 +135,7 @@ class FlowMatching(Solved):
 
     images = True
     pictured = PixelFlowMatching
+    sounded = SoundFlow
 
     def __init__(
         self,

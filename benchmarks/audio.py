@@ -1,0 +1,132 @@
+"""Spoken digits drawn by a flow in the codes of an autoencoder of spectra, after so many CPU-minutes.
+
+    python benchmarks/audio.py --minutes 40 --seeds 0
+
+The model of `pofx fit recordings/` (flow_matching of sounds) learns p(sound | digit) of the Free Spoken Digit Dataset
+in one process and is judged on its test clips, indices 0 to 4 of each speaker and digit, as written and read again:
+
+- for each guidance, 500 samples, 50 of a digit: kernel distance from test clips in two spaces (evaluate_audio.py), with
+  training clips in the place of samples (the floor) and white noise (trivial); the share that a recogniser, trained
+  here on real clips, finds to be of the digit asked for, beside that of real test clips;
+- test clips rebuilt by the autoencoder: the same share, the kernel distance, and the distance of several transforms
+  from what was said, with Griffin-Lim of the true magnitudes as its floor;
+- CPU-seconds of a second of sampled sound.
+"""
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from autoencoders import DATA, HERE, fit_batches
+from pofx.codecs.audio import LEVEL, AudioCodec
+from pofx.codecs.audio_io import Sounds, read_sounds
+from pofx.evaluate_audio import distances, far, hiss, spaces_of
+from pofx.models import create
+from record import asking, measure
+
+PATTERN = "{label}_{speaker}_{index}.wav"
+GUIDANCE = (1.0, 1.5, 2.0, 3.0)
+VALID = 150  # clips that a fit is watched on
+TESTED = 5  # indices of a speaker's digit that are for the test
+CLASSES = 10
+PACKAGES = ("torch", "soundfile")
+
+
+def loaded() -> tuple[Sounds, Sounds]:
+    """(to learn from, to judge by)."""
+    sounds, _ = read_sounds(DATA / "fsdd" / "recordings.zip", pattern=PATTERN)
+    index = np.array([int(name.rpartition("_")[2].partition(".")[0]) for name in sounds.names])
+    return sounds.take(np.flatnonzero(index >= TESTED)), sounds.take(np.flatnonzero(index < TESTED))
+
+
+def again(codec: AudioCodec, sounds: Sounds) -> np.ndarray:
+    """The levels of sounds as they would be read."""
+    return codec.encode(sounds)[LEVEL]
+
+
+def run(data: str, seed: int, minutes: float, drawn: int) -> dict[str, Any]:
+    learned, judged = loaded()
+    codec = AudioCodec.learn(learned)
+    x, test = codec.encode(learned), codec.encode(judged)
+    order = np.random.default_rng(seed).permutation(len(learned))
+    valid, train = ({k: v[rows] for k, v in x.items()} for rows in (order[:VALID], order[VALID:]))
+    model = create("flow_matching", codec.spec, seed)
+    row: dict[str, Any] = {"data": data, "seed": seed, "minutes": minutes, "drawn": drawn}
+    for name, stage, share in model.stages():
+        batches = [stage.prepare({LEVEL: part[LEVEL]}, {"label": part["label"]}) for part in (train, valid)]
+        told = fit_batches(stage, *batches, minutes * share, seed)
+        stage.eval()
+        row |= {f"{name} {k}": told[k] for k in ("steps", "cpu_seconds", "ms_a_step", "validation")}
+    row["cpu_seconds"] = sum(v for k, v in row.items() if k.endswith(" cpu_seconds"))
+    row["parameters"] = sum(p.numel() for p in model.parameters())
+
+    spaces, net = spaces_of(codec, train, seed)
+    hissing = hiss(codec, len(judged), seed)
+    noise = again(codec, hissing)
+    row["accuracy real"] = float((net.labels(test[LEVEL]) == test["label"]).mean())
+
+    asked = np.arange(drawn * CLASSES, dtype=np.int32) % CLASSES
+    z = model.noise(len(asked), torch.Generator().manual_seed(seed + 1))
+    for w in GUIDANCE:
+        began = time.process_time()
+        with model.solved(guidance=w):
+            made = codec.decode(model.decode(z, {"label": asked}))
+        spent = time.process_time() - began
+        levels = again(codec, made)
+        row[f"cpu_seconds a second, guidance {w:g}"] = spent / made.seconds
+        row[f"accuracy, guidance {w:g}"] = float((net.labels(levels) == asked).mean())
+        for space, told in distances(spaces, levels, train[LEVEL], test[LEVEL], noise, seed).items():
+            row[f"{space}, guidance {w:g}"] = told.pop("samples")
+            row |= {f"{space}, {k}": v for k, v in told.items()}
+
+    rebuilt = codec.decode(model.express(model.encode(test)))
+    levels = again(codec, rebuilt)
+    row["accuracy rebuilt"] = float((net.labels(levels) == test["label"]).mean())
+    for space, told in distances(spaces, levels, train[LEVEL], test[LEVEL], noise, seed).items():
+        row[f"{space}, rebuilt"] = told["samples"]
+    floor = codec.decode(test)
+    pairs = {"rebuilt": rebuilt, "true magnitudes": floor, "noise": hissing}
+    for name, sounds in pairs.items():
+        row[f"spectral distance, {name}"] = float(
+            np.mean([far(*p, codec.samples, codec.window) for p in zip(judged.clips, sounds.clips, strict=True)])
+        )
+    return row
+
+
+def printed(rows: list[dict[str, Any]]) -> str:
+    """A line for each run and guidance."""
+    head = ["", "CPU s", "accuracy (real)", "kernel distance, recogniser (floor, trivial)"]
+    head += ["kernel distance, cepstra (floor, trivial)", "CPU s a second"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for row in rows:
+        name = f"{row['data']}, {row['minutes']:g} min, seed {row['seed']}"
+        for w in [f"guidance {w:g}" for w in GUIDANCE] + ["rebuilt"]:
+            found = row[f"accuracy, {w}"] if f"accuracy, {w}" in row else row["accuracy rebuilt"]
+            cells = [f"{row['cpu_seconds']:.0f}", f"{found:.3f} ({row['accuracy real']:.3f})"]
+            for space in ("recogniser", "cepstra"):
+                beside = ", ".join(
+                    f"{row[f'{space}, {k}']:.4g}" for k in ("training sounds (floor)", "noise (trivial)")
+                )
+                cells.append(f"{row[f'{space}, {w}']:.4g} ({beside})")
+            cells.append(f"{row.get(f'cpu_seconds a second, {w}', float('nan')):.2f}")
+            lines.append(f"| {name}, {w} | " + " | ".join(cells) + " |")
+        told = [f"{k} {row[f'spectral distance, {k}']:.3f}" for k in ("rebuilt", "true magnitudes", "noise")]
+        lines.append(f"| {name}, spectral distance | " + ", ".join(told) + " |" * (len(head) - 1))
+    return "\n".join(lines)
+
+
+def main() -> None:
+    ask = asking(__doc__, HERE / "results" / "audio.json")
+    ask.set_defaults(data=["fsdd"], seeds=[0])
+    ask.add_argument("--minutes", type=float, default=40.0)
+    ask.add_argument("--drawn", type=int, default=50, help="samples of a digit for each guidance")
+    told = ask.parse_args()
+    torch.set_num_threads(told.threads)
+    jobs = [(data, seed, told.minutes, told.drawn) for seed in told.seeds for data in told.data]
+    measure(told, ("data", "seed", "minutes", "drawn"), jobs, run, printed, PACKAGES)
+
+
+if __name__ == "__main__":
+    main()

@@ -26,7 +26,7 @@ from pofx.models import create
 from pofx.split import parts
 from record import asking, measure
 
-WIDE = {"width": 192, "heads": 3, "depth": 5}
+WIDE = {"width": 192, "heads": 3, "depth": 5, "dropout": 0.1}
 RUNS: dict[str, tuple[str, str, dict[str, Any]]] = {  # data, model, its arguments
     "shakespeare, autoregressive": ("shakespeare", "autoregressive", WIDE),
     "shakespeare, any_order": ("shakespeare", "any_order", WIDE),
@@ -71,7 +71,7 @@ def laws(codec: TextCodec, learned: Texts, unseen: Texts) -> dict[str, float]:
 
     told = {}
     for name, order in (("5-gram", 5), ("frequencies", 1)):
-        law = NGram.learn(whole(learned), len(codec.levels), order)
+        law = NGram.learn(whole(learned), len(codec.symbols), order)
         judged = whole(unseen)
         told[name] = -sum(map(law.log_prob, judged)) / sum(map(len, judged))
     return told

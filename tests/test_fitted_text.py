@@ -69,10 +69,10 @@ def test_what_text_cannot_do_is_said(names):
         names.continue_("an", symbols=0)
     with pytest.raises(Unsupported, match="expected no target for a model of text"):
         names.evaluate(target="x")
-    with pytest.raises(Unsupported, match="no fields, labels or condition"):
+    with pytest.raises(SpecError, match="expected column and label of a table alone"):
         pofx.fit(NAMES, condition="x", steps=1)
-    with pytest.raises(SpecError, match="does not learn text or music: these do: any_order, autoregressive"):
-        pofx.fit(NAMES, model="vae", steps=1, quiet=True)
+    with pytest.raises(SpecError, match="does not learn text or music: these do: any_order, autoregressive, vae"):
+        pofx.fit(NAMES, model="gan", steps=1, quiet=True)
     with pytest.raises(SpecError, match="expected reading of text with"):
         pofx.fit(NAMES, steps=1, reading={"delimiter": ","})
 

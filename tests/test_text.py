@@ -184,7 +184,7 @@ def test_a_play_comes_back(tokens: str) -> None:
 
 def test_characters_by_falling_frequency() -> None:
     codec = TextCodec.learn(Texts(("baa", "ab", "aa\ufffd"), False))
-    assert codec.levels == ("", "a", "b", "\ufffd")
+    assert codec.symbols == ("", "a", "b", "\ufffd")
     assert codec.encode(Texts(("ab",), False))["text"].tolist() == [[1, 2, 0]]
     assert codec.text(np.array([1, 0, 2])) == "a"
     assert codec.text(codec.ids("aéb")) == "a\ufffdb"
@@ -205,7 +205,7 @@ def test_long_lines_are_cut() -> None:
 def test_pieces_are_fewer_than_bytes() -> None:
     texts = Texts((PLAY,), True)
     codec = TextCodec.learn(texts, tokens="bpe", vocabulary=290, length=8)
-    assert len(codec.levels) == 290
+    assert len(codec.symbols) == 290
     assert len(codec.ids(PLAY)) < len(PLAY) / 2
     assert codec.bpe == TextCodec.learn(texts, tokens="bpe", vocabulary=290, length=8).bpe
 

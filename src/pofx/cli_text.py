@@ -10,6 +10,7 @@ def ask_to_read_text(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--vocabulary", type=int, help="of text with bpe: how many symbols")
     verb.add_argument("--length", type=int, help="symbols of a line or piece at most, or half of what a model sees")
     verb.add_argument("--grid", type=int, help="of music: steps of a quarter note (of MIDI 4)")
+    verb.add_argument("--column", help="of a table learned as text (--kind text): where the text is (the longest)")
     verb.add_argument("--document", choices=("auto", "yes", "no"), help="of text: one long text, or a line an example")
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,22 @@ import torch
 
 from . import store
 from .bundle import Fitted
+from .codecs.picture_io import labels_of
 from .codecs.tabular_io import to_frame
 from .codecs.text import UNKNOWN, TextCodec
-from .codecs.text_io import Texts, read_texts, write_texts
+from .codecs.text_io import Texts, holds_text, read_texts, write_texts
+from .codecs.text_table import opened_texts
 from .codecs.writing import write_table
 from .errors import CodecError, SpecError, Unsupported
 from .evaluate_text import TextEvidence, evaluate_text
 from .judging import write_text
 from .models.infilling import Infilling
-from .models.sequential import Drawing, Sequential
+from .models.sequential import Drawing, Labelled, Sequential
 from .progress import bar
 from .spec import Columns, Given
 from .split import parts
 
+FRAMES = ("pandas", "polars", "arrow")
 HOLE = "_"  # a symbol that is not known
 
 
@@ -46,29 +50,50 @@ class FittedText(Fitted):
         return self.codec.spec.fields[0]
 
     def _given(self, given: Sequence[str] | str | Mapping[str, Any] | None) -> Given | None:
-        if given:
+        if not given:
+            return None
+        if not self.joint:
             raise Unsupported("text was learned without labels, which conditions are on: leave given out")
-        return None
+        return self.codec.given([given] if isinstance(given, str) else given)
 
-    def _made(self, x: Columns, first: int, plain: bool = False) -> list[str]:
-        return [self.codec.text(row) for row in x[self._field().name]]
+    def _made(self, x: Columns, first: int, plain: bool = False) -> Texts:
+        name = self.codec.label
+        labels = self.codec.labels(x[name]) if self.joint and name in x else None
+        lines = tuple(self.codec.text(row) for row in x[self._field().name])
+        return Texts(lines, False, labels=labels, column=self.codec.column, label=name)
 
-    def _joined(self, rows: list[list[str]]) -> list[str]:
-        return [line for part in rows for line in part]
+    def _joined(self, rows: list[Texts]) -> Texts:
+        labels = [part.labels for part in rows if part.labels is not None]
+        lines = tuple(line for part in rows for line in part.lines)
+        return replace(rows[0], lines=lines, labels=np.concatenate(labels) if labels else None)
 
-    def _written(self, rows: Iterable[list[str]], path: str | Path) -> int:
-        return write_texts(Texts(tuple(line for part in rows for line in part), False), path)
+    def _written(self, rows: Iterable[Texts], path: str | Path) -> int:
+        texts = self._joined(list(rows))
+        if not holds_text(path):
+            return write_table([texts.table()], path, like=None)
+        return write_texts(texts.bare(), path)
 
-    def _out(self, rows: list[str], kind: str) -> list[str]:
-        return rows
+    def _out(self, rows: Texts, kind: str) -> Any:
+        """Lines; with labels, or where a table was learned, a frame of both."""
+        if rows.labels is None and rows.column is None:
+            return list(rows.lines)
+        return to_frame(rows.table(), kind if kind in FRAMES else "pandas")
 
-    def _texts(self, source: Any) -> Texts:
+    def _texts(self, source: Any, labels: Any = None) -> Texts:
+        if isinstance(source, Texts):
+            return source
         document = "no" if self.codec.ends else "yes"
-        return read_texts(source, encoding=self.provenance["reading"].get("encoding"), document=document, least=1)[0]
+        words: dict[str, Any] = {"encoding": self.provenance["reading"].get("encoding"), "document": document}
+        if not holds_text(source):
+            words |= {"column": self.codec.column, "label": self.codec.label if self.joint else None}
+        return opened_texts(source, labels=labels, least=1, **words)[0]
 
     def _read(self, source: Any) -> tuple[Texts, str, Columns, Columns | None]:
-        texts = self._texts(source)
-        return texts, "list", self.codec.encode(texts), None
+        """source: as was learned; a pair (lines, labels) gives labels of lines."""
+        pair = isinstance(source, tuple) and len(source) == 2 and not isinstance(source[0], str)
+        texts = self._texts(*source) if pair else self._texts(source)
+        x = self.codec.encode(texts)
+        return texts, "list", x, {self.codec.label: x[self.codec.label]} if self.joint else None
 
     def prompts(self, path: str | Path) -> list[str]:
         """The prompts of a file: its lines, or, of a model of a document, all of it."""
@@ -103,6 +128,7 @@ class FittedText(Fitted):
         prompt: str | Sequence[str],
         *,
         symbols: int | None = None,
+        given: Any = None,
         temperature: float = 1.0,
         top_p: float = 1.0,
         seed: int | None = None,
@@ -111,8 +137,9 @@ class FittedText(Fitted):
     ) -> Any:
         """Each prompt, and what follows it: up to its end, or `symbols` symbols (of a document 500 by default).
 
-        A prompt longer than what the model sees is told from its last part alone. Raises SpecError for symbols below 1,
-        CodecError for characters that were never seen, Unsupported for a model that does not go from left to right.
+        given: the label that they are of. A prompt longer than what the model sees is told from its last part alone.
+        Raises SpecError for symbols below 1, CodecError for characters that were never seen, Unsupported for a model
+        that does not go from left to right.
         """
         if not isinstance(self.model, Sequential):
             raise Unsupported(f"model {self.model.name!r} does not go on from a prompt: autoregressive does")
@@ -129,13 +156,13 @@ class FittedText(Fitted):
             bar("writing", len(prompts), "text", quiet) as tick,
         ):
             generator = torch.Generator().manual_seed(self._seed(seed))
-            for text in prompts:
+            for text, told in zip(prompts, self._told(self.model, given, len(prompts)), strict=True):
                 ids = torch.from_numpy(self._known(text).astype(np.int64))[None]
-                more = self.model.continued(ids, torch.rand(1, count, generator=generator))[0]
+                more = self.model.continued(ids, torch.rand(1, count, generator=generator), told)[0]
                 made.append(text + self.codec.text(more.numpy()))
                 tick(1)
         if path is not None:
-            return self._written([made], path)
+            return self._written([Texts(tuple(made), False)], path)
         return made[0] if isinstance(prompt, str) else made
 
     def complete(
@@ -144,6 +171,7 @@ class FittedText(Fitted):
         *,
         hole: str = HOLE,
         draws: int | None = None,
+        given: Any = None,
         temperature: float = 1.0,
         top_p: float = 1.0,
         seed: int | None = 0,
@@ -173,14 +201,22 @@ class FittedText(Fitted):
         made = []
         with self._tempered(temperature, top_p), bar("filling", len(texts), "text", quiet) as tick:
             generator = torch.Generator().manual_seed(self._seed(seed))
-            for text in texts:
-                made += [self._filled(self.model, text, hole, generator) for _ in range(draws or 1)]
+            for text, told in zip(texts, self._told(self.model, given, len(texts)), strict=True):
+                made += [self._filled(self.model, text, hole, generator, told) for _ in range(draws or 1)]
                 tick(1)
         if path is not None:
-            return self._written([made], path)
+            return self._written([Texts(tuple(made), False)], path)
         return made[0] if alone else made
 
-    def _filled(self, model: Infilling, text: str, hole: str, generator: torch.Generator) -> str:
+    def _told(self, model: Labelled, given: Any, n: int) -> list[Any]:
+        """What the model sees of a label for each of n texts: the same for all, drawn of p(c | given)."""
+        sets = self._given(given)
+        if not self.joint:
+            return [None] * n
+        c = self.joint.sample(1, np.random.default_rng(self.last_seed), sets) if sets else None
+        return [model.told(model.label_codes(1, c))] * n
+
+    def _filled(self, model: Infilling, text: str, hole: str, generator: torch.Generator, c: Any) -> str:
         """One text, its holes drawn."""
         size = self.codec.sites
         pieces = [(part, part[0] == hole) for part in re.findall(f"{re.escape(hole)}+|[^{re.escape(hole)}]+", text)]
@@ -197,22 +233,31 @@ class FittedText(Fitted):
             if self.codec.ends and len(own) < size:
                 own, gone = torch.cat([own, own.new_zeros(1)]), torch.cat([gone, gone.new_zeros(1)])
             u = torch.rand(1, 2 * size, generator=generator)
-            x[part] = model.filled(own[None], sizes, u, ~gone[None])[0, : int(sizes)]
+            x[part] = model.filled(own[None], sizes, u, ~gone[None], c)[0, : int(sizes)]
             hidden[part] = False
         return self.codec.text(x.numpy())
 
-    def _extra(self, rows: Texts, c: Columns | None) -> float:
-        return 0.0
+    def _extra(self, rows: Texts, c: Columns | None) -> np.ndarray | float:
+        """log p(c), 0 where the label is missing."""
+        return self.joint.log_prob(c) if self.joint and c else 0.0
+
+    def _cells_of(self, c: Columns) -> dict[str, Any]:
+        return {self.codec.label: self.codec.labels(c[self.codec.label]).tolist()}
+
+    def _condition_of(self, cells: Mapping[str, Any]) -> Columns:
+        labels = cells[self.codec.label].to_pylist()
+        return {self.codec.label: self.codec.codes(labels_of(labels, len(labels)).tolist(), strict=True)}
 
     def _beside(self, rows: Texts, kind: str, told: dict[str, np.ndarray], path: str | Path | None) -> Any:
         import pyarrow as pa
 
-        table = pa.table(({"text": list(rows.lines)} if self.codec.ends else {}) | told)
+        own = rows.table() if self.codec.ends else pa.table({})
+        table = pa.table(dict(zip(own.column_names, own.columns, strict=True)) | told)
         return write_table([table], path, like=None) if path is not None else to_frame(table, "pandas")
 
     def _known(self, text: str) -> np.ndarray:
         """The codes of a text; CodecError names characters that were never seen."""
-        ids, levels = self.codec.ids(text), self.codec.levels
+        ids, levels = self.codec.ids(text), self.codec.symbols
         if levels[-1] == UNKNOWN and (ids == len(levels) - 1).any():
             new = sorted(set(text) - set(levels[:-1]))
             raise CodecError(f"expected characters of the training text, got {', '.join(map(repr, new[:8]))}")
@@ -224,8 +269,8 @@ class FittedText(Fitted):
         detail: a frame with `symbols`, how many each has with its end, and nats a symbol. Characters that were never
         seen count as the one unknown symbol, which is unlikely. Raises Unsupported where the model has no likelihood.
         """
-        texts, _, x, _ = self._read(source)
-        value = self.model.log_prob(x)
+        texts, _, x, c = self._read(source)
+        value = self.model.log_prob(self._own(x), c) + self._extra(texts, c)
         if not detail:
             return value
         told = {"log_prob": value, "symbols": self._counts(x), "nats_a_symbol": -value / self._counts(x)}
@@ -276,10 +321,10 @@ class FittedText(Fitted):
         if not len(unseen):
             raise CodecError("expected text that was never learned from, the split left none: give some (holdout)")
         with bar("judging", 3, "part", quiet) as tick:
-            x = self.codec.encode(unseen)
-            nats, counts = -self.model.log_prob(x), self._counts(x)
+            _, _, x, c = self._read(unseen)
+            nats, counts = -self.model.log_prob(self._own(x), c), self._counts(x)
             tick(1)
-            drawn = self._joined(list(self._draws(rows, seed=seed, quiet=True)))
+            drawn = list(self._joined(list(self._draws(rows, seed=seed, quiet=True))).lines)
             tick(1)
             lines = self.codec.ends
             texts = {"drawn": drawn, "learned": list(learned.lines) if lines else []}

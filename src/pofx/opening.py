@@ -14,7 +14,8 @@ from .codecs.picture_io import Pictures, holds_images, read_images, words_of
 from .codecs.table import TableCodec
 from .codecs.tabular_io import read_table
 from .codecs.text import TextCodec
-from .codecs.text_io import holds_text, read_texts
+from .codecs.text_io import holds_text
+from .codecs.text_table import opened_texts
 from .errors import SpecError, Unsupported
 from .fitted_music import parts_of as parts_of_music
 from .fitted_text import parts_of
@@ -69,18 +70,32 @@ def _images(source: Any, reading: Mapping[str, Any], split: Sequence[float], see
     return codec, rows, container, took, notes | rows.notes
 
 
-TEXTED = ("encoding", "document", "tokens", "vocabulary", "length")
+TEXTED = ("encoding", "document", "tokens", "vocabulary", "length", "column", "label")
 
 
 def _texts(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:
-    if asked["fields"] or asked["labels"] is not None or asked["condition"]:
-        raise Unsupported("text has no fields, labels or condition yet: leave those out")
+    """Labels of a list are the condition `label`; of a table the condition is a column, and the text another."""
+    if asked["fields"]:
+        raise Unsupported("text has no fields to name: leave fields out")
     if odd := sorted(set(reading) - set(TEXTED)):
         raise SpecError(f"expected reading of text with {', '.join(TEXTED)}, got {odd[0]!r}: leave it out")
-    rows, container = read_texts(source, **{k: v for k, v in reading.items() if k in TEXTED[:2]})
+    names = {k: v for k, v in reading.items() if k in ("encoding", "document", "column", "label")}
+    condition = list(asked["condition"] or [])
+    if condition and asked["labels"] is None:
+        if len(condition) > 1 or "label" in names:
+            raise Unsupported("expected one column as the condition of text: name one")
+        names["label"] = condition[0]
+    rows, container = opened_texts(source, labels=asked["labels"], **names)
+    if rows.labels is not None and "condition" not in asked["cls"].abilities:
+        raise Unsupported("this model takes no condition: leave labels out")
     took = parts_of(rows, split, seed)
-    codec = TextCodec.learn(rows.take(took[0]), **{k: v for k, v in reading.items() if k in TEXTED[2:]})
-    return codec, rows, container, took, dict(rows.notes)
+    codec = TextCodec.learn(rows.take(took[0]), **{k: v for k, v in reading.items() if k in TEXTED[2:5]})
+    notes = dict(rows.notes)
+    if rows.column is not None:
+        notes["text"] = f"the column {rows.column!r}"
+    if rows.labels is not None:
+        notes["labels"] = f"{len(codec.levels)}, the condition {rows.label!r}"
+    return codec, rows, container, took, notes
 
 
 MUSICAL = ("grid", "broken", "length")

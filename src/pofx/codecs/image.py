@@ -26,10 +26,11 @@ def _names(channels: int) -> tuple[str, ...]:
 
 
 class Labelling:
-    """A codec whose examples may have a label, the condition `label`; whole: whether labels are whole numbers."""
+    """A codec whose examples may have a label, the condition named `label`; whole: whether labels are whole numbers."""
 
     spec: Spec
     whole: bool
+    label = LABEL
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -66,14 +67,14 @@ class Labelling:
         import pyarrow as pa
 
         field = self.spec.condition.fields[0] if self.spec.condition else None
-        plan = ColumnPlan(LABEL, LABEL, "category", "", pa.large_string(), field=field)
+        plan = ColumnPlan(self.label, self.label, "category", "", pa.large_string(), field=field)
         out: Given = {}
-        for term in conditions.terms(asked, [LABEL]):
+        for term in conditions.terms(asked, [self.label]):
             allowed = conditions.allowed_by(plan, term)
-            out[LABEL] = conditions.both(out[LABEL], allowed) if out else allowed
+            out[self.label] = conditions.both(out[self.label], allowed) if out else allowed
         if field is not None and out:
             try:
-                field.allow(field.tokens(1, 1, whole=True), out[LABEL])
+                field.allow(field.tokens(1, 1, whole=True), out[self.label])
             except SpecError as error:
                 raise CodecError(str(error)) from error
         return out
@@ -158,12 +159,12 @@ class ImageCodec(Labelling):
         return cls(Spec.join(meta["spec"], arrays), meta["like"], whole, deep, depth)
 
 
-def label_field(labels: np.ndarray) -> Category:
+def label_field(labels: np.ndarray, name: str = LABEL) -> Category:
     """The field of labels, the frequent ones first; a missing one is a label that nobody saw."""
     counts = Counter(str(label) for label in labels if label is not None)
     if not counts:
-        raise CodecError("expected some training pictures with a label, got none: label more of them, or leave it out")
+        raise CodecError("expected some training examples with a label, got none: label more of them, or leave it out")
     levels = tuple(sorted(counts, key=lambda level: (-counts[level], level)))
     code = {level: i for i, level in enumerate(levels)}
     codes = np.array([-1 if label is None else code[str(label)] for label in labels], np.int32)
-    return Category.learn(LABEL, codes, levels).seen_alone()
+    return Category.learn(name, codes, levels).seen_alone()

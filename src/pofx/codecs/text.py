@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import CodecError, SpecError, Unsupported
 from ..fields import Token
 from ..spec import Block, Columns, Spec
+from .image import LABEL, Labelling, label_field
 from .text_io import Texts, check_strings
 
 TEXT = "text"
@@ -21,18 +22,23 @@ HALF = 128  # tokens from one row of a document to the next
 VOCABULARY = 1000
 
 
-class TextCodec:
+class TextCodec(Labelling):
     """How text becomes rows of T codes, and back.
 
     spec: the field `text` of tokens over T sites, code 0 the END where rows are lines; tokens: what a token is; cut:
-    how many training lines were longer than T; bpe: the JSON of the tokenizer where tokens are "bpe".
+    how many training lines were longer than T; bpe: the JSON of the tokenizer where tokens are "bpe"; column: the text
+    column of a table; whole: whether labels, the condition, are whole numbers.
     """
 
     kind = "text"
 
-    def __init__(self, spec: Spec, tokens: str = "characters", cut: int = 0, bpe: str | None = None) -> None:
-        self.spec, self.tokens, self.cut, self.bpe = spec, tokens, cut, bpe
-        self._tokens = _Tokens(tokens, self.levels[self.ends :], bpe)
+    def __init__(
+        self, spec: Spec, tokens: str = "characters", cut: int = 0, bpe: str | None = None, column: str | None = None,
+        whole: bool = False,
+    ) -> None:  # fmt: skip
+        self.spec, self.tokens, self.cut, self.bpe, self.column, self.whole = spec, tokens, cut, bpe, column, whole
+        self.label = spec.condition.fields[0].name if spec.condition else LABEL
+        self._tokens = _Tokens(tokens, self.symbols[self.ends :], bpe)
 
     @classmethod
     def learn(
@@ -61,7 +67,11 @@ class TextCodec:
             rows, cut = _lines(pieces, sites), sum(len(piece) > sites for piece in pieces)
         ends = not texts.document
         field = Token.learn(TEXT, rows, ("",) * ends + levels, ends=ends)
-        return cls(Spec((Block(TEXT, (field,), (rows.shape[1],)),)), tokens, cut, bpe)
+        block, told, whole = Block(TEXT, (field,), (rows.shape[1],)), texts.labels, False
+        label = None if told is None else Spec((Block(texts.label, (label_field(told, texts.label),)),))
+        if told is not None:
+            whole = all(isinstance(value, int) for value in told if value is not None)
+        return cls(Spec((block,), label), tokens, cut, bpe, texts.column, whole)
 
     @property
     def _field(self) -> Token:
@@ -71,7 +81,7 @@ class TextCodec:
         return field
 
     @property
-    def levels(self) -> tuple[str, ...]:
+    def symbols(self) -> tuple[str, ...]:
         """The tokens by code: "" the END, bytes as 0x41, pieces in the letters that stand for their bytes."""
         return self._field.levels
 
@@ -93,7 +103,7 @@ class TextCodec:
         raises CodecError; as do a document in place of lines, and one of fewer than T tokens.
         """
         if strict and self.tokens == "characters":
-            if new := sorted(set("".join(texts.lines)) - set(self.levels)):
+            if new := sorted(set("".join(texts.lines)) - set(self.symbols)):
                 raise CodecError(f"expected characters of training, got {', '.join(map(repr, new[:8]))}: replace these")
         if self.ends and texts.document:
             raise CodecError("expected lines, as were learned, got a document: read it with document='no'")
@@ -105,7 +115,11 @@ class TextCodec:
         longest = max(map(len, pieces), default=0)
         if strict and longest > self.sites:
             raise CodecError(f"expected lines of at most {self.sites} tokens, got {longest}: shorten them")
-        return {TEXT: _lines(pieces, self.sites)}
+        x = {TEXT: _lines(pieces, self.sites)}
+        if not self.levels:
+            return x
+        labels = [None] * len(texts) if texts.labels is None else texts.labels.tolist()
+        return x | {self.label: self.codes(labels, strict=strict)}
 
     def decode(self, x: Columns, tokens: int | None = None) -> Texts:
         """Lines of rows (n, T); or the document of which they are the rows, where each continues the one before.
@@ -116,7 +130,8 @@ class TextCodec:
         rows = np.asarray(x[TEXT])
         if not self.ends and len(rows) and (whole := _joined(rows, tokens)) is not None:
             return Texts((self.text(whole),), True)
-        return Texts(tuple(map(self.text, rows)), False)
+        labels = self.labels(x[self.label]) if self.label in x else None
+        return Texts(tuple(map(self.text, rows)), False, labels=labels, column=self.column, label=self.label)
 
     def ids(self, text: str) -> np.ndarray:
         """The codes of a text, int32 (tokens,), without an END. Raises CodecError where it is no Unicode."""
@@ -134,12 +149,20 @@ class TextCodec:
         """Plain values and arrays that rebuild the codec."""
         header, arrays = self.spec.split()
         meta = {"kind": self.kind, "spec": header, "tokens": self.tokens, "cut": self.cut}
+        meta |= {"column": self.column, "whole": self.whole}
         return meta | ({"bpe": self.bpe} if self.bpe else {}), arrays
 
     @classmethod
     def from_json(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
         """What `to_json` gave."""
-        return cls(Spec.join(meta["spec"], arrays), meta["tokens"], meta["cut"], meta.get("bpe"))
+        return cls(
+            Spec.join(meta["spec"], arrays),
+            meta["tokens"],
+            meta["cut"],
+            meta.get("bpe"),
+            meta.get("column"),
+            meta.get("whole", False),
+        )
 
 
 class _Tokens:

@@ -27,13 +27,17 @@ FEW, LONG = 10, 1000  # fewer lines than FEW, of LONG characters or more, are pr
 class Texts:
     """Lines, each an example, or one document: one string. Equal where these are.
 
-    encoding: of the file that was read; notes: what was found or lost in reading, by subject.
+    encoding: of the file that was read; notes: what was found or lost in reading, by subject; labels: of lines, one
+    each, object (n,), None where missing; column, label: of the table they are of, the names of text and labels.
     """
 
     lines: tuple[str, ...]
     document: bool
     encoding: str = field(default="utf-8", compare=False)
     notes: dict[str, str] = field(default_factory=dict, compare=False)
+    labels: np.ndarray | None = field(default=None, compare=False)
+    column: str | None = field(default=None, compare=False)
+    label: str = "label"
 
     def __len__(self) -> int:
         """Lines, or characters of a document."""
@@ -46,15 +50,28 @@ class Texts:
         """
         index = np.asarray(rows)
         if not self.document:
-            return replace(self, lines=tuple(self.lines[i] for i in index))
+            labels = None if self.labels is None else self.labels[index]
+            return replace(self, lines=tuple(self.lines[i] for i in index), labels=labels)
         first, n = int(index[0]) if len(index) else 0, len(index)
         if first < 0 or not np.array_equal(index, np.arange(first, first + n)):
             raise SpecError("expected a run of characters of a document, got others: take first, first + 1, ..., last")
         return replace(self, lines=(self.lines[0][first : first + n],))
 
     def fingerprint(self) -> str:
-        """SHA-256 over the lines, or the document."""
-        return hashlib.sha256(repr((self.document, self.lines)).encode()).hexdigest()
+        """SHA-256 over the lines and their labels, or the document."""
+        told = (self.document, self.lines) + (() if self.labels is None else (self.label, self.labels.tolist()))
+        return hashlib.sha256(repr(told).encode()).hexdigest()
+
+    def table(self) -> Any:
+        """An Arrow table of the lines and their labels, named as those that were read, else `text` and `label`."""
+        import pyarrow as pa
+
+        told = {} if self.labels is None else {self.label: self.labels.tolist()}
+        return pa.table({self.column or "text": list(self.lines)} | told)
+
+    def bare(self) -> Self:
+        """Without labels."""
+        return replace(self, labels=None)
 
 
 # -- in ----------------------------------------------------------------------------------------------------------------

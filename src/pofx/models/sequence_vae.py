@@ -101,6 +101,7 @@ class SequenceVAE(Sequential):
         """The bound by importance of each line, log (1/k) sum_j p(x, z_j) / q(z_j | x), k `draws` (16)."""
         return self._weighed(None, x, c, draws or DRAWS)
 
+    @torch.no_grad()
     def _weighed(self, law: Callable[..., Tensor] | None, x: Columns, c: Columns | None, draws: int) -> Bound:
         """`bound`, under another law of the codes, (K, B, latent) of rows of c to (K, B)."""
         if draws < 1:

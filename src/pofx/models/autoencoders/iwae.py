@@ -20,6 +20,8 @@ class IWAE(VAE):
         >>> pofx.fit("adult.csv", model="iwae", draws=16)  # doctest: +SKIP
     """
 
+    sequenced = None
+
     def __init__(
         self,
         spec: Spec,

@@ -27,7 +27,7 @@ from pofx.models import create
 from record import asking, measure
 
 PATTERN = "{label}_{speaker}_{index}.wav"
-GUIDANCE = (1.0, 1.5, 2.0, 3.0)
+GUIDANCE = (1.0, 1.25, 1.5, 2.0, 3.0)
 VALID = 150  # clips that a fit is watched on
 TESTED = 5  # indices of a speaker's digit that are for the test
 CLASSES = 10

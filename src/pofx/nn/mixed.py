@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import torch
@@ -53,9 +54,18 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         if not (self.mixed and self.training and torch.is_grad_enabled() and x.dtype == torch.float32):
             return super().forward(x)
-        if torch.compiler.is_compiling() or not TOLD:  # casts are fused, or the only way
+        if torch.compiler.is_compiling() or not (TOLD and (x.is_cuda or heeded())):  # casts are fused, or the only way
             return F.linear(x.bfloat16(), self.weight.bfloat16(), self.bias.bfloat16()).float()
         return _Rounded.apply(x, self.weight, self.bias)
+
+
+@cache
+def heeded() -> bool:
+    """Whether this processor rounds the factors of float32 products when it is told to: some silently do not."""
+    x = torch.full((64, 64), 1 + 2**-12)
+    exact = F.linear(x, x, x[0])
+    with _rounding():
+        return not torch.equal(F.linear(x, x, x[0]), exact)
 
 
 class _Rounded(torch.autograd.Function):

@@ -8,7 +8,7 @@ PEERS := .venv-peers/bin
 SPLITS := benchmarks/cache/splits
 SETUP := .venv/.stamp
 
-.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders bench-denoising bench-autoencoder-peers bench-autoencoder-tables bench-gans bench-gan-images bench-images bench-stacked-mnist bench-guard bench-restore bench-completion clean
+.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders bench-denoising bench-autoencoder-peers bench-autoencoder-tables bench-gans bench-gan-images bench-images bench-stacked-mnist bench-guard bench-restore bench-completion bench-sequences clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -102,6 +102,11 @@ bench-guard: $(SETUP) ## how often the guard accuses real examples and healthy f
 	.venv-restore/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements-restore.txt
 	.venv-restore/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
+
+bench-sequences: $(SETUP) ## text, music and sounds, beside simpler laws and published figures (hours)
+	$(BIN)/python benchmarks/sequences.py $(ARGS)
+	$(BIN)/python benchmarks/music.py $(ARGS)
+	$(BIN)/python benchmarks/audio.py $(ARGS)
 
 bench-restore: .venv-restore/.stamp ## photos enlarged and cleaned, beside bicubic, BM3D and published rows (hours)
 	.venv-restore/bin/python benchmarks/restore.py $(ARGS)

@@ -143,3 +143,12 @@ def test_a_text_in_columns_is_a_table(tmp_path):
     (tmp_path / "a.txt").write_text("a\tb\n1\t2\n3\t4\n")
     (tmp_path / "b.txt").write_text("one, two\nthree\n")
     assert not holds_text(tmp_path / "a.txt") and holds_text(tmp_path / "b.txt")
+
+
+def test_profile_says_what_a_text_holds(tmp_path, capsys):
+    path = tmp_path / "names.txt"
+    path.write_text("ab\n" * 30 + "a\n" * 10)
+    assert main(["profile", str(path)]) == 0
+    told = capsys.readouterr().out
+    assert "characters: 4 symbols, lines of at most 2 tokens" in told
+    assert "frequent: 'a' 'b'" in told

@@ -523,6 +523,14 @@ def run_doctor(told: argparse.Namespace) -> str:
 
 def run_profile(told: argparse.Namespace) -> str:
     """pofx profile"""
+    from .codecs.text_io import holds_text
+
+    if holds_text(told.input):
+        from .codecs.text import TextCodec
+        from .codecs.text_io import read_texts
+
+        texts, _ = read_texts(told.input, encoding=told.encoding)
+        return "\n".join([*(f"{k}: {v}" for k, v in texts.notes.items()), TextCodec.learn(texts).profile()])
     from .codecs.table import TableCodec
     from .codecs.tabular_io import read_table
 

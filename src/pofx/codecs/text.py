@@ -145,6 +145,20 @@ class TextCodec(Labelling):
             codes = codes[: np.argmax(codes == 0)] - 1 if (codes == 0).any() else codes - 1
         return self._tokens.join(codes)
 
+    def profile(self) -> str:
+        """What was learned of tokens and lengths, in lines for a terminal."""
+        shown = " ".join(repr(symbol) for symbol in self.symbols[self.ends : self.ends + 20])
+        share = self._field.mass
+        seen = f"lines of at most {self.sites} tokens" if self.ends else f"a document, {self.sites} tokens at a time"
+        entropy = -(share[share > 0] * np.log(share[share > 0])).sum()
+        return "\n".join(
+            [
+                f"{self.tokens}: {len(self.symbols):,} symbols, {seen}",
+                f"frequent: {shown}",
+                f"entropy of their frequencies: {entropy:.3f} nats a symbol, what a model has to beat",
+            ]
+        )
+
     def to_json(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Plain values and arrays that rebuild the codec."""
         header, arrays = self.spec.split()

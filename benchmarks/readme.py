@@ -161,8 +161,8 @@ Protocols: [benchmarks/restore.py](benchmarks/restore.py). Published figures are
 TEXT = """**Text**
 
 Measured by `make bench-sequences` after so many CPU-minutes on one thread: nats a symbol of unseen text, lower is
-better. tiny Shakespeare: characters, the last tenth judges; `any_order` says a bound. Beside them a Kneser-Ney law of five
-symbols and the frequencies of symbols; of samples at temperatures .7, 1 and 1.3 the entropy of symbols and self-BLEU,
+better. tiny Shakespeare: characters, the last tenth judges; `any_order` says a bound. Beside them a Kneser-Ney law of
+five symbols and the frequencies of symbols; of samples at temperatures .7, 1 and 1.3 the entropy of symbols and self-BLEU,
 beside those of unseen text.
 
 """

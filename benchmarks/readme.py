@@ -162,8 +162,8 @@ TEXT = """**Text**
 
 Measured by `make bench-sequences` after so many CPU-minutes on one thread: nats a symbol of unseen text, lower is
 better. tiny Shakespeare: characters, the last tenth judges; `any_order` says a bound. Beside them a Kneser-Ney law of
-five symbols and the frequencies of symbols; of samples at temperatures .7, 1 and 1.3 the entropy of symbols and self-BLEU,
-beside those of unseen text.
+five symbols and the frequencies of symbols; of samples at temperatures .7, 1 and 1.3 the entropy of symbols and
+self-BLEU, beside those of unseen text.
 
 """
 MUSIC = """**Music**

@@ -575,8 +575,8 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"pofx {told.verb}: stopped", file=sys.stderr)
         return 130
-    if not told.quiet or told.verb in ("profile", "info", "models"):
-        print(said)
+    if not told.quiet or told.verb in ("profile", "info", "models") or getattr(told, "output", "") is None:
+        print(said)  # what was asked for, where it went to no file
     return 0 if getattr(said, "ok", True) else 1
 
 

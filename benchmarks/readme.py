@@ -175,8 +175,8 @@ time step of unseen pieces, lower is better.
 SOUNDS = """**Sounds**
 
 Measured by `make bench-sequences` after so many CPU-minutes on one thread: spoken digits of six speakers at 8 kHz,
-drawn by digit. *Recognised* by a network that learned real training clips; kernel distances from unseen clips in two spaces
-(docs/audio.md).
+drawn by digit. *Recognised* by a network that learned real training clips; kernel distances from unseen clips in two
+spaces (docs/audio.md).
 
 """
 GUARD = """**The verdict of a fit: false alarms, and failures that were named**

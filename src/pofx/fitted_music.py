@@ -127,7 +127,7 @@ class FittedMusic(Fitted):
                 u = torch.rand(1, symbols or self.model.length, generator=generator)
                 more = self.model.continued(torch.from_numpy(prompt)[None], u)[0]
                 roll = self.codec.piece(np.append(prompt, more.numpy())).roll
-                made.append(replace(piece, roll=roll))
+                made.append(replace(piece, roll=roll, voices=None))
                 tick(1)
         return made if path is None else write_pieces(made, path)
 

@@ -85,6 +85,7 @@ class Model(nn.Module):
     pictured: ClassVar["type[Model] | None"] = None  # the class that does so in its place, with arguments of its own
     sequenced: ClassVar["type[Model] | None"] = None  # the class that learns sequences of tokens in its place
     musical: ClassVar["type[Model] | None"] = None  # and the class that learns music, which has a rule
+    voiced: ClassVar["type[Model] | None"] = None  # and of music in voices
     config: dict[str, Any]
     name: str
     effective: float = math.inf  # the least effective sample size of a weighted condition since it was last reset

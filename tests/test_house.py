@@ -46,6 +46,7 @@ FLOORS = {
         "fitted_photos",
         "fitted_text",
         "fitted_music",
+        "fitted_voices",
         "restoring",
         "opening",
         "learn",

@@ -400,6 +400,11 @@ def fitted_class(kind: str) -> tuple[type[Fitted], Any]:
         from .fitted_music import FittedMusic
 
         return FittedMusic, MusicCodec
+    if kind == "voices":
+        from .codecs.voices import VoicesCodec
+        from .fitted_voices import FittedVoices
+
+        return FittedVoices, VoicesCodec
     if kind == "text":
         from .codecs.text import TextCodec
         from .fitted_text import FittedText

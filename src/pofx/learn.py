@@ -170,7 +170,7 @@ def fit(
     with torch_threads(threads):
         place = Checkpoint(Path(checkpoint), own) if checkpoint is not None else None
         with bar("guard", None, "row", quiet or not guard) as tick:
-            watched = watch(made, train, valid, seed) if guard and kind not in ("text", "music") else None
+            watched = watch(made, train, valid, seed) if guard and kind not in ("text", "music", "voices") else None
             tick(len(rows))
         done = _train(
             made, codec.spec, train, valid, seed, pick_device(device), precision, steps, until, place, resume, quiet,
@@ -192,7 +192,7 @@ def fit(
         "reading": dict(reading or {}), "fit": done | remarks | {"fit seconds": time.monotonic() - began},
         "versions": {"pofx": __version__, "torch": torch.__version__, "python": platform.python_version()},
     } | ({"verdict": said.to_json()} if said is not None else {})  # fmt: skip
-    return fitted_class(kind)[0](made, codec, provenance, joint, typical, usual)
+    return fitted_class(getattr(codec, "kind", kind))[0](made, codec, provenance, joint, typical, usual)
 
 
 def fit_prior(

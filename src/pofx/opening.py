@@ -7,27 +7,28 @@ import numpy as np
 
 from .codecs.image import LABEL, ImageCodec
 from .codecs.music import MusicCodec
-from .codecs.music_io import holds_music, read_pieces
+from .codecs.music_io import holds_music, holds_voices, read_pieces
 from .codecs.picture_io import Pictures, holds_images, read_images, words_of
 from .codecs.table import TableCodec
 from .codecs.tabular_io import read_table
 from .codecs.text import TextCodec
 from .codecs.text_io import holds_text, read_texts
+from .codecs.voices import VoicesCodec
 from .errors import SpecError, Unsupported
 from .fitted_music import parts_of as parts_of_music
 from .fitted_text import parts_of
 from .models.model import Model
 from .split import parts
 
-KINDS = ("auto", "table", "image", "text", "music")
+KINDS = ("auto", "table", "image", "text", "music", "voices")
 AUTO = {"text": "autoregressive", "music": "autoregressive"}  # models of kinds where none is named, else any_order
-UNNAMED = {"image": "an array", "text": "a list", "music": "a list"}  # a source without a path
+UNNAMED = {"image": "an array", "text": "a list", "music": "a list", "voices": "a list"}  # a source without a path
 
 
 def kind_of(source: Any) -> str:
-    """What a source holds: images, music, text, or a table."""
+    """What a source holds: images, music, in voices or not, text, or a table."""
     if holds_music(source):
-        return "music"
+        return "voices" if holds_voices(source) else "music"
     return "image" if holds_images(source) else "text" if holds_text(source) else "table"
 
 
@@ -88,10 +89,12 @@ def _music(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed
         raise SpecError(f"expected reading of music with {', '.join(MUSICAL)}, got {odd[0]!r}: leave it out")
     rows, container = read_pieces(source, **{k: v for k, v in reading.items() if k in MUSICAL[:2]})
     took = parts_of_music(rows, split, seed)
-    return MusicCodec.learn(rows.take(took[0]), length=reading.get("length")), rows, container, took, dict(rows.notes)
+    codec = VoicesCodec if rows.voices and asked["cls"].voiced is not None else MusicCodec
+    return codec.learn(rows.take(took[0]), length=reading.get("length")), rows, container, took, dict(rows.notes)
 
 
 OPENERS: dict[str, Callable[..., Opened]] = {"table": _table, "image": _images, "text": _texts, "music": _music}
+OPENERS["voices"] = _music
 
 
 def _labels(rows: Pictures, kind: str, asked: Sequence[str] | None, cls: type[Model]) -> tuple[bool, dict[str, str]]:

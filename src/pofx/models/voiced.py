@@ -83,7 +83,7 @@ class Voiced(Infilling):
             raise SpecError(f"expected a context of an even number of steps, got {context}")
         super().__init__(spec, width, heads, 1, 0.0, rounds)
         self.voices, self.transpose, self.context = field.voices, transpose, context
-        self.net = Net(self.symbols, self.voices, width, heads, depth, dropout)  # type: ignore[assignment]
+        self.net = Net(self.symbols, self.voices, width, heads, depth, dropout)
 
     @property
     def span(self) -> int:
@@ -100,7 +100,7 @@ class Voiced(Infilling):
         x = batch[0].long()
         counts = torch.bincount(self._sizes(x).cpu() // self.voices, minlength=self.length // self.voices + 1).double()
         code = x.unflatten(1, (-1, self.voices))
-        mass = torch.stack([torch.bincount(code[:, :, v].flatten(), minlength=self.symbols) for v in range(self.voices)])
+        mass = torch.stack([torch.bincount(line.flatten(), minlength=self.symbols) for line in code.unbind(2)])
         mass = mass.float().cpu()[:, 1:] + 0.5
         with torch.no_grad():
             self.net.last[1].bias.view(self.voices, -1)[:, 1:] = (mass / mass.sum(1, keepdim=True)).log()
@@ -186,10 +186,17 @@ class Voiced(Infilling):
 
     # -- likelihood --------------------------------------------------------------------------------------------------
 
+    def _length(self, sizes: Tensor) -> Tensor:
+        """log p of so many sites; beyond T a geometric law, of mean T."""
+        more = (sizes - self.length).clamp(min=0) // self.voices
+        mean = self.length / self.voices
+        tail = more * math.log(mean / (mean + 1)) - math.log(mean + 1)
+        return self.sizes[sizes.clamp(max=self.length)].log() + torch.where(sizes >= self.length, tail, 0.0)
+
     def _bounds(self, x: Tensor, draws: int, generator: torch.Generator, free: Tensor | None = None) -> Tensor:
         """Unbiased estimates, (draws, B), of the bound of log p(x), or of log p(x_free | the others), free (B, T)."""
         sizes = self._sizes(x)
-        length = self.sizes[sizes].log() if free is None else torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        length = self._length(sizes) if free is None else torch.zeros(len(x), dtype=torch.float64, device=x.device)
         x = self._cut(x, sizes)
         inside = torch.arange(x.shape[1], device=x.device) < sizes[:, None]
         inside = inside if free is None else inside & free[:, : x.shape[1]]

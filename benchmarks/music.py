@@ -5,6 +5,8 @@
 
 JSB chorales, the split of Boulanger-Lewandowski et al. 2012 (229, 76, 77 pieces). Chords of quarter notes: nats a step
 of the test pieces with the END of each and without, beside a Kneser-Ney law of five codes and independent pitches.
+Voices: 16th notes (or quarter notes), a bound of nats a step of all voices, and of the last three given the soprano
+(mean of 8 orders), beside laws of each voice by itself: of five notes, of repeats, of frequencies.
 Samples: how they sound, beside training and test pieces (floor).
 """
 
@@ -18,14 +20,22 @@ from autoencoders import DATA, HERE, fit_batches
 from pofx.codecs.music import MUSIC, MusicCodec
 from pofx.codecs.music_io import read_pieces
 from pofx.codecs.pieces import Piece, Pieces
+from pofx.codecs.voices import VoicesCodec
+from pofx.evaluate_music import evaluate_voices
+from pofx.fitted_voices import given_first, harmonised
 from pofx.metrics.chords import FIGURES, Independent, key_distance, share_known
 from pofx.metrics.ngram import NGram
 from pofx.models import create
 from record import asking, measure
 
-RUNS: dict[str, tuple[str, dict[str, Any]]] = {"jsb quarter, autoregressive": ("autoregressive", {})}
+CSV = "jsb_chorales_csv.tgz"
+RUNS: dict[str, tuple[str, int, str, dict[str, Any]]] = {  # data, steps of a quarter note, model, its arguments
+    "jsb quarter, autoregressive": ("jsb-chorales-quarter.json", 1, "autoregressive", {}),
+    "jsb voices, any_order": (CSV, 4, "any_order", {}),
+    "jsb voices, quarter, any_order": (CSV, 1, "any_order", {"context": 32}),
+}
 PUBLISHED = {"RNN-RBM": 6.27, "RNN-NADE": 5.56, "LSTM, independent pitches": 8.45, "TCN, independent pitches": 8.10}
-DRAWN = 77  # samples
+DRAWN, HARMONIES = 77, 16  # samples of notes, and of voices
 PACKAGES = ("torch",)
 JSB = DATA / "jsb_chorales"
 
@@ -75,28 +85,59 @@ def notes(model: Any, codec: MusicCodec, seed: int, parts: list[Pieces]) -> dict
     }  # fmt: skip
 
 
+def voices(model: Any, codec: VoicesCodec, seed: int, parts: list[Pieces]) -> dict[str, Any]:
+    """What is told of a model of voices."""
+    learned, _, unseen = parts
+    x, began = codec.encode(unseen), time.process_time()
+    whole, rest = -model.log_prob(x), -given_first(model, x[MUSIC], seed)
+    scoring = time.process_time() - began
+    few = unseen.take(range(min(HARMONIES, len(unseen))))
+    began = time.process_time()
+    made = harmonised(model, codec, few, seed)
+    drawing = (time.process_time() - began) / len(few)
+    noise = model.noise(len(few), torch.Generator().manual_seed(seed))
+    drawn = codec.decode(model.decode(noise))
+    rolls = {"drawn": drawn, "harmonised": made, "learned": learned, "unseen": unseen}
+    lines = [[piece.lines for piece in part.pieces] for part in (learned, unseen)]
+    told = evaluate_voices(whole, rest, *lines, {name: rolls_of(held) for name, held in rolls.items()})
+    (value, error), (given, given_error), *_ = told.nats.values()
+    nats = dict(list(told.nats.items())[2:])
+    return {
+        "nats": value, "error_2se": 2 * error, "given_first": given, "given_first_2se": 2 * given_error,
+        "given_first_a_note": given / (codec.voices - 1), "beside": {name: mean for name, (mean, _) in nats.items()},
+        "steps_scored": told.rows["steps"], "scoring_cpu_seconds": scoring, "ms_a_sample": 1e3 * drawing,
+        "sound": told.sound,
+    }  # fmt: skip
+
+
 def run(name: str, seed: int, minutes: float) -> dict[str, Any]:
     """One model."""
-    kind, words = RUNS[name]
-    parts = split(read_pieces(JSB / "jsb-chorales-quarter.json")[0])
-    codec = MusicCodec.learn(parts[0])
+    source, grid, kind, words = RUNS[name]
+    parts = split(read_pieces(JSB / source, grid=grid)[0])
+    codec: Any = (VoicesCodec if parts[0].voices and kind == "any_order" else MusicCodec).learn(parts[0])
     model = create(kind, codec.spec, seed, **words)
     train, valid = (model.prepare(codec.encode(part)) for part in parts[:2])
     told = fit_batches(model, train, valid, minutes, seed)
     model.eval()
     own = {"run": name, "seed": seed, "minutes": minutes, "parameters": sum(p.numel() for p in model.parameters())}
-    return own | notes(model, codec, seed, parts) | told
+    judge = voices if isinstance(codec, VoicesCodec) else notes
+    return own | judge(model, codec, seed, parts) | told
 
 
 def printed(rows: list[dict[str, Any]]) -> str:
-    lines = ["|  | minutes | seed | CPU s | steps | parameters | nats a step | without END | beside |",
-             "|---|" + "---|" * 8]  # fmt: skip
+    lines = ["|  | minutes | seed | CPU s | steps | parameters | nats a step | without END | given the soprano "
+             "| a note | beside |", "|---|" + "---|" * 10]  # fmt: skip
+
+    def part(row: dict[str, Any], key: str) -> str:
+        return f"{row[key]:.3f}" if key in row else ""
+
     for row in rows:
         beside = ", ".join(f"{name} {value:.3f}" for name, value in row["beside"].items())
         lines.append(
             f"| {row['run']} | {row['minutes']:g} | {row['seed']} | {row['cpu_seconds']:,.0f} | {row['steps']:,} "
             f"| {row['parameters']:,} | {row['nats']:.3f} ± {row['error_2se']:.3f} "
-            f"| {row['nats_without_end']:.3f} | {beside} |"
+            f"| {part(row, 'nats_without_end')} | {part(row, 'given_first')} | {part(row, 'given_first_a_note')} "
+            f"| {beside} |"
         )
     for row in rows:
         names = list(row["sound"]["drawn"])

@@ -26,7 +26,7 @@ ORDERS = 8  # that bounds are means of
 class FittedVoices(FittedMusic):
     """A fitted model of V voices, as `FittedMusic`. log p is a bound, nats a piece with its end."""
 
-    codec: VoicesCodec
+    codec: VoicesCodec  # type: ignore[assignment]
     model: Voiced
 
     def _shape(self) -> str:
@@ -40,7 +40,7 @@ class FittedVoices(FittedMusic):
     def _steps(self, codes: np.ndarray) -> np.ndarray:
         return (codes > 0).sum(1) // self.codec.voices
 
-    def complete(  # type: ignore[override]
+    def complete(
         self,
         source: Any,
         *,
@@ -98,36 +98,42 @@ class FittedVoices(FittedMusic):
         assert new is not None and known is not None
         return _with(piece, np.where(hidden, new, known))
 
-    def harmonised(self, pieces: Pieces, seed: int) -> Pieces:
-        """The first voice of each piece with others drawn, from the pieces together."""
-        x = torch.from_numpy(self.codec.encode(pieces)[MUSIC]).long()
-        seen = torch.arange(x.shape[1]) % self.codec.voices == 0
-        generator = torch.Generator().manual_seed(seed)
-        out = []
-        for part in x.split(self.model.span):
-            u = torch.rand(len(part), 2 * part.shape[1], generator=generator)
-            sizes = (part > 0).sum(1)
-            out.append(self.model.filled(part, sizes, u, seen.expand(part.shape)))
-        return self.codec.decode({MUSIC: torch.cat(out).numpy()})
-
     def _evidence(
         self, learned: Pieces, unseen: Pieces, rows: int, seed: int, tick: Callable[[int], None]
     ) -> MusicEvidence:
         x = self.codec.encode(unseen)
         whole = -self.model.log_prob(x)
-        codes = torch.from_numpy(x[MUSIC]).long()
-        others = (torch.arange(codes.shape[1]) % self.codec.voices > 0).expand(codes.shape)
-        rest = -self.model.conditional(codes, others, ORDERS, torch.Generator().manual_seed(seed)).numpy()
+        rest = -given_first(self.model, x[MUSIC], seed)
         tick(1)
         drawn = Pieces(tuple(self._joined(list(self._draws(rows, seed=seed, quiet=True)))))
-        with torch.inference_mode():
-            harmonised = self.harmonised(unseen.take(range(min(rows, len(unseen)))), seed)
+        made = harmonised(self.model, self.codec, unseen.take(range(min(rows, len(unseen)))), seed)
         tick(1)
-        held = {"drawn": drawn, "harmonised": harmonised, "learned": learned, "unseen": unseen}
+        held = {"drawn": drawn, "harmonised": made, "learned": learned, "unseen": unseen}
         lines = [[piece.lines for piece in part.pieces] for part in (learned, self.codec.decode(x))]
         evidence = evaluate_voices(whole, rest, lines[0], lines[1], rolls_of(held))
         tick(1)
         return evidence
+
+
+@torch.inference_mode()
+def given_first(model: Voiced, codes: np.ndarray, seed: int) -> np.ndarray:
+    """The bound of log p of all voices but the first given it, (n,), nats, of codes (n, T): the mean of ORDERS."""
+    others = (torch.arange(codes.shape[1]) % model.voices > 0).expand(codes.shape)
+    generator = torch.Generator().manual_seed(seed)
+    return model.conditional(torch.from_numpy(codes).long(), others, ORDERS, generator).numpy()
+
+
+@torch.inference_mode()
+def harmonised(model: Voiced, codec: VoicesCodec, pieces: Pieces, seed: int) -> Pieces:
+    """The first voice of each piece, the others drawn."""
+    x = torch.from_numpy(codec.encode(pieces)[MUSIC]).long()
+    seen = torch.arange(x.shape[1]) % codec.voices == 0
+    generator = torch.Generator().manual_seed(seed)
+    out = []
+    for part in x.split(model.span):
+        u = torch.rand(len(part), 2 * part.shape[1], generator=generator)
+        out.append(model.filled(part, (part > 0).sum(1), u, seen.expand(part.shape)))
+    return codec.decode({MUSIC: torch.cat(out).numpy()})
 
 
 def _with(piece: Piece, voices: np.ndarray) -> Piece:

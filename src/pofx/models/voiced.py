@@ -10,7 +10,7 @@ from ..errors import SpecError
 from ..fields import Voice
 from ..nn.sequence import Block
 from ..spec import Spec
-from .infilling import ROUNDS, Infilling
+from .infilling import Infilling
 from .model import Batch, Clock, Recipe
 from .sequential import recipe
 
@@ -74,7 +74,7 @@ class Voiced(Infilling):
 
     def __init__(
         self, spec: Spec, width: int = 128, heads: int = 4, depth: int = 3, dropout: float = 0.3,
-        rounds: int = ROUNDS, transpose: int = 6, context: int = 64,
+        rounds: int = 64, transpose: int = 6, context: int = 64,
     ) -> None:  # fmt: skip
         field = spec.fields[0]
         if not isinstance(field, Voice):

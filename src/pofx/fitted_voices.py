@@ -11,7 +11,7 @@ import torch
 
 from .codecs.music import MUSIC
 from .codecs.music_io import write_pieces
-from .codecs.pieces import Piece, Pieces
+from .codecs.pieces import Piece, Pieces, joined
 from .codecs.voices import VoicesCodec
 from .errors import CodecError, SpecError, Unsupported
 from .evaluate_music import MusicEvidence, evaluate_voices
@@ -75,9 +75,11 @@ class FittedVoices(FittedMusic):
             bar("filling", len(asked) * (draws or 1), "piece", quiet) as tick,
         ):
             generator = torch.Generator().manual_seed(self._seed(seed))
-            for piece, codes, hidden in asked:
+            for piece, known, codes, hidden in asked:
                 for _ in range(draws or 1):
-                    made.append(self._filled(piece, codes, hidden, generator))
+                    drawn = joined(self.codec.pitched(self._filled(codes, hidden, generator)))
+                    done = Piece.of_voices(np.where(hidden, drawn, known))
+                    made.append(replace(piece, roll=done.roll, voices=done.voices))
                     tick(1)
         return made if path is None else write_pieces(made, path)
 
@@ -87,16 +89,13 @@ class FittedVoices(FittedMusic):
             return (Piece.of_lines(np.asarray(source).reshape(len(source), -1), **self.codec.manner),)
         return self._pieces(source).pieces
 
-    def _filled(self, piece: Piece, codes: np.ndarray, hidden: np.ndarray, generator: torch.Generator) -> Piece:
-        """The piece (steps, V) with its hidden sites drawn."""
+    def _filled(self, codes: np.ndarray, hidden: np.ndarray, generator: torch.Generator) -> np.ndarray:
+        """Codes (steps, V) with the hidden ones drawn."""
         end = np.zeros((1, self.codec.voices), np.int64)
         x = torch.from_numpy(np.concatenate([codes, end]).reshape(1, -1))
         seen = ~torch.from_numpy(np.concatenate([hidden, end > 0]).reshape(1, -1))
         u = torch.rand(1, 2 * x.shape[1], generator=generator)
-        drawn = self.model.filled(x, torch.tensor([codes.size]), u, seen)[0, : codes.size].numpy()
-        new, known = Piece.of_lines(self.codec.pitched(drawn)).voices, piece.voices
-        assert new is not None and known is not None
-        return _with(piece, np.where(hidden, new, known))
+        return self.model.filled(x, torch.tensor([codes.size]), u, seen)[0, : codes.size].numpy()
 
     def _evidence(
         self, learned: Pieces, unseen: Pieces, rows: int, seed: int, tick: Callable[[int], None]
@@ -136,16 +135,10 @@ def harmonised(model: Voiced, codec: VoicesCodec, pieces: Pieces, seed: int) -> 
     return codec.decode({MUSIC: torch.cat(out).numpy()})
 
 
-def _with(piece: Piece, voices: np.ndarray) -> Piece:
-    """The piece with other voices; a note that is held behind another pitch is struck."""
-    done = Piece.of_voices(voices)
-    return replace(piece, roll=done.roll, voices=done.voices)
-
-
 def _hidden(
     codec: VoicesCodec, piece: Piece, voices: Sequence[str] | str | None, bars: tuple[int, int] | None
-) -> tuple[Piece, np.ndarray, np.ndarray]:
-    """(the piece with all voices, its codes, which are drawn), each (steps, V)."""
+) -> tuple[Piece, np.ndarray, np.ndarray, np.ndarray]:
+    """(a piece, what all voices sound where it is known, its codes, which of them are drawn), (steps, V) each."""
     if piece.voices is None:
         raise CodecError("expected music in voices, of one note at a time each, got chords: give a melody, or tracks")
     own, steps = piece.voices.shape[1], len(piece)
@@ -175,4 +168,4 @@ def _hidden(
         hidden[: (first - 1) * size] = hidden[last * size :] = False
     if not hidden.any():
         raise SpecError("expected voices or bars to draw, got a piece of which all is known: say less of it is")
-    return _with(piece, told), codes, hidden
+    return piece, told, codes, hidden

@@ -77,8 +77,7 @@ class Piece:
         told = np.asarray(pitches)
         if told.ndim != 2 or told.dtype.kind not in "iu" or (told.size and not 0 <= told.min() <= told.max() < HOLD):
             raise CodecError(f"expected whole pitches from 0 to 127, 0 for a rest, of each voice, got {told.dtype}")
-        again = np.concatenate([np.zeros_like(told[:1], bool), told[1:] == told[:-1]])[: len(told)] & (told > 0)
-        return cls.of_voices(told + HOLD * again, **more)
+        return cls.of_voices(joined(told), **more)
 
     @property
     def lines(self) -> np.ndarray:
@@ -99,6 +98,12 @@ class Piece:
             voices = np.where(self.voices % HOLD > 0, self.voices.astype(int) + by, 0)
             return self.of_voices(voices, name=self.name, **held)
         return replace(self, roll=np.roll(self.roll, by, 1))
+
+
+def joined(pitches: np.ndarray) -> np.ndarray:
+    """Pitches (steps, V), 0 for a rest, as `Piece.voices` says them: what repeats is held."""
+    again = np.concatenate([np.zeros_like(pitches[:1], bool), pitches[1:] == pitches[:-1]])[: len(pitches)]
+    return np.where(again & (pitches > 0), pitches + HOLD, pitches)
 
 
 @dataclass(frozen=True)

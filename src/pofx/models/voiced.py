@@ -18,15 +18,18 @@ REST, FIRST = 1, 2  # the codes of a rest and of the lowest pitch
 STEPS = 2048  # that a step of the fit sees
 NEAR = 3  # steps to a side whose notes are read at once, before any attention
 PHASES = 16  # of a step in its bars
+FAR = 15  # steps to what is seen of a voice, beyond which all are alike
 
 
 class Net(nn.Module):
     """Logits of every site of a window of steps from the notes of all of them.
 
-        h_s = sum_{v, k} E_{v, k}[x_{s+k, v}] + F[s mod 16],  `depth` blocks over steps,  W_v norm(h_s),  k = -3..3
+        h_s = sum_{v, k} E_{v, k}[x_{s+k, v}] + sum_{v, i} (C_{v, i}[y_i] + D_{v, i}[how far]) + F[s mod 16],  k = -3..3
+        h = `depth` blocks over steps,   logits_v = W_v norm(h_s) + sum_i (w_{v, i} norm(h_s)) onehot(y_i)
 
-    x: (B, S, V) of codes, of which the last stands for what is not seen; first: the step of each window's first one,
-    (B,); seen: which steps there are, (B, S). (B, S, V, symbols).
+    where y_1 and y_2 are what is seen last and next of the voice, 0 to FAR steps away: notes last, so that a hidden one
+    is often either. x: (B, S, V) of codes, of which the last stands for what is not seen; first: the step of each
+    window's first one, (B,); seen: which steps there are, (B, S). Gives (B, S, V, symbols).
     """
 
     def __init__(self, symbols: int, voices: int, width: int, heads: int, depth: int, dropout: float) -> None:
@@ -34,6 +37,8 @@ class Net(nn.Module):
         self.symbols, self.voices = symbols, voices
         self.reads = (2 * NEAR + 1) * voices
         self.embed = nn.Parameter(torch.randn(self.reads * (symbols + 1), width) * (0.5 / math.sqrt(self.reads)))
+        self.beside = nn.Parameter(torch.randn(2 * voices * (symbols + 1), width) * 0.2)
+        self.far = nn.Parameter(torch.randn(2 * voices * (FAR + 1), width) * 0.1)
         self.phase = nn.Embedding(PHASES, width)
         nn.init.normal_(self.phase.weight, std=0.3)
         self.blocks = nn.ModuleList(Block(width, heads, False, dropout) for _ in range(depth))
@@ -41,19 +46,40 @@ class Net(nn.Module):
             nn.init.normal_(last.weight, std=0.5 / math.sqrt(2 * depth * last.in_features))
         self.drop = nn.Dropout(dropout)
         self.last = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, voices * symbols))
-        nn.init.zeros_(self.last[1].weight)
-        nn.init.zeros_(self.last[1].bias)
+        self.again = nn.Linear(width, 2 * voices)
+        for layer in (self.last[1], self.again):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def neighbours(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What is seen of each voice last and next, and how many steps away, (B, S, V, 2) each."""
+        at = torch.arange(x.shape[1], device=x.device)[:, None]
+        most, known = x.shape[1] - 1, x < self.symbols
+        last = torch.where(known, at, -1).cummax(1).values
+        after = most - torch.where(known, most - at, -1).flip(1).cummax(1).values.flip(1)
+        place = torch.stack([last, after], 3)
+        none = (place < 0) | (place > most)
+        code = torch.stack([x.gather(1, part.clamp(0, most)) for part in (last, after)], 3)
+        far = (place - at[..., None]).abs().clamp(max=FAR)
+        return torch.where(none, self.symbols, code), torch.where(none, FAR, far)
 
     def forward(self, x: Tensor, first: Tensor, seen: Tensor) -> Tensor:
         before = torch.where(first == 0, 0, self.symbols)[:, None, None].expand(-1, NEAR, self.voices)
         wide = F.pad(torch.cat([before, x], 1), (0, 0, 0, NEAR), value=self.symbols)
         near = wide.unfold(1, 2 * NEAR + 1, 1).flatten(2)  # (B, S, V (2 NEAR + 1))
         near = near + torch.arange(self.reads, device=x.device) * (self.symbols + 1)
-        h = F.embedding_bag(near.flatten(0, 1), self.embed, mode="sum").unflatten(0, x.shape[:2])
+        h = F.embedding_bag(near.flatten(0, 1), self.embed, mode="sum")
+        beside, far = self.neighbours(x)
+        for table, told in ((self.beside, beside), (self.far, far)):
+            each = torch.arange(2 * self.voices, device=x.device) * (len(table) // (2 * self.voices))
+            h = h + F.embedding_bag(told.flatten(2).flatten(0, 1) + each, table, mode="sum")
+        h = h.unflatten(0, x.shape[:2])
         h = self.drop(h + self.phase((first[:, None] + torch.arange(x.shape[1], device=x.device)) % PHASES))
         for block in self.blocks:
             h = block(h, None, seen[:, None, None])
-        return self.last(h).unflatten(2, (self.voices, self.symbols))
+        h = self.last[0](h)
+        logits = F.pad(self.last[1](h).unflatten(2, (self.voices, self.symbols)), (0, 1))
+        return logits.scatter_add(3, beside, self.again(h).unflatten(2, (self.voices, 2)))[..., :-1]
 
 
 class Voiced(Infilling):

@@ -276,6 +276,9 @@ def test_what_cannot_be_filled(fitted):
         fitted.complete(melody, voices=("alto", "bass"))
     with pytest.raises(CodecError, match="got chords"):
         fitted.complete(Piece.of_chords([[60, 64]]))
+    for odd in ([60, None], [[60], [60, 62]], ["60"]):
+        with pytest.raises(CodecError, match="expected a melody"):
+            fitted.complete(odd)
     with pytest.raises(CodecError, match="transpose it"):
         fitted.complete([120] * 4)
     with pytest.raises(Unsupported, match="does not go on"):

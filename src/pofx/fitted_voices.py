@@ -86,7 +86,9 @@ class FittedVoices(FittedMusic):
     def _scores(self, source: Any) -> tuple[Piece, ...]:
         """The pieces of a source, or of a melody."""
         if isinstance(source, list | tuple | np.ndarray) and len(source) and not isinstance(source[0], Piece):
-            return (Piece.of_lines(np.asarray(source).reshape(len(source), -1), **self.codec.manner),)
+            if not all(isinstance(pitch, int | np.integer) for pitch in source):
+                raise CodecError("expected a melody as a list of whole pitches, one a step, 0 for a rest")
+            return (Piece.of_lines(np.asarray(source)[:, None], **self.codec.manner),)
         return self._pieces(source).pieces
 
     def _filled(self, codes: np.ndarray, hidden: np.ndarray, generator: torch.Generator) -> np.ndarray:

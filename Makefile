@@ -8,7 +8,7 @@ PEERS := .venv-peers/bin
 SPLITS := benchmarks/cache/splits
 SETUP := .venv/.stamp
 
-.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders bench-denoising bench-autoencoder-peers bench-autoencoder-tables bench-gans bench-gan-images bench-images bench-stacked-mnist bench-guard bench-restore bench-completion bench-sequences clean
+.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders bench-denoising bench-autoencoder-peers bench-autoencoder-tables bench-gans bench-gan-images bench-images bench-stacked-mnist bench-guard bench-restore bench-completion bench-music bench-sequences clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -66,6 +66,9 @@ bench-autoencoders: $(SETUP) ## likelihood of images under autoencoders, MNIST a
 
 bench-denoising: $(SETUP) ## noise taken off images, MNIST and Fashion-MNIST, beside a blur (half an hour)
 	$(BIN)/python benchmarks/denoising.py $(ARGS)
+
+bench-music: $(SETUP) ## likelihood and sound of JSB chorales (an hour)
+	$(BIN)/python benchmarks/music.py $(ARGS)
 
 bench-completion: $(SETUP) ## hidden halves of MNIST completed by models of digits, beside trivial fillers (ten minutes)
 	$(BIN)/python benchmarks/completion.py $(ARGS)

@@ -48,6 +48,7 @@ FLOORS = {
         "fitted_text",
         "fitted_music",
         "fitted_audio",
+        "fitted_voices",
         "restoring",
         "opening",
         "learn",

@@ -405,6 +405,11 @@ def fitted_class(kind: str) -> tuple[type[Fitted], Any]:
         from .fitted_audio import FittedAudio
 
         return FittedAudio, AudioCodec
+    if kind == "voices":
+        from .codecs.voices import VoicesCodec
+        from .fitted_voices import FittedVoices
+
+        return FittedVoices, VoicesCodec
     if kind == "text":
         from .codecs.text import TextCodec
         from .fitted_text import FittedText

@@ -21,6 +21,7 @@ from .cli_text import (
     shown,
     source_of,
     words_of_boldness,
+    words_of_filling,
     words_of_text,
 )
 from .errors import Failed, PofxError
@@ -91,7 +92,7 @@ def _fitting(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument(
         "--kind",
-        choices=("auto", "table", "image", "text", "music", "audio"),
+        choices=("auto", "table", "image", "text", "music", "voices", "audio"),
         default="auto",
         help="of the data, if not plain",
     )
@@ -175,7 +176,11 @@ def _score(verbs: Any) -> None:
 
 
 def _complete(verbs: Any) -> None:
-    verb = _verb(verbs, "complete", "fill missing cells; of images labels, or hidden pixels; of text its holes")
+    verb = _verb(
+        verbs,
+        "complete",
+        "fill missing cells; of images labels, or hidden pixels; of text holes; of music voices or bars",
+    )
     verb.add_argument("model", metavar="MODEL")
     ask_to_fill(verb)
     verb.add_argument("--draws", type=int, help="several completions of each row instead of the best one")
@@ -437,6 +442,7 @@ def run_complete(told: argparse.Namespace) -> str:
     words = {"seed": told.seed, "quiet": told.quiet, "allow_failed": told.allow_failed}
     words |= {} if told.draws is None else {"draws": told.draws}
     words |= {} if told.hidden is None else {"hidden": told.hidden}
+    words |= words_of_filling(told)
     rows = verb_of(load(told.model), "complete", words)(source_of(told), path=told.output, **words)
     return shown(rows) if told.output is None else f"wrote {rows:,} rows to {told.output}"
 

@@ -48,6 +48,24 @@ def ask_to_fill(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("input", nargs="?")
     verb.add_argument("--text", help="of text: a line with holes, an underscore for each symbol; shown without -o")
     verb.add_argument("-o", "--output")
+    verb.add_argument(
+        "--voices", nargs="+", metavar="VOICE", help="of music: the known ones (soprano); others are drawn"
+    )
+    verb.add_argument("--bars", metavar="A-B", help="of music: the bars of four quarter notes that are drawn")
+    ask_how_bold(verb)
+
+
+def words_of_filling(told: argparse.Namespace) -> dict[str, Any]:
+    """What was said of what is filled, and how boldly."""
+    from .errors import PofxError
+
+    words = words_of_boldness(told) | ({} if told.voices is None else {"voices": told.voices})
+    if told.bars is None:
+        return words
+    ends = told.bars.split("-")
+    if not all(end.isdecimal() for end in ends) or len(ends) > 2:
+        raise PofxError(f"expected bars such as 4-8 or 4, got {told.bars!r}")
+    return words | {"bars": (int(ends[0]), int(ends[-1]))}
 
 
 def source_of(told: argparse.Namespace) -> Any:
@@ -84,7 +102,7 @@ def continue_text(told: argparse.Namespace) -> str:
         | {"symbols": told.symbols, "seed": told.seed, "path": told.output}
     )
     go_on = verb_of(model, "continue_", words)
-    if model.codec.kind == "music":
+    if model.codec.kind in ("music", "voices"):
         return _continue_music(go_on, told, words) + f" (seed {model.last_seed})"
     prompts = [told.text] if told.input is None else model.prompts(told.input)
     made = go_on(prompts, quiet=told.quiet, **words)

@@ -11,6 +11,7 @@ from .evaluate_text import PAGE, table_of
 from .metrics.chords import FIGURES, Independent, key_distance, share_known
 from .metrics.likelihood import mean_error
 from .metrics.ngram import NGram
+from .metrics.voices import Lines, apart
 
 ORDER = 5
 UNSEEN = "unseen (floor)"
@@ -73,14 +74,44 @@ def evaluate_music(
         "independent pitches": np.array([-alone.log_prob(roll) for roll in rolls["unseen"]]),
     }
     told = {name: (float(one.sum() / steps.sum()), mean_error(one / steps)) for name, one in each.items()}
-    sound = {
+    sound = sounds(rolls, {"drawn": "drawn", "training": "learned", UNSEEN: "unseen"})
+    gain = told[f"{ORDER}-gram, Kneser-Ney"][0] - told["the model"][0]
+    words = [f"The model {'beats' if gain > 0 else 'LOSES to'} a {ORDER}-gram by {abs(gain):.3f} nats a step."]
+    return MusicEvidence(told, sound, {"steps": int(steps.sum()), "drawn": len(rolls["drawn"])}, words)
+
+
+def evaluate_voices(
+    whole: np.ndarray, rest: np.ndarray, learned: Lines, unseen: Lines, rolls: dict[str, list[np.ndarray]]
+) -> MusicEvidence:
+    """The evidence on a model of V voices, as `evaluate_music`: `whole`, nats of each unseen piece, bounds; `rest`,
+    those of all voices but the first given it; learned, unseen: pitches (steps, V), 0 for a rest; rolls of samples,
+    "drawn", of unseen first voices with others drawn, "harmonised", of "learned" and "unseen" pieces.
+
+    Beside the model stand laws of each voice by itself: of five notes (Kneser-Ney), of repeats, of frequencies.
+    """
+    steps = np.array([len(line) for line in unseen])
+    each = {"the model, all voices (bound)": whole, "the model, given the first (bound)": rest}
+    for name, values in apart(learned, unseen).items():
+        each |= {f"{name}, all voices": -values.sum(1), f"{name}, all but the first": -values[:, 1:].sum(1)}
+    told = {name: (float(one.sum() / steps.sum()), mean_error(one / steps)) for name, one in each.items()}
+    keys = {"drawn": "drawn", "harmonised": "harmonised", "training": "learned", UNSEEN: "unseen"}
+    own = told["the model, given the first (bound)"][0]
+    best = min(value for name, (value, _) in told.items() if name.endswith("all but the first"))
+    words = [
+        f"Given the first voice the model {'beats' if own < best else 'LOSES to'} voices by themselves by "
+        f"{abs(best - own):.3f} nats a step, {own / (unseen[0].shape[1] - 1):.3f} a note."
+    ]
+    rows = {"steps": int(steps.sum()), "drawn": len(rolls["drawn"])}
+    return MusicEvidence(told, sounds(rolls, keys), rows, words)
+
+
+def sounds(rolls: dict[str, list[np.ndarray]], keys: dict[str, str]) -> dict[str, dict[str, float]]:
+    """Figures of rolls, by what they are called, beside "learned" and "unseen" ones."""
+    return {
         name: {
             "pitch classes": key_distance(rolls[key], rolls["unseen"]),
             **{figure: of(rolls[key]) for figure, of in FIGURES.items()},
             "known runs": share_known(rolls[key], rolls["learned"]),
         }
-        for name, key in (("drawn", "drawn"), ("training", "learned"), (UNSEEN, "unseen"))
+        for name, key in keys.items()
     }
-    gain = told[f"{ORDER}-gram, Kneser-Ney"][0] - told["the model"][0]
-    words = [f"The model {'beats' if gain > 0 else 'LOSES to'} a {ORDER}-gram by {abs(gain):.3f} nats a step."]
-    return MusicEvidence(told, sound, {"steps": int(steps.sum()), "drawn": len(rolls["drawn"])}, words)

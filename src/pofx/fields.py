@@ -319,8 +319,21 @@ class Note(Token):
         return super().meta() | {"held": self.held}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Voice(Token):
+    """A site of music in voices, step by step and in each from the first voice to the last: code 0 is the END, 1 a
+    rest, then the pitches from low to high. Sequences end after a whole step.
+    """
+
+    kind = "voice"
+    voices: int = 4
+
+    def meta(self) -> dict[str, Any]:
+        return super().meta() | {"voices": self.voices}
+
+
 SCALARS = (Real, Integer, Count, Bounded, Positive, Pixel, Level, Category, Ordinal, Angle, Datetime)
-KINDS: dict[str, type[Field]] = {cls.kind: cls for cls in (*SCALARS, Token, Note)}
+KINDS: dict[str, type[Field]] = {cls.kind: cls for cls in (*SCALARS, Token, Note, Voice)}
 
 
 def from_meta(meta: dict[str, Any], pieces: np.ndarray) -> Field:

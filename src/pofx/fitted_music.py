@@ -1,6 +1,6 @@
 """`FittedMusic`: a model of music, and the verbs on pieces."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from json import dumps
@@ -12,7 +12,7 @@ import torch
 
 from . import store
 from .bundle import Fitted
-from .codecs.music import MUSIC, MusicCodec
+from .codecs.music import MUSIC, STEP, MusicCodec
 from .codecs.music_io import read_pieces, write_pieces
 from .codecs.pieces import Piece, Pieces
 from .codecs.tabular_io import to_frame
@@ -87,7 +87,7 @@ class FittedMusic(Fitted):
         path: a .json of all pieces, a .mid or .wav, or a folder of both for each. They have the tempo, the program and
         the velocity of training.
         """
-        _check_place(path)
+        check_place(path)
         with self._tempered(temperature, top_p):
             pieces = super().sample(n, given, seed=seed, quiet=quiet, allow_failed=allow_failed)
         return pieces if path is None else write_pieces(pieces, path)
@@ -113,7 +113,7 @@ class FittedMusic(Fitted):
             raise Unsupported(f"model {self.model.name!r} does not go on from a prompt: autoregressive does")
         if symbols is not None and symbols < 1:
             raise SpecError(f"expected at least one symbol, got {symbols}")
-        _check_place(path)
+        check_place(path)
         pieces, _, x, _ = self._read(source)
         made = []
         with (
@@ -127,13 +127,16 @@ class FittedMusic(Fitted):
                 u = torch.rand(1, symbols or self.model.length, generator=generator)
                 more = self.model.continued(torch.from_numpy(prompt)[None], u)[0]
                 roll = self.codec.piece(np.append(prompt, more.numpy())).roll
-                made.append(replace(piece, roll=roll))
+                made.append(replace(piece, roll=roll, voices=None))
                 tick(1)
         return made if path is None else write_pieces(made, path)
 
     def complete(self, source: Any, *args: Any, **words: Any) -> Any:
-        """Holes of music filled: not yet."""
-        raise Unsupported("holes in music cannot be filled yet: continue goes on from a piece")
+        """Raises Unsupported: holes are filled by a model of voices."""
+        raise Unsupported(
+            "holes in music are filled by any_order of voices: fit it on CSV of voices, or on MIDI files whose tracks "
+            "sound one note at a time; or continue a piece"
+        )
 
     def _extra(self, rows: Pieces, c: Columns | None) -> float:
         return 0.0
@@ -156,9 +159,13 @@ class FittedMusic(Fitted):
         """The figures of `log_prob(detail=True)`, as a frame or a file."""
         return self._told(source, path)
 
+    def _steps(self, codes: np.ndarray) -> np.ndarray:
+        """How many steps the pieces of codes (n, T) have."""
+        return (codes == STEP).sum(1)
+
     def _told(self, source: Any, path: str | Path | None) -> Any:
         pieces, _, x, _ = self._read(source)
-        value, steps = self.model.log_prob(x), (x[MUSIC] == 1).sum(1)
+        value, steps = self.model.log_prob(x), self._steps(x[MUSIC])
         return self._beside(pieces, "list", {"log_prob": value, "steps": steps, "nats_a_step": -value / steps}, path)
 
     def evaluate(
@@ -190,22 +197,27 @@ class FittedMusic(Fitted):
         if not len(unseen):
             raise CodecError("expected music that was never learned from, the split left none: give some (holdout)")
         with bar("judging", 3, "part", quiet) as tick:
-            x = self.codec.encode(unseen)
-            nats = -self.model.log_prob(x)
-            tick(1)
-            drawn = self._joined(list(self._draws(rows, seed=seed, quiet=True)))
-            tick(1)
-            held = {"drawn": Pieces(tuple(drawn)), "learned": learned, "unseen": unseen}
-            rolls = {name: [piece.roll > 0 for piece in part.pieces] for name, part in held.items()}
-            codes = [[_whole(row) for row in part] for part in (self.codec.encode(learned)[MUSIC], x[MUSIC])]
-            evidence = evaluate_music(nats, codes[0], codes[1], len(self.codec.field.levels), rolls)
-            tick(1)
+            evidence = self._evidence(learned, unseen, rows, seed, tick)
         title = f"{self.model.name} on {self.provenance['source']}"
         if report is not None:
             write_text(Path(report), evidence.html(title))
         if json is not None:
             told = {"title": title, "provenance": self.provenance} | evidence.to_json()
             write_text(Path(json), dumps(told, indent=1))
+        return evidence
+
+    def _evidence(
+        self, learned: Pieces, unseen: Pieces, rows: int, seed: int, tick: Callable[[int], None]
+    ) -> MusicEvidence:
+        x = self.codec.encode(unseen)
+        nats = -self.model.log_prob(x)
+        tick(1)
+        drawn = self._joined(list(self._draws(rows, seed=seed, quiet=True)))
+        tick(1)
+        rolls = rolls_of({"drawn": Pieces(tuple(drawn)), "learned": learned, "unseen": unseen})
+        codes = [[_whole(row) for row in part] for part in (self.codec.encode(learned)[MUSIC], x[MUSIC])]
+        evidence = evaluate_music(nats, codes[0], codes[1], len(self.codec.field.levels), rolls)
+        tick(1)
         return evidence
 
     def learned_from(self, data: Any = None) -> tuple[Pieces, Pieces, Pieces]:
@@ -227,12 +239,17 @@ def parts_of(pieces: Pieces, split: Sequence[float], seed: int) -> tuple[np.ndar
     return learned, watched, unseen
 
 
+def rolls_of(held: Mapping[str, Pieces]) -> dict[str, list[np.ndarray]]:
+    """What sounds in each piece, bool (steps, 128)."""
+    return {name: [piece.roll > 0 for piece in part.pieces] for name, part in held.items()}
+
+
 def _whole(row: np.ndarray) -> np.ndarray:
     """The codes of a row up to and with its END."""
     return row[: int((row != 0).sum()) + 1]
 
 
-def _check_place(path: str | Path | None) -> None:
+def check_place(path: str | Path | None) -> None:
     """Raises CodecError where files or a folder of that name cannot be."""
     if path is not None and not Path(path).is_dir():
         store.check_folder(Path(path))

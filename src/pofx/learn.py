@@ -192,7 +192,7 @@ def fit(
         "reading": dict(reading or {}), "fit": done | remarks | {"fit seconds": time.monotonic() - began},
         "versions": {"pofx": __version__, "torch": torch.__version__, "python": platform.python_version()},
     } | ({"verdict": said.to_json()} if said is not None else {})  # fmt: skip
-    return fitted_class(kind)[0](made, codec, provenance, joint, typical, usual)
+    return fitted_class(getattr(codec, "kind", kind))[0](made, codec, provenance, joint, typical, usual)
 
 
 def fit_prior(

@@ -9,31 +9,38 @@ from .codecs.audio import AudioCodec, opened_sounds
 from .codecs.audio_io import Sounds, holds_audio
 from .codecs.image import LABEL, ImageCodec
 from .codecs.music import MusicCodec
-from .codecs.music_io import holds_music, read_pieces
+from .codecs.music_io import holds_music, holds_voices, read_pieces
 from .codecs.picture_io import Pictures, holds_images, read_images, words_of
 from .codecs.table import TableCodec
 from .codecs.tabular_io import read_table
 from .codecs.text import TextCodec
 from .codecs.text_io import holds_text
 from .codecs.text_table import opened_texts
+from .codecs.voices import VoicesCodec
 from .errors import SpecError, Unsupported
 from .fitted_music import parts_of as parts_of_music
 from .fitted_text import parts_of
 from .models.model import Model
 from .split import parts
 
-KINDS = ("auto", "table", "image", "text", "music", "audio")
-UNGUARDED = ("text", "music", "audio")  # kinds whose fits end without a verdict
+KINDS = ("auto", "table", "image", "text", "music", "voices", "audio")
+UNGUARDED = ("text", "music", "voices", "audio")  # kinds whose fits end without a verdict
 AUTO = {"text": "autoregressive", "music": "autoregressive", "audio": "flow_matching"}  # models where none is named
-UNNAMED = {"image": "an array", "text": "a list", "music": "a list", "audio": "arrays"}  # a source without a path
+UNNAMED = {
+    "image": "an array",
+    "text": "a list",
+    "music": "a list",
+    "voices": "a list",
+    "audio": "arrays",
+}  # a source without a path
 
 
 def kind_of(source: Any) -> str:
-    """What a source holds: sounds, music, images, text, or a table."""
+    """What a source holds: sounds, music in voices or not, images, text, or a table."""
     if holds_audio(source):
         return "audio"
     if holds_music(source):
-        return "music"
+        return "voices" if holds_voices(source) else "music"
     return "image" if holds_images(source) else "text" if holds_text(source) else "table"
 
 
@@ -108,7 +115,8 @@ def _music(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed
         raise SpecError(f"expected reading of music with {', '.join(MUSICAL)}, got {odd[0]!r}: leave it out")
     rows, container = read_pieces(source, **{k: v for k, v in reading.items() if k in MUSICAL[:2]})
     took = parts_of_music(rows, split, seed)
-    return MusicCodec.learn(rows.take(took[0]), length=reading.get("length")), rows, container, took, dict(rows.notes)
+    codec = VoicesCodec if rows.voices and asked["cls"].voiced is not None else MusicCodec
+    return codec.learn(rows.take(took[0]), length=reading.get("length")), rows, container, took, dict(rows.notes)
 
 
 def _sounds(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:
@@ -123,7 +131,7 @@ def _sounds(source: Any, reading: Mapping[str, Any], split: Sequence[float], see
 
 
 OPENERS: dict[str, Callable[..., Opened]] = {
-    "table": _table, "image": _images, "text": _texts, "music": _music, "audio": _sounds,
+    "table": _table, "image": _images, "text": _texts, "music": _music, "voices": _music, "audio": _sounds,
 }  # fmt: skip
 
 

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import CodecError, Unsupported
-from .pieces import HELD, PITCHES, STRUCK, Piece
+from .pieces import HELD, HOLD, PITCHES, STRUCK, Piece
 
 MIDI, ABC = (".mid", ".midi"), (".abc",)
 LONGEST = 100_000  # steps of a piece
 TICKS = 480  # of a quarter note, as written
+DRUMS = 9  # the channel that has none but drums
 SMALLEST, TWO = 14, 2  # bytes of a header; the format of which tracks are pieces of their own
 
 
@@ -37,11 +38,29 @@ def read_score(data: bytes, name: str, grid: int) -> Piece:
     for a, b, p in zip(first, after, pitch, strict=True):
         roll[a:b, p] = np.maximum(roll[a:b, p], HELD)
     roll[first, pitch] = STRUCK
+    voices = _voices([held["time"].size for held in notes], first, after, pitch, len(roll))
     counts: dict[int, int] = {}
     for track in tracks:
         counts[track.program] = counts.get(track.program, 0) + len(track.notes)
     tempo = float(score.tempos[0].qpm) if len(score.tempos) else 120.0
-    return Piece(roll, grid, tempo, max(counts, key=counts.__getitem__), round(velocity.mean()), Path(name).stem)
+    program, loud = max(counts, key=counts.__getitem__), round(velocity.mean())
+    return Piece(roll, grid, tempo, program, loud, Path(name).stem, voices)
+
+
+def _voices(sizes: list[int], first: np.ndarray, after: np.ndarray, pitch: np.ndarray, steps: int) -> np.ndarray | None:
+    """What each track sounds in each step, (steps, tracks), as `Piece.voices`; None where one sounds two notes at once,
+    for a step or more, or the pitch 0.
+    """
+    out = np.zeros((steps, len(sizes)), np.uint8)
+    ends = np.cumsum(sizes)
+    for line, begin, end in zip(out.T, ends - sizes, ends, strict=True):
+        order = begin + np.argsort(first[begin:end], kind="stable")
+        if (after[order[:-1]] > first[order[1:]]).any() or not pitch[order].all():
+            return None
+        for a, b, p in zip(first[order], after[order], pitch[order], strict=True):
+            line[a:b] = p + HOLD
+            line[a] = p
+    return out
 
 
 def _score(data: bytes, name: str) -> Any:
@@ -81,20 +100,39 @@ def events_of(piece: Piece) -> list[tuple[int, int, int]]:
 
 
 def midi_of(piece: Piece) -> bytes:
-    """The bytes of a MIDI file of one track, type 0."""
-    told = []
-    for first, after, pitch in events_of(piece):
-        told += [(first, 1, pitch), (after, 0, pitch)]
+    """The bytes of a MIDI file: type 0, of one track, or with voices type 1, of a track for each of them."""
     micros = min(max(round(60e6 / piece.tempo), 1), 2**24 - 1)
-    track = b"\0\xff\x51\x03" + micros.to_bytes(3, "big") + bytes((0, 0xC0, piece.program % 128))
-    now = 0
+    tempo = b"\0\xff\x51\x03" + micros.to_bytes(3, "big")
+    if piece.voices is None or piece.voices.shape[1] < 2:
+        tracks = [tempo + _track(piece, events_of(piece), 0)]
+    else:
+        tracks = [_track(piece, _sung(line), i % DRUMS) for i, line in enumerate(piece.voices.T)]
+        tracks[0] = tempo + tracks[0]
+    head = struct.pack(">IHHH", 6, int(len(tracks) > 1), len(tracks), TICKS)
+    return b"MThd" + head + b"".join(b"MTrk" + struct.pack(">I", len(track)) + track for track in tracks)
+
+
+def _sung(line: np.ndarray) -> list[tuple[int, int, int]]:
+    """The notes of a voice, as `events_of`."""
+    starts = np.flatnonzero((line > 0) & (line < HOLD))
+    rests = [line[first + 1 :] <= HOLD for first in starts]
+    return [
+        (int(first), int(first + 1 + (rest.argmax() if rest.any() else len(rest))), int(line[first]))
+        for first, rest in zip(starts, rests, strict=True)
+    ]
+
+
+def _track(piece: Piece, notes: list[tuple[int, int, int]], channel: int) -> bytes:
+    """The bytes of a track with these notes, (first step, step after the last, pitch)."""
+    told = [event for first, after, pitch in notes for event in ((first, 1, pitch), (after, 0, pitch))]
+    track, now = bytes((0, 0xC0 + channel, piece.program % 128)), 0
     for step, on, pitch in sorted(told):
         at = round(step * TICKS / piece.grid)
-        track += _count(at - now) + bytes((0x90 if on else 0x80, pitch, max(1, piece.velocity) if on else 64))
+        track += _count(at - now)
+        track += bytes(((0x90 if on else 0x80) + channel, pitch, max(1, piece.velocity) if on else 64))
         now = at
     end = round(len(piece) * TICKS / piece.grid)
-    track += _count(end - now) + b"\xff\x2f\0"
-    return b"MThd" + struct.pack(">IHHH", 6, 0, 1, TICKS) + b"MTrk" + struct.pack(">I", len(track)) + track
+    return track + _count(end - now) + b"\xff\x2f\0"
 
 
 def _count(number: int) -> bytes:

@@ -11,6 +11,7 @@ from ..errors import CodecError
 
 PITCHES = 128
 SILENT, HELD, STRUCK = 0, 1, 2
+HOLD = 128  # is added to a pitch of a voice that is held on
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +21,8 @@ class Piece:
 
     grid: steps of a quarter note; tempo: quarter notes a minute; program: of General MIDI, from 0; velocity: of all
     notes. Raises CodecError for a roll of another shape or other numbers. A pitch that is held where it did not sound
-    before counts as struck.
+    before counts as struck. voices: where it has such, what each sounds in each step, uint8 (steps, V): a pitch that is
+    struck, HOLD + a pitch that is held on, 0 for a rest; pitches are then 1 to 127.
     """
 
     roll: np.ndarray
@@ -29,6 +31,7 @@ class Piece:
     program: int = 0
     velocity: int = 80
     name: str = ""
+    voices: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         roll = np.asarray(self.roll)
@@ -52,6 +55,35 @@ class Piece:
                 row[pitch] = STRUCK
         return cls(roll, **more)  # type: ignore[arg-type]
 
+    @classmethod
+    def of_voices(cls, voices: np.ndarray, **more: int | float | str) -> Self:
+        """The piece of what V voices sound in each step, as `voices` says it. Raises CodecError for other numbers."""
+        told = np.asarray(voices)
+        if told.ndim != 2 or told.dtype.kind not in "iu" or (told.size and not 0 <= told.min() <= told.max() < 256):
+            raise CodecError(f"expected voices (steps, V) of pitches from 0 to 127, got {told.shape} {told.dtype}")
+        told = told.astype(np.uint8)
+        pitch, before = told % HOLD, np.concatenate([np.zeros_like(told[:1]), told[:-1]])[: len(told)] % HOLD
+        told = np.where((told > HOLD) & (pitch == before), told, pitch)  # held only where it sounded
+        roll = np.zeros((len(told), PITCHES), np.uint8)
+        for line in told.T:
+            step = np.flatnonzero(line)
+            state = np.where(line[step] > HOLD, HELD, STRUCK)
+            roll[step, line[step] % HOLD] = np.maximum(roll[step, line[step] % HOLD], state)
+        return cls(roll, voices=told, **more)  # type: ignore[arg-type]
+
+    @classmethod
+    def of_lines(cls, pitches: np.ndarray, **more: int | float | str) -> Self:
+        """The piece of the pitches of V voices in each step, (steps, V), 0 for a rest: one that repeats is held."""
+        told = np.asarray(pitches)
+        if told.ndim != 2 or told.dtype.kind not in "iu" or (told.size and not 0 <= told.min() <= told.max() < HOLD):
+            raise CodecError(f"expected whole pitches from 0 to 127, 0 for a rest, of each voice, got {told.dtype}")
+        return cls.of_voices(joined(told), **more)
+
+    @property
+    def lines(self) -> np.ndarray:
+        """The pitches of the voices in each step, int64 (steps, V), 0 for a rest."""
+        return np.zeros((len(self), 0), int) if self.voices is None else self.voices.astype(int) % HOLD
+
     def chords(self) -> list[list[int]]:
         """The pitches that sound in each step, rising."""
         return [np.flatnonzero(row).tolist() for row in self.roll]
@@ -61,7 +93,17 @@ class Piece:
         pitches = np.flatnonzero(self.roll.any(0))
         if len(pitches) and not 0 <= pitches[0] + by <= pitches[-1] + by < PITCHES:
             raise CodecError(f"expected pitches from 0 to 127 after moving by {by}: move it by less")
+        if self.voices is not None:
+            held = {"grid": self.grid, "tempo": self.tempo, "program": self.program, "velocity": self.velocity}
+            voices = np.where(self.voices % HOLD > 0, self.voices.astype(int) + by, 0)
+            return self.of_voices(voices, name=self.name, **held)
         return replace(self, roll=np.roll(self.roll, by, 1))
+
+
+def joined(pitches: np.ndarray) -> np.ndarray:
+    """Pitches (steps, V), 0 for a rest, as `Piece.voices` says them: what repeats is held."""
+    again = np.concatenate([np.zeros_like(pitches[:1], bool), pitches[1:] == pitches[:-1]])[: len(pitches)]
+    return np.where(again & (pitches > 0), pitches + HOLD, pitches)
 
 
 @dataclass(frozen=True)
@@ -82,6 +124,12 @@ class Pieces:
         """Whether some notes are held over steps, so that struck and held ones are told apart."""
         return any((piece.roll == HELD).any() for piece in self.pieces)
 
+    @property
+    def voices(self) -> int:
+        """How many voices all of these have; 0 where some have none, or another number."""
+        found = {0 if piece.voices is None else piece.voices.shape[1] for piece in self.pieces}
+        return found.pop() if len(found) == 1 else 0
+
     def take(self, rows: np.ndarray | Sequence[int]) -> Self:
         """The pieces of these numbers."""
         index = np.asarray(rows, int)
@@ -93,4 +141,6 @@ class Pieces:
         digest = hashlib.sha256()
         for piece in self.pieces:
             digest.update(f"{piece.grid}|{piece.roll.shape}|".encode() + piece.roll.tobytes())
+            if piece.voices is not None:
+                digest.update(piece.voices.tobytes())
         return digest.hexdigest()

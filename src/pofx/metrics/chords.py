@@ -6,6 +6,7 @@ import numpy as np
 
 Rolls = Sequence[np.ndarray]
 KEYS = 12
+CONSONANT = (0, 3, 4, 5, 7, 8, 9)  # semitones, of notes in a step
 LEAST = 0.5  # counts that a pitch gets beyond those seen, shared among all: no roll is impossible
 
 
@@ -30,6 +31,15 @@ def share_repeated(rolls: Rolls) -> float:
     """The share of notes that sounded in the step before, too."""
     again = sum((roll[1:] & roll[:-1]).sum() for roll in rolls)
     return float(again / max(sum(roll[1:].sum() for roll in rolls), 1))
+
+
+def share_consonant(rolls: Rolls) -> float:
+    """The share of pairs of notes in a step that are consonant: thirds to sixths but the tritone, and octaves."""
+    pairs = np.zeros(KEYS)
+    for roll in rolls:
+        for interval in range(1, 128):
+            pairs[interval % KEYS] += (roll[:, interval:] & roll[:, :-interval]).sum()
+    return float(pairs[list(CONSONANT)].sum() / max(pairs.sum(), 1))
 
 
 def share_distinct_chords(rolls: Rolls) -> float:
@@ -67,4 +77,9 @@ class Independent:
         return float(np.where(roll, np.log(self.p), np.log1p(-self.p)).sum())
 
 
-FIGURES = {"polyphony": polyphony, "repeated": share_repeated, "distinct chords": share_distinct_chords}
+FIGURES = {
+    "polyphony": polyphony,
+    "consonant": share_consonant,
+    "repeated": share_repeated,
+    "distinct chords": share_distinct_chords,
+}

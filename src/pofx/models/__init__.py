@@ -106,6 +106,11 @@ def _of_kind(name: str, spec: "Spec") -> "type[Model]":
         if cls.sequenced is None:
             able = ", ".join(other for other in names() if load_class(other).sequenced)
             raise SpecError(f"model {name!r} does not learn text or music: these do: {able}")
+        if spec.fields[0].kind == "voice":
+            if cls.voiced is None:
+                able = ", ".join(other for other in names() if load_class(other).voiced)
+                raise SpecError(f"model {name!r} does not learn music in voices: these do: {able}")
+            return cls.voiced
         if spec.fields[0].kind != "note":
             return cls.sequenced
         if cls.musical is None:

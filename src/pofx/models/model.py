@@ -86,6 +86,7 @@ class Model(nn.Module):
     sequenced: ClassVar["type[Model] | None"] = None  # the class that learns sequences of tokens in its place
     musical: ClassVar["type[Model] | None"] = None  # and the class that learns music, which has a rule
     sounded: ClassVar["type[Model] | None"] = None  # the class that learns sounds in its place
+    voiced: ClassVar["type[Model] | None"] = None  # and of music in voices
     config: dict[str, Any]
     name: str
     effective: float = math.inf  # the least effective sample size of a weighted condition since it was last reset

@@ -14,6 +14,7 @@ from ..infilling import Infilling
 from ..made import Made, Pass
 from ..model import Batch, Clock, Model, Recipe, Rows
 from ..tokens import Codes, invert
+from ..voiced import Voiced
 
 SIZES = {"small": (256, 1), "base": (512, 2), "large": (1024, 3)}
 CHUNK = 4096  # rows that are drawn or scored together
@@ -53,6 +54,7 @@ class AnyOrder(Model):
     family = "flows"
     abilities = frozenset({"sample", "log_prob", "cells", "given", "known", "condition", "unknown"})
     sequenced: ClassVar[type[Model] | None] = Infilling
+    voiced: ClassVar[type[Model] | None] = Voiced
     others = 4  # one batch in so many is seen in another order than the stored one; 0: none
 
     def __init__(

@@ -23,6 +23,7 @@ class Autoregressive(AnyOrder):
     others = 0
     sequenced: ClassVar[type[Model] | None] = Sequential
     musical = Musical
+    voiced = None
 
 
 MODEL = Autoregressive

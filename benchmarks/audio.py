@@ -102,8 +102,9 @@ def printed(rows: list[dict[str, Any]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in rows:
         name = f"{row['data']}, {row['minutes']:g} min, seed {row['seed']}"
-        for w in [f"guidance {w:g}" for w in GUIDANCE] + ["rebuilt"]:
-            found = row[f"accuracy, {w}"] if f"accuracy, {w}" in row else row["accuracy rebuilt"]
+        row = row | {"accuracy, rebuilt": row["accuracy rebuilt"]}
+        for w in [key.removeprefix("accuracy, ") for key in row if key.startswith("accuracy, ")]:
+            found = row[f"accuracy, {w}"]
             cells = [f"{row['cpu_seconds']:.0f}", f"{found:.3f} ({row['accuracy real']:.3f})"]
             for space in ("recogniser", "cepstra"):
                 beside = ", ".join(

@@ -227,7 +227,7 @@ def fit_prior(
             until, None, False, quiet,
         )  # fmt: skip
         usual = _scores(made.eval(), valid, fitted.joint) if len(rows[1]) else np.zeros(0)
-        watched = watch(made, train, valid, seed) if guard and getattr(fitted.codec, "kind", "table") not in UNGUARDED else None
+        watched = watch(made, train, valid, seed) if guard and fitted.codec.kind not in UNGUARDED else None
         said = final(watched, made, train, done) if watched is not None else None
         say("" if said is None else str(said), quiet)
     told = {"model": prior, "seed": seed, **done, "fit seconds": time.monotonic() - began}

@@ -36,6 +36,8 @@ class TableCodec:
     anew (keys) or not kept (dropped), and where a column spells one number in several ways.
     """
 
+    kind = "table"
+
     def __init__(
         self,
         plans: list[ColumnPlan],

@@ -8,8 +8,6 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-import music
-
 import audio
 import autoencoder_peers
 import autoencoder_tables
@@ -18,6 +16,7 @@ import denoising
 import gan_images
 import gans
 import guard
+import music
 import restore
 import sequences
 import stacked_mnist

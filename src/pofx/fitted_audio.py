@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from json import dumps
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from .codecs.tabular_io import to_frame
 from .codecs.writing import write_table
 from .errors import CodecError, SpecError, Unsupported
 from .evaluate_audio import AudioEvidence, evaluate_audio
-from .judging import write_text
+from .judging import check_asked, write_evidence
 from .models.sounds import SoundFlow
 from .progress import bar
 from .report.sounds import page
@@ -273,11 +272,7 @@ class FittedAudio(Fitted):
         holdout: sounds never learned from (by default the test part of the stored split); train: what was fitted, if it
         is no longer where it was. Raises CodecError where there are fewer than two.
         """
-        if odd := [name for name, value in {"target": target, **no}.items() if value]:
-            raise Unsupported(f"expected no {odd[0]} for a model of sounds: leave it out")
-        for path in (report, json):
-            if path is not None:
-                store.check_folder(Path(path))
+        check_asked("sounds", {"target": target, **no}, report, json)
         learned, _, unseen = self.learned_from(train)
         unseen = unseen if holdout is None else self._sounds(holdout)
         unseen = unseen.take(range(min(rows, len(unseen))))
@@ -289,11 +284,14 @@ class FittedAudio(Fitted):
             draw = lambda: self.codec.decode(self.model.decode(z, c) | (c or {}))  # noqa: E731
             evidence = evaluate_audio(self.codec, draw, self._rebuilt, learned, unseen, seed, tick)
         title = f"{self.model.name} on {self.provenance['source']}"
-        if report is not None:
-            write_text(Path(report), page(title, evidence, self.codec.window, SHOWN))
-        if json is not None:
-            told = {"title": title, "provenance": self.provenance} | evidence.to_json()
-            write_text(Path(json), dumps(told, indent=1))
+        write_evidence(
+            title,
+            evidence,
+            self.provenance,
+            lambda title: page(title, evidence, self.codec.window, SHOWN),
+            report,
+            json,
+        )
         return evidence
 
     def learned_from(self, data: Any = None) -> tuple[Sounds, Sounds, Sounds]:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from json import dumps
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from .codecs.tabular_io import to_frame
 from .codecs.writing import write_table
 from .errors import CodecError, SpecError, Unsupported
 from .evaluate_music import MusicEvidence, evaluate_music
-from .judging import write_text
+from .judging import check_asked, write_evidence
 from .models.sequential import Sequential
 from .progress import bar
 from .spec import Columns, Given
@@ -187,11 +186,7 @@ class FittedMusic(Fitted):
         holdout: music never learned from (by default the test part of the stored split of the stored path); train: what
         was fitted, if it is no longer where it was. Raises CodecError where there is none, Unsupported for a target.
         """
-        if odd := [name for name, value in {"target": target, **no}.items() if value]:
-            raise Unsupported(f"expected no {odd[0]} for a model of music: leave it out")
-        for path in (report, json):
-            if path is not None:
-                store.check_folder(Path(path))
+        check_asked("music", {"target": target, **no}, report, json)
         learned, _, unseen = self.learned_from(train)
         unseen = unseen if holdout is None else self._pieces(holdout)
         if not len(unseen):
@@ -199,11 +194,7 @@ class FittedMusic(Fitted):
         with bar("judging", 3, "part", quiet) as tick:
             evidence = self._evidence(learned, unseen, rows, seed, tick)
         title = f"{self.model.name} on {self.provenance['source']}"
-        if report is not None:
-            write_text(Path(report), evidence.html(title))
-        if json is not None:
-            told = {"title": title, "provenance": self.provenance} | evidence.to_json()
-            write_text(Path(json), dumps(told, indent=1))
+        write_evidence(title, evidence, self.provenance, evidence.html, report, json)
         return evidence
 
     def _evidence(

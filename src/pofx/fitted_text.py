@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from json import dumps
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from .codecs.text_table import opened_texts
 from .codecs.writing import write_table
 from .errors import CodecError, SpecError, Unsupported
 from .evaluate_text import TextEvidence, evaluate_text
-from .judging import write_text
+from .judging import check_asked, write_evidence
 from .models.infilling import Infilling
 from .models.sequential import Drawing, Labelled, Sequential
 from .progress import bar
@@ -311,11 +310,7 @@ class FittedText(Fitted):
         holdout: text never learned from (by default the test part of the stored split of the stored path); train: what
         was fitted, if it is no longer where it was. Raises CodecError where there is none, Unsupported for a target.
         """
-        if odd := [name for name, value in {"target": target, **no}.items() if value]:
-            raise Unsupported(f"expected no {odd[0]} for a model of text: leave it out")
-        for path in (report, json):
-            if path is not None:
-                store.check_folder(Path(path))
+        check_asked("text", {"target": target, **no}, report, json)
         learned, _, unseen = self.learned_from(train)
         unseen = unseen if holdout is None else self._texts(holdout)
         if not len(unseen):
@@ -333,12 +328,7 @@ class FittedText(Fitted):
             evidence = evaluate_text(nats, counts, known, other, len(self._field().levels), texts)
             tick(1)
         title = f"{self.model.name} on {self.provenance['source']}"
-        if report is not None:
-            write_text(Path(report), evidence.html(title))
-        if json is not None:
-            write_text(
-                Path(json), dumps({"title": title, "provenance": self.provenance} | evidence.to_json(), indent=1)
-            )
+        write_evidence(title, evidence, self.provenance, evidence.html, report, json)
         return evidence
 
     def _whole(self, line: str) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from . import store
 from .codecs.table import TableCodec
 from .codecs.tabular_io import read_table
-from .errors import CodecError
+from .errors import CodecError, Unsupported
 from .evaluate import Evidence, evaluate
 from .evaluate_images import ImageEvidence
 from .progress import bar
@@ -96,6 +96,31 @@ def publish(
         write_report(evidence, Path(report), title=title, provenance=provenance)
     if to_json is not None:
         write_text(Path(to_json), json.dumps({"title": title, "provenance": provenance} | evidence.to_json(), indent=1))
+
+
+def check_asked(what: str, odd: Mapping[str, Any], *paths: str | Path | None) -> None:
+    """Before a model of `what` is judged: Unsupported for words it has no use for, CodecError for folders not there."""
+    if given := [name for name, value in odd.items() if value]:
+        raise Unsupported(f"expected no {given[0]} for a model of {what}: leave it out")
+    for path in paths:
+        if path is not None:
+            store.check_folder(Path(path))
+
+
+def write_evidence(
+    title: str,
+    evidence: Any,
+    provenance: Mapping[str, Any],
+    html: Callable[[str], str],
+    report: str | Path | None,
+    to_json: str | Path | None,
+) -> None:
+    """The page of evidence and its figures, where they are asked for."""
+    if report is not None:
+        write_text(Path(report), html(title))
+    if to_json is not None:
+        told = {"title": title, "provenance": provenance} | evidence.to_json()
+        write_text(Path(to_json), json.dumps(told, indent=1))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -88,15 +88,15 @@ def fit(
     task: str | None = None,
     **config: Any,
 ) -> Fitted:
-    """Learns p(x) of the rows of a file or frame, or of images.
+    """Learns p(x) of the rows of a file or frame, of images, text, music or sounds.
 
     source: a path (CSV, TSV, Parquet, Feather, JSON Lines) or a pandas, Polars or Arrow frame; for images an array (n,
     H, W) or (n, H, W, 3), a .npy, .npz or IDX file, or a folder, zip or glob of pictures. labels: of images, one each,
     None where missing; a .npz (array `labels`), the labels file beside an IDX file, labels.csv and class sub-folders
-    bring theirs. kind: table or image, where that is not plain. model: a name of `pofx models`. minutes or steps
-    bound the work (by default the model's recipe does); minutes count from the call. size: small, base or large,
-    half, once or twice the width a network has by default. fields: how columns are to be read, where inference
-    errs.
+    bring theirs. kind: table, image, text, music, voices or audio, where that is not plain. model: a name of `pofx
+    models`. minutes or steps bound the work (by default the model's recipe does); minutes count from the call. size:
+    small, base or large, half, once or twice the width a network has by default. fields: how columns are to be read,
+    where inference errs.
     condition: columns c of p(x | c); of images "label", which is also what is done where nothing is said and labels are
     found ("none" or () leaves them out). missing: "state", a missing cell is a state with a probability of its own;
     "unknown", it is integrated out by models that can, and samples have none. precision: "auto", wide networks train in

@@ -41,6 +41,7 @@ FLOORS = {
         "editing",
         "compression",
         "bundle",
+        "fitted_by_label",
         "fitted_table",
         "spoiled",
         "fitted_images",

@@ -10,26 +10,25 @@ import numpy as np
 import torch
 
 from . import store
-from .bundle import Fitted
 from .codecs.audio import LEVEL, PERIOD, AudioCodec, opened_sounds
 from .codecs.audio_io import Sounds, read_sounds, write_sounds
 from .codecs.image import LABEL
-from .codecs.picture_io import labels_of
 from .codecs.tabular_io import to_frame
 from .codecs.writing import write_table
 from .errors import CodecError, SpecError, Unsupported
 from .evaluate_audio import AudioEvidence, evaluate_audio
+from .fitted_by_label import FittedByLabel
 from .judging import check_asked, write_evidence
 from .models.sounds import SoundFlow
 from .progress import bar
 from .report.sounds import page
-from .spec import Columns, Given
+from .spec import Columns
 from .split import parts
 
 SHOWN = 12  # samples on a page, and half as many rebuilt sounds
 
 
-class FittedAudio(Fitted):
+class FittedAudio(FittedByLabel):
     """A fitted model of sounds.
 
     What comes out are `Sounds` (clips, rate, labels), or a folder of .wav files with their labels in their names, or,
@@ -37,18 +36,12 @@ class FittedAudio(Fitted):
     ill they are rebuilt.
     """
 
+    examples = "these sounds were"
     codec: AudioCodec
     model: SoundFlow
 
     def _shape(self) -> str:
         return f"sounds of {self.codec.samples / self.codec.rate:.2f} s at {self.codec.rate:,} Hz"
-
-    def _given(self, given: Sequence[str] | str | Mapping[str, Any] | None) -> Given | None:
-        if not given:
-            return None
-        if not self.joint:
-            raise Unsupported("these sounds were learned without labels, which conditions are on: leave given out")
-        return self.codec.given([given] if isinstance(given, str) else given)
 
     def _made(self, x: Columns, first: int, plain: bool = False) -> Sounds:
         return self.codec.decode(x)
@@ -75,13 +68,6 @@ class FittedAudio(Fitted):
         rows = self._sounds(source)
         x = self.codec.encode(rows)
         return rows, "sounds", x, {LABEL: x[LABEL]} if self.joint else None
-
-    def _cells_of(self, c: Columns) -> dict[str, Any]:
-        return {LABEL: self.codec.labels(c[LABEL]).tolist()}
-
-    def _condition_of(self, cells: dict[str, Any]) -> Columns:
-        labels = cells[LABEL].to_pylist()
-        return {LABEL: self.codec.codes(labels_of(labels, len(labels)).tolist(), strict=True)}
 
     def _condition(self, sounds: Sounds) -> Columns | None:
         labels = [None] * len(sounds) if sounds.labels is None else sounds.labels.tolist()

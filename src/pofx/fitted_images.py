@@ -1,6 +1,6 @@
 """`FittedImages`: a model of images, and the verbs on arrays, files and folders of them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from json import dumps as to_json
 from pathlib import Path
@@ -11,17 +11,18 @@ import torch
 
 from . import store
 from .codecs.image import LABEL, ImageCodec
-from .codecs.picture_io import Pictures, labels_of, read_images, words_of, write_images
+from .codecs.picture_io import Pictures, read_images, words_of, write_images
 from .codecs.tabular_io import to_frame
 from .codecs.writing import write_table
 from .compression import Compressed, Compressor
 from .editing import Examples
 from .errors import BadFile, CodecError, SpecError, Unsupported
 from .evaluate_images import ImageEvidence, evaluate_images
+from .fitted_by_label import FittedByLabel
 from .judging import publish
 from .models.coded import Coded
 from .progress import bar
-from .spec import Columns, Given
+from .spec import Columns
 from .split import parts
 from .spoiled import Spoiled
 
@@ -30,7 +31,7 @@ MARK = 16  # hexadecimal digits
 MARKS = {"shape": "(height, width, channels)", "spec": "fields", "weights": "weights"}
 
 
-class FittedImages(Spoiled):
+class FittedImages(FittedByLabel, Spoiled):
     """A fitted model of images.
 
     What comes out is an array, uint8 (n, H, W) or (n, H, W, C), as what was learned, or goes to .npz, .npy, a sheet
@@ -40,18 +41,12 @@ class FittedImages(Spoiled):
     the likeliest.
     """
 
+    examples = "these images were"
     codec: ImageCodec
 
     def _shape(self) -> str:
         height, width, channels = self.codec.shape
         return f"images of {height} x {width} x {channels}"
-
-    def _given(self, given: Sequence[str] | str | Mapping[str, Any] | None) -> Given | None:
-        if not given:
-            return None
-        if not self.joint:
-            raise Unsupported("these images were learned without labels, which conditions are on: leave given out")
-        return self.codec.given([given] if isinstance(given, str) else given)
 
     def _made(self, x: Columns, first: int, plain: bool = False) -> Pictures:
         return self.codec.decode(x)
@@ -74,17 +69,6 @@ class FittedImages(Spoiled):
             rows = replace(rows, images=rows.images.repeat(3, -1))
         x = self.codec.encode(rows, strict=True)
         return rows, kind, x, {LABEL: x[LABEL]} if self.joint else None
-
-    def _extra(self, rows: Pictures, c: Columns | None) -> np.ndarray | float:
-        """log p(c), 0 where the label is missing."""
-        return self.joint.log_prob(c) if self.joint and c else 0.0
-
-    def _cells_of(self, c: Columns) -> dict[str, Any]:
-        return {LABEL: self.codec.labels(c[LABEL]).tolist()}
-
-    def _condition_of(self, cells: dict[str, Any]) -> Columns:
-        labels = cells[LABEL].to_pylist()
-        return {LABEL: self.codec.codes(labels_of(labels, len(labels)).tolist(), strict=True)}
 
     def _beside(self, rows: Pictures, kind: str, told: dict[str, np.ndarray], path: str | Path | None) -> Any:
         import pyarrow as pa

@@ -1,7 +1,7 @@
 """`FittedText`: a model of text, and the verbs on lines and documents."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +11,6 @@ import numpy as np
 import torch
 
 from . import store
-from .bundle import Fitted
-from .codecs.picture_io import labels_of
 from .codecs.tabular_io import to_frame
 from .codecs.text import UNKNOWN, TextCodec
 from .codecs.text_io import Texts, holds_text, read_texts, write_texts
@@ -20,24 +18,26 @@ from .codecs.text_table import opened_texts
 from .codecs.writing import write_table
 from .errors import CodecError, SpecError, Unsupported
 from .evaluate_text import TextEvidence, evaluate_text
+from .fitted_by_label import FittedByLabel
 from .judging import check_asked, write_evidence
 from .models.infilling import Infilling
 from .models.sequential import Drawing, Labelled, Sequential
 from .progress import bar
-from .spec import Columns, Given
+from .spec import Columns
 from .split import parts
 
 FRAMES = ("pandas", "polars", "arrow")
 HOLE = "_"  # a symbol that is not known
 
 
-class FittedText(Fitted):
+class FittedText(FittedByLabel):
     """A fitted model of text: of lines, each an example, or of one document.
 
     What comes out is a list of str, or a text file with a line each. log p is in nats a line with its end; of a
     document, of all but its first stretch, which is what the rest is told from.
     """
 
+    examples = "text was"
     codec: TextCodec
 
     def _shape(self) -> str:
@@ -47,13 +47,6 @@ class FittedText(Fitted):
 
     def _field(self) -> Any:
         return self.codec.spec.fields[0]
-
-    def _given(self, given: Sequence[str] | str | Mapping[str, Any] | None) -> Given | None:
-        if not given:
-            return None
-        if not self.joint:
-            raise Unsupported("text was learned without labels, which conditions are on: leave given out")
-        return self.codec.given([given] if isinstance(given, str) else given)
 
     def _made(self, x: Columns, first: int, plain: bool = False) -> Texts:
         name = self.codec.label
@@ -235,17 +228,6 @@ class FittedText(Fitted):
             x[part] = model.filled(own[None], sizes, u, ~gone[None], c)[0, : int(sizes)]
             hidden[part] = False
         return self.codec.text(x.numpy())
-
-    def _extra(self, rows: Texts, c: Columns | None) -> np.ndarray | float:
-        """log p(c), 0 where the label is missing."""
-        return self.joint.log_prob(c) if self.joint and c else 0.0
-
-    def _cells_of(self, c: Columns) -> dict[str, Any]:
-        return {self.codec.label: self.codec.labels(c[self.codec.label]).tolist()}
-
-    def _condition_of(self, cells: Mapping[str, Any]) -> Columns:
-        labels = cells[self.codec.label].to_pylist()
-        return {self.codec.label: self.codec.codes(labels_of(labels, len(labels)).tolist(), strict=True)}
 
     def _beside(self, rows: Texts, kind: str, told: dict[str, np.ndarray], path: str | Path | None) -> Any:
         import pyarrow as pa

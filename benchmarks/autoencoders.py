@@ -26,7 +26,7 @@ from pofx.models.model import Batch, Model
 from pofx.models.variational import Variational
 from pofx.spec import Block, Columns, Spec
 from pofx.training.loop import LOOKS, REPAID, Trainer
-from record import asking, measure
+from record import asking, measure, spent
 
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("POFX_DATA", HERE.parents[1] / "shared" / "data"))
@@ -65,38 +65,42 @@ def drawn(images: np.ndarray, seed: int = 0) -> np.ndarray:
     return ((np.random.default_rng(seed).random(images.shape) * 255 < images) * 255).astype(np.uint8)
 
 
-def fit(model: Model, train: Columns, valid: Columns, minutes: float, seed: int, **recipe: Any) -> dict[str, Any]:
+def fit(
+    model: Model, train: Columns, valid: Columns, minutes: float, seed: int, device: str = "cpu", **recipe: Any
+) -> dict[str, Any]:
     """Trains for so many CPU-minutes of this process."""
-    return fit_batches(model, model.prepare(train), model.prepare(valid), minutes, seed, **recipe)
+    return fit_batches(model, model.prepare(train), model.prepare(valid), minutes, seed, device, **recipe)
 
 
-def fit_batches(model: Model, train: Batch, valid: Batch, minutes: float, seed: int, **recipe: Any) -> dict[str, Any]:
+def fit_batches(
+    model: Model, train: Batch, valid: Batch, minutes: float, seed: int, device: str = "cpu", **recipe: Any
+) -> dict[str, Any]:
     """`fit` of what a step reads: what some steps and one validation take, with room to spare."""
     torch.manual_seed(seed)
-    trainer = Trainer(model, train, valid, seed, "cpu", **recipe)
-    began, saved = time.process_time(), trainer.state()
+    trainer = Trainer(model, train, valid, seed, device, **recipe)
+    began, saved = spent(device), trainer.state()
     if model.compiles and 60 * minutes > REPAID:
         trainer.quickened(trainer.timed())
 
     def each() -> float:
-        since, steps = time.process_time(), 0
-        while steps < 2 or (steps < PROBES and time.process_time() - since < 0.04 * 60 * minutes):
+        since, steps = spent(device), 0
+        while steps < 2 or (steps < PROBES and spent(device) - since < 0.04 * 60 * minutes):
             trainer.advance(10**6)
             steps += 1
-        return (time.process_time() - since) / steps
+        return (spent(device) - since) / steps
 
     each()
-    step, since = each(), time.process_time()
+    step, since = each(), spent(device)
     trainer.look()
-    look = time.process_time() - since
+    look = spent(device) - since
     trainer.restore(*saved)
-    left = 60 * minutes - (time.process_time() - began) - LOOKS * look
+    left = 60 * minutes - (spent(device) - began) - LOOKS * look
     if left < step:
         raise SystemExit(f"expected time for a step after {LOOKS} validations of {look:.1f} s, got {minutes:g} minutes")
     total = int(left * SURE / step)
     history = trainer.run(total)
-    spent = time.process_time() - began
-    return {"steps": history.steps, "cpu_seconds": spent, "ms_a_step": 1e3 * step, "compiled": trainer.quick,
+    took = spent(device) - began
+    return {"steps": history.steps, "cpu_seconds": took, "ms_a_step": 1e3 * step, "compiled": trainer.quick,
             "skipped": history.skipped, "validation": history.best}  # fmt: skip
 
 

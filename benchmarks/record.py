@@ -6,6 +6,7 @@ import os
 import platform
 import resource
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
@@ -42,12 +43,22 @@ def peak_mib() -> float:
     return next(float(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
 
 
-def asking(page: str | None, out: Path) -> argparse.ArgumentParser:
-    """The options that benchmarks of images share."""
+def spent(device: str = "cpu") -> float:
+    """Seconds of work: of this process; where a GPU works, of the clock, once it has done what it was told."""
+    if device == "cpu":
+        return time.process_time()
+    sys.modules["torch"].cuda.synchronize()
+    return time.perf_counter()
+
+
+def asking(page: str | None, out: Path, gpu: bool = False) -> argparse.ArgumentParser:
+    """The options that benchmarks of images share; gpu: of those that a GPU can run too."""
     ask = argparse.ArgumentParser(description=page, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--data", nargs="+", default=["mnist", "fashion_mnist"])
     ask.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     ask.add_argument("--threads", type=int, default=1)
+    if gpu:
+        ask.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="minutes of a GPU are the clock's")
     ask.add_argument("--resume-from", type=Path, help="a JSON of an earlier run, whose rows are kept")
     ask.add_argument("--out", type=Path, default=out)
     return ask

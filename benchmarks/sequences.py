@@ -11,7 +11,7 @@ five symbols and the frequencies of symbols (trivial).
 Samples: entropy of their symbols, self-BLEU, distinct and new, beside those of unseen text (floor), by temperature.
 """
 
-import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,14 @@ from pofx.metrics.ngram import NGram
 from pofx.metrics.repetition import self_bleu, share_distinct, share_new
 from pofx.models import create
 from pofx.split import parts
-from record import asking, measure
+from record import asking, measure, spent
 
 WIDE = {"width": 192, "heads": 3, "depth": 5}
+FOR_GPU = {"width": 384, "heads": 6, "depth": 6, "dropout": 0.2}
 RUNS: dict[str, tuple[str, str, dict[str, Any]]] = {  # data, model, its arguments
-    "shakespeare, autoregressive": ("shakespeare", "autoregressive", WIDE),
+    "shakespeare, autoregressive": ("shakespeare", "autoregressive", {}),
+    "shakespeare, autoregressive, width 192": ("shakespeare", "autoregressive", WIDE),
+    "shakespeare, autoregressive, on a GPU": ("shakespeare", "autoregressive", FOR_GPU),
     "shakespeare, any_order": ("shakespeare", "any_order", {}),
     "names, autoregressive": ("names", "autoregressive", {"dropout": 0.1}),
     "names, any_order": ("names", "any_order", {"dropout": 0.1}),
@@ -36,7 +39,7 @@ RUNS: dict[str, tuple[str, str, dict[str, Any]]] = {  # data, model, its argumen
 PUBLISHED = {"shakespeare": {"transformer, 10.7 M parameters, on a GPU (nanoGPT)": 1.4697}}
 WATCHED = 20_000  # characters
 TEMPERATURES = (0.7, 1.0, 1.3)
-DRAWN = 200  # samples
+DRAWN = 64  # samples
 PACKAGES = ("torch",)
 
 
@@ -77,26 +80,26 @@ def laws(codec: TextCodec, learned: Texts, unseen: Texts) -> dict[str, float]:
     return told
 
 
-def run(name: str, seed: int, minutes: float) -> dict[str, Any]:
+def run(name: str, seed: int, minutes: float, device: str) -> dict[str, Any]:
     """One model."""
     data, kind, words = RUNS[name]
     learned, watched, unseen = texts(data)
     codec = TextCodec.learn(learned)
     model = create(kind, codec.spec, seed, **words)
     train, valid = (model.prepare(codec.encode(part)) for part in (learned, watched))
-    told = fit_batches(model, train, valid, minutes, seed)
+    told = fit_batches(model, train, valid, minutes, seed, device, **({"batch": 64} if device == "cuda" else {}))
     model.eval()
-    x, began = codec.encode(unseen), time.process_time()
+    x, began = codec.encode(unseen), spent(device)
     value = -model.log_prob(x)
     counts = (x["text"] != 0).sum(1) + 1 if codec.ends else np.full(len(value), codec.sites // 2)
-    scoring = time.process_time() - began
+    scoring = spent(device) - began
     known = list(learned.lines) if codec.ends else []
     drawn: dict[str, Any] = {}
     for heat in TEMPERATURES:
-        began = time.process_time()
+        began = spent(device)
         with torch.no_grad(), model.tempered(heat):
             rows = model.decode(model.noise(DRAWN, torch.Generator().manual_seed(seed)))
-        seconds = time.process_time() - began
+        seconds = spent(device) - began
         lines = [codec.text(row) for row in rows["text"]]
         drawn[str(heat)] = repeats(lines, known) | {"ms a sample": 1e3 * seconds / DRAWN, "first": lines[:3]}
     real = list(unseen.lines) if codec.ends else [codec.text(row) for row in x["text"][::2]]
@@ -127,13 +130,13 @@ def printed(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    ask = asking(__doc__, HERE / "results" / "sequences.json")
-    ask.add_argument("--runs", nargs="+", default=list(RUNS), choices=list(RUNS))
+    ask = asking(__doc__, HERE / "results" / "sequences.json", gpu=True)
+    ask.add_argument("--runs", nargs="+", default=[name for name in RUNS if "GPU" not in name], choices=list(RUNS))
     ask.add_argument("--minutes", type=float, default=30.0)
     told = ask.parse_args()
     torch.set_num_threads(told.threads)
     jobs = [(name, seed, told.minutes) for seed in told.seeds for name in told.runs]
-    measure(told, ("run", "seed", "minutes"), jobs, run, printed, PACKAGES)
+    measure(told, ("run", "seed", "minutes"), jobs, partial(run, device=told.device), printed, PACKAGES)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,7 @@ is found where a draw has it, and KL is that of the law of modes from the unifor
 """
 
 import statistics
-import time
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -25,8 +24,9 @@ from gans import RUNS
 from pofx.fields import Pixel
 from pofx.models import create
 from pofx.spec import Block, Columns, Spec
-from record import asking, measure
+from record import asking, measure, spent
 
+ON_GPU = {"batch": 256}
 TRIPLES, DRAWS, VALID, BLOCK = 128_000, 26_000, 2_000, 1_000
 CHANNELS = ("red", "green", "blue")
 EPOCHS, BATCH, RATE = 3, 128, 2e-3
@@ -78,7 +78,7 @@ def figures(net: nn.Module, drawn: Columns) -> dict[str, float]:
     return {"modes": float(len(there)), "kl": float((there * np.log(there * 1000)).sum())}
 
 
-def run(words: str, seed: int, minutes: float) -> dict[str, Any]:
+def run(words: str, seed: int, minutes: float, device: str) -> dict[str, Any]:
     net, accuracy = classifier()
     row: dict[str, Any] = {"run": words, "seed": seed, "minutes": minutes, "accuracy": accuracy}
     if words == "real test triples":
@@ -86,14 +86,16 @@ def run(words: str, seed: int, minutes: float) -> dict[str, Any]:
     x = triples("train", TRIPLES, 1000 + seed)
     spec = Spec((Block("image", tuple(Pixel.learn(c, x[c]) for c in CHANNELS), (28, 28)),))
     model = create("gan", spec, seed, augment="none", **RUNS[words])
-    told = fit(model, x, triples("train", VALID, 2000 + seed), minutes, seed)
-    began = time.process_time()
+    told = fit(
+        model, x, triples("train", VALID, 2000 + seed), minutes, seed, device, **(ON_GPU if device == "cuda" else {})
+    )
+    began = spent(device)
     parts = [
         model.decode(model.noise(BLOCK, torch.Generator().manual_seed(10**6 * (1 + seed) + i)))
         for i in range(DRAWS // BLOCK)
     ]
     drawn = {c: np.concatenate([p[c] for p in parts]) for c in CHANNELS}
-    return row | told | {"drawing_cpu_seconds": time.process_time() - began} | figures(net, drawn)
+    return row | told | {"drawing_cpu_seconds": spent(device) - began} | figures(net, drawn)
 
 
 def printed(rows: list[dict[str, Any]]) -> str:
@@ -111,14 +113,14 @@ def printed(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    ask = asking(__doc__, HERE / "results" / "stacked_mnist.json")
+    ask = asking(__doc__, HERE / "results" / "stacked_mnist.json", gpu=True)
     choices = ["real test triples", *RUNS]
     ask.add_argument("--runs", nargs="+", default=choices, choices=choices)
     ask.add_argument("--minutes", type=float, default=60.0)
     told = ask.parse_args()
     torch.set_num_threads(told.threads)
     jobs = ((words, seed, told.minutes) for seed in told.seeds for words in told.runs)
-    measure(told, ("run", "seed", "minutes"), jobs, run, printed, PACKAGES)
+    measure(told, ("run", "seed", "minutes"), jobs, partial(run, device=told.device), printed, PACKAGES)
 
 
 if __name__ == "__main__":

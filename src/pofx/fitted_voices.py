@@ -120,8 +120,7 @@ class FittedVoices(FittedMusic):
 def given_first(model: Voiced, codes: np.ndarray, seed: int) -> np.ndarray:
     """The bound of log p of all voices but the first given it, (n,), nats, of codes (n, T): the mean of ORDERS."""
     others = (torch.arange(codes.shape[1]) % model.voices > 0).expand(codes.shape)
-    generator = torch.Generator().manual_seed(seed)
-    return model.conditional(torch.from_numpy(codes).long(), others, ORDERS, generator).numpy()
+    return model.conditional(torch.from_numpy(codes).long(), others, ORDERS, seed).numpy()
 
 
 @torch.inference_mode()

@@ -174,33 +174,34 @@ class Infilling(Labelled, Drawing):
         self, z: Tensor, c: Columns | None = None, given: Given | None = None, known: Rows | None = None
     ) -> Columns:
         """known: codes (n, T) and which of them are known, (n, T), of sequences whose ends are known (`sizes`)."""
-        out, at, told = [], 0, self.told(self.label_codes(len(z), c))
+        z, at, out, told = z.to(self.device), 0, [], self.told(self.label_codes(len(z), c))
         for part in z.split(self.span):
             if known is None:
                 total = self.sizes.cumsum(0)
                 sizes = (total < part[:, :1].double() * total[-1]).sum(1) if self.ends else None
                 sizes = part.new_full((len(part),), self.length, dtype=torch.long) if sizes is None else sizes
-                x, seen = torch.zeros(len(part), self.length, dtype=torch.long, device=z.device), None
+                x, seen = torch.zeros(len(part), self.length, dtype=torch.long), None
             else:
                 rows = slice(at, at + len(part))
-                x = torch.from_numpy(known[0][self.field.name][rows].astype(np.int64)).to(z.device)
-                seen = torch.from_numpy(known[1][rows]).to(z.device)
+                x = torch.from_numpy(known[0][self.field.name][rows].astype(np.int64)).to(self.device)
+                seen = torch.from_numpy(known[1][rows]).to(self.device)
                 sizes = self._sizes(torch.where(seen, x, 1))
             own = None if told is None else told[at : at + len(part)]
             out.append(self.filled(x, sizes, part[:, 1:], seen, own))
             at += len(part)
-        return {self.field.name: torch.cat(out).cpu().numpy().astype(np.int32)}
+        return {self.field.name: torch.cat(out).numpy().astype(np.int32)}
 
     @torch.no_grad()
     def filled(
         self, x: Tensor, sizes: Tensor, u: Tensor, seen: Tensor | None = None, c: Tensor | None = None
     ) -> Tensor:
         """The sites of x, (B, T), that are not seen, drawn with the uniform numbers u, (B, 2 T'), T' >= T."""
+        x, sizes, u = (part.to(self.device) for part in (x, sizes, u))
         half = u.shape[1] // 2
         site = torch.arange(x.shape[1], device=x.device)
         hidden = site < sizes[:, None]
         if seen is not None:
-            hidden &= ~seen
+            hidden &= ~seen.to(self.device)
         x = torch.where(site < sizes[:, None], x, 0)
         rank = torch.where(hidden, u[:, : x.shape[1]], 2.0).argsort(1).argsort(1)
         count = hidden.sum(1)
@@ -213,4 +214,4 @@ class Infilling(Labelled, Drawing):
                 rows, sites = now.nonzero(as_tuple=True)
                 x[rows, sites] = self.drawn(law[rows, sites], u[rows, half + sites])
                 hidden &= ~now
-        return x
+        return x.cpu()

@@ -283,7 +283,7 @@ class PixelLens(Lens):
 
     def marginal(self, own: Batch) -> Tensor:
         """One law for each pixel: its mean, and its deviation where the law has a scale."""
-        some = own[0][:4096].double()
+        some = own[0][:4096].cpu().double()
         mean, dev = some.mean(0), some.std(0, correction=0)
         if isinstance(self.head, Bernoulli):
             return torch.logit((mean * (len(some) / self.top) + 0.5) / (len(some) + 1))

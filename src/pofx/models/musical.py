@@ -197,6 +197,7 @@ class Musical(Sequential):
 
         Behind an END all are END. Rows go on together, a step at a time.
         """
+        prompt, u = prompt.to(self.device), u.to(self.device)
         rows, start, most = len(u), prompt.shape[1], prompt.shape[1] + u.shape[1]
         row, out = torch.arange(rows, device=u.device), prompt.new_zeros(rows, most)
         forced = F.pad(prompt, (0, 1))
@@ -227,11 +228,11 @@ class Musical(Sequential):
                 over = over | (told & (code == 0)) | (at >= most)
                 told = note & ~over
             past, step = torch.cat([past, chord[:, None]], 1), step + 1
-        return out[:, start:]
+        return out[:, start:].cpu()
 
     def decode(
         self, z: Tensor, c: Columns | None = None, given: Given | None = None, known: Rows | None = None
     ) -> Columns:
-        none = torch.zeros(0, dtype=torch.long, device=z.device)
+        none = torch.zeros(0, dtype=torch.long)
         parts = [self.continued(none.expand(len(part), 0), part) for part in z.split(SPAN)]
-        return {self.field.name: torch.cat(parts).cpu().numpy().astype(np.int32)}
+        return {self.field.name: torch.cat(parts).numpy().astype(np.int32)}

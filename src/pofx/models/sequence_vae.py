@@ -175,10 +175,10 @@ class SequenceVAE(Sequential):
         for at in range(0, max(len(z), 1), self.span):
             some = slice(at, at + self.span)
             code = z[some].float().to(self.device)
-            none = torch.zeros(len(code), 0, dtype=torch.long, device=self.device)
+            none = torch.zeros(len(code), 0, dtype=torch.long)
             beside = self._beside(code, None if told is None else told[some])
-            out.append(self.continued(none, u[some].to(self.device), beside))
-        return {self.field.name: torch.cat(out).cpu().numpy().astype(np.int32)}
+            out.append(self.continued(none, u[some], beside))
+        return {self.field.name: torch.cat(out).numpy().astype(np.int32)}
 
     def noise(self, n: int, generator: torch.Generator) -> Tensor:
         normal = torch.randn(n, self.latent, generator=generator, device=generator.device)

@@ -212,6 +212,7 @@ class Sequential(Labelled, Drawing):
 
         Behind an END all are END. Where prompt and symbols grow beyond T, the last half of T is what is seen.
         """
+        prompt, u = prompt.to(self.device), u.to(self.device)
         begin = prompt.new_full((len(prompt), 1), self.symbols)
         seen = torch.cat([begin, prompt], 1)[:, -self.length :]
         memories, out, feed = self._memories(), [], seen
@@ -223,12 +224,12 @@ class Sequential(Labelled, Drawing):
             out.append(new)
             if self.ends and bool(over.all()):
                 rest = new.new_zeros(len(new), u.shape[1] - t - 1)
-                return torch.cat([torch.stack(out, 1), rest], 1)
+                return torch.cat([torch.stack(out, 1), rest], 1).cpu()
             seen, feed = torch.cat([seen, new[:, None]], 1), new[:, None]
             if seen.shape[1] > self.length:
                 seen = seen[:, -(self.length // 2) :]
                 memories, feed = self._memories(), seen
-        return torch.stack(out, 1)
+        return torch.stack(out, 1).cpu()
 
     def _memories(self) -> list[Memory]:
         return [Memory() for _ in self.net.blocks]
@@ -236,11 +237,11 @@ class Sequential(Labelled, Drawing):
     def decode(
         self, z: Tensor, c: Columns | None = None, given: Given | None = None, known: Rows | None = None
     ) -> Columns:
-        none = torch.zeros(0, dtype=torch.long, device=z.device)
+        none = torch.zeros(0, dtype=torch.long)
         told = self.told(self.label_codes(len(z), c))
         each = told.split(self.span) if told is not None else itertools.repeat(None)
         parts = [
             self.continued(none.expand(len(part), 0), part, own)
             for part, own in zip(z.split(self.span), each, strict=False)
         ]
-        return {self.field.name: torch.cat(parts).cpu().numpy().astype(np.int32)}
+        return {self.field.name: torch.cat(parts).numpy().astype(np.int32)}

@@ -238,7 +238,9 @@ class Voiced(Infilling):
         return torch.stack(out)
 
     @torch.no_grad()
-    def conditional(self, x: Tensor, free: Tensor, draws: int, generator: torch.Generator) -> Tensor:
+    def conditional(self, x: Tensor, free: Tensor, draws: int, seed: int) -> Tensor:
         """The bound of log p(x_free | the others) of codes (B, T), nats, float64 (B,): the mean of `draws` orders."""
-        parts = zip(x.split(self.span), free.split(self.span), strict=True)
-        return torch.cat([self._bounds(part.long(), None, draws, generator, own).mean(0) for part, own in parts])
+        generator = torch.Generator(self.device).manual_seed(seed)
+        parts = zip(x.to(self.device).split(self.span), free.to(self.device).split(self.span), strict=True)
+        told = [self._bounds(part.long(), None, draws, generator, own).mean(0) for part, own in parts]
+        return torch.cat(told).cpu()

@@ -5,10 +5,12 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .mixed import Mixed
 
 NEAR = 3  # sites to a side that are read at once, before any attention
+KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 TURN = 10_000.0  # the longest wavelength of a rotation, over 2 pi
 
 
@@ -63,6 +65,12 @@ def _attended(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is
     return (score.softmax(2) @ value.flatten(0, 1)).unflatten(0, (batch, heads))
 
 
+def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:
+    """`F.scaled_dot_product_attention`, but not by cuDNN, which plans anew for each length: sequences have many."""
+    with sdpa_kernel(KERNELS):
+        return F.scaled_dot_product_attention(query, key, value, mask, is_causal=is_causal)
+
+
 class Block(nn.Module):
     """h + O attention(norm(h)), then h + B gelu(A norm(h)): (B, T, width) to the same, with rotary positions."""
 
@@ -86,10 +94,8 @@ class Block(nn.Module):
         if old and new > 1:
             mask = torch.ones(new, old + new, dtype=torch.bool, device=h.device).tril(old)
         causal = self.causal and not old and new > 1
-        attend = (
-            _attended if h.device.type == "cpu" and query.dtype == torch.bfloat16 else F.scaled_dot_product_attention
-        )
-        got = attend(query, key, value, mask, is_causal=causal)
+        attend = _attended if h.device.type == "cpu" and query.dtype == torch.bfloat16 else _fused
+        got = attend(query, key, value, mask, causal)
         h = h + self.drop(self.write(got.transpose(1, 2).flatten(2)))
         return h + self.drop(self.down(F.gelu(self.up(self.norms[1](h)))))
 

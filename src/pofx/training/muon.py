@@ -27,7 +27,12 @@ class Muon(AdamW):
     ) -> None:
         super().__init__(parameters, betas, decay)
         self.times, self.decay = times, decay
-        self.turned = [i for i, p in enumerate(self.parameters) if getattr(p, "orthogonal", 0)]
+        alike: dict[tuple[int, ...], list[int]] = {}  # matrices of one shape turn together: fewer, larger products
+        for i, p in enumerate(self.parameters):
+            if getattr(p, "orthogonal", 0):
+                alike.setdefault((p.orthogonal, *p.shape), []).append(i)
+        self.alike = list(alike.values())
+        self.turned = [i for some in self.alike for i in some]
         both = [
             (left, d)
             for part, d in zip(self.parts, self.decays, strict=True)
@@ -39,14 +44,18 @@ class Muon(AdamW):
     def step(self, rate: float, shrink: float = 1.0) -> None:
         super().step(rate, shrink)
         rate *= self.times
-        for i in self.turned:
-            p, m = self.parameters[i], self.means[i]
-            if p.grad is None:
+        for some in self.alike:
+            learned = [(self.parameters[i], self.means[i]) for i in some if self.parameters[i].grad is not None]
+            if not learned:
                 continue
-            m.lerp_(p.grad / shrink, 1 - MOMENTUM)
-            u = orthogonal((p.grad / shrink).lerp(m, MOMENTUM).unflatten(0, (p.orthogonal, -1)))
-            tall = max(1.0, u.shape[1] / u.shape[2]) ** 0.5
-            p.mul_(1 - rate * self.decay).sub_(u.flatten(0, 1), alpha=rate * tall)
+            p, m = (list(part) for part in zip(*learned, strict=True))
+            g = torch._foreach_div([part.grad for part in p], shrink)
+            torch._foreach_lerp_(m, g, 1 - MOMENTUM)
+            u = torch.stack(torch._foreach_lerp(g, m, MOMENTUM))
+            turned = orthogonal(u.view(len(p) * p[0].orthogonal, -1, u.shape[2])).view_as(u)
+            tall = max(1.0, u.shape[1] / p[0].orthogonal / u.shape[2]) ** 0.5
+            torch._foreach_mul_(p, 1 - rate * self.decay)
+            torch._foreach_sub_(p, list(turned), alpha=rate * tall)
 
 
 def orthogonal(u: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Writes what stands under "How good" of the README from the JSON files of benchmarks/results.
+"""Writes docs/figures.md, and what stands under "How good" of the README, from the JSON files of benchmarks/results.
 
 python benchmarks/readme.py
 """
@@ -16,6 +16,7 @@ import denoising
 import gan_images
 import gans
 import guard
+import images
 import music
 import restore
 import sequences
@@ -23,7 +24,7 @@ import stacked_mnist
 from density import SETS, budget
 from tables import COLUMNS, HERE, Row, cell
 
-README, RESULTS = HERE.parent / "README.md", HERE / "results"
+README, PAGE, RESULTS = HERE.parent / "README.md", HERE.parent / "docs" / "figures.md", HERE / "results"
 BEGIN, END = "## How good\n", "## More\n"
 TITLES = {
     "adult": "**Adult** (32,561 rows)",
@@ -45,7 +46,7 @@ SHOWN = {
 INTRO = """
 Measured by `make bench-tables` ({processor}, {threads} threads, torch {torch}, xgboost {xgboost}), a minute a
 fit unless said otherwise: medians over seeds ± half their range, by the same code on the same machine; all
-figures: [benchmarks/results](benchmarks/results/tables.md). *Two-sample score*: 2 - 2 AUC of gradient boosting
+figures: [benchmarks/results](../benchmarks/results/tables.md). *Two-sample score*: 2 - 2 AUC of gradient boosting
 that tells synthetic from training rows (1: it cannot); *AUC, unseen*: the same against rows never trained on;
 *Shape* and *Trend*: single columns and pairs (common bins); *use*: AUC on real unseen rows of a model trained
 on synthetic ones; *closer*: share of rows nearer to a training row than to an unseen one (.5 is chance);
@@ -96,14 +97,14 @@ architecture, batch and rate that their library shows for a spline flow. pendigi
 noise. *pofx nsf* is `pofx.flows.NSF(features)`, eight layers; those of *5 layers* have as many as the peers, *mixture*
 has them on a started `pofx.flows.Mixture`, *bf16* trains their networks in bfloat16. The last line of a table is twice
 the standard error of a mean over test rows, which are the same for all flows. All figures:
-[benchmarks/results](benchmarks/results).
+[benchmarks/results](../benchmarks/results).
 
 """
 SPEED = """**Flows: speed**
 
 Measured by `make bench-flows`: milliseconds of a training step on 512 rows (and of drawing 4,096), medians; 5 layers of
 3 x 128 units and 8 bins, float32, for all; *bf16*: networks that train in bfloat16, where the processor has it. All
-figures: [benchmarks/results](benchmarks/results).
+figures: [benchmarks/results](../benchmarks/results).
 
 """
 AUTOENCODERS = """**Autoencoders: likelihood of images**
@@ -130,9 +131,9 @@ and rate, trained by both; *own*: pofx's convolutions against pythae's; *nll*: l
 GAN_IMAGES = """**Adversarial networks: images**
 
 Measured by `make bench-gan-images` after so many CPU-minutes on one thread: 1,000 draws beside 1,000 test images in two
-spaces of features (docs/guard.md). *Skill*: 1 where draws are as near to test images as training images are, 0 where
-they are as far as draws of a normal law of all pixels. *Coverage* and *distance* (Fréchet's) stand beside those of
-training images. Every run has the same networks.
+spaces of features ([guard.md](guard.md)). *Skill*: 1 where draws are as near to test images as training images are, 0
+where they are as far as draws of a normal law of all pixels. *Coverage* and *distance* (Fréchet's) stand beside those
+of training images. Every run has the same networks.
 
 """
 STACKED = """**Adversarial networks: a thousand modes**
@@ -154,7 +155,7 @@ RESTORE = """**Photos and videos restored**
 Measured by `make bench-restore` on one thread: Set5 scaled down by 2 or 4 and enlarged again, PSNR of BT.601 luma;
 Set12 with Gaussian noise of a deviation of 15, 25 or 50, one network for all. *general*: the models that come with
 pofx.
-Protocols: [benchmarks/restore.py](benchmarks/restore.py). Published figures are their authors'.
+Protocols: [benchmarks/restore.py](../benchmarks/restore.py). Published figures are their authors'.
 
 """
 TEXT = """**Text**
@@ -175,13 +176,20 @@ SOUNDS = """**Sounds**
 
 Measured by `make bench-sequences` after so many CPU-minutes on one thread: spoken digits of six speakers at 8 kHz,
 drawn by digit. *Recognised* by a network that learned real training clips; kernel distances from unseen clips in two
-spaces (docs/audio.md).
+spaces ([audio.md](audio.md)).
+
+"""
+IMAGES = """**Images by class: flows, autoencoders, adversarial networks**
+
+Measured by `make bench-images` after so many CPU-minutes on one thread, or minutes of a GPU: bits a dimension of test
+images given their label, lower is better (a bound); skill, coverage and distance as below; the share of draws that a
+classifier of real images finds to be of the label they were drawn for.
 
 """
 GUARD = """**The verdict of a fit: false alarms, and failures that were named**
 
 Measured by `make bench-guard`, 1,000 examples a side: real unseen examples in the place of samples, then
-failures made on purpose (docs/guard.md). Ranges over seeds.
+failures made on purpose ([guard.md](guard.md)). Ranges over seeds.
 
 """
 ROWS = """**Autoencoders: likelihood of tables**
@@ -197,7 +205,8 @@ def where(record: dict[str, Any]) -> str:
     """The machine and the versions behind a table, in a line."""
     versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
     threads = f"{record['threads']} thread" + "s" * (record["threads"] > 1)
-    return f"{record['machine']['processor']}, {threads}; {versions}:\n\n"
+    card = record["machine"].get("card")
+    return f"{record['machine']['processor']}, {threads}{f', {card}' if card else ''}; {versions}:\n\n"
 
 
 def medians(rows: list[Row], key: Callable[[Row], tuple[Any, ...]], value: str) -> dict[tuple[Any, ...], float]:
@@ -265,6 +274,7 @@ OTHERS: list[tuple[str, str, Callable[[list[Row]], str]]] = [
     ("autoencoder_tables", ROWS, autoencoder_tables.printed),
     ("denoising", DENOISING, denoising.printed),
     ("autoencoder_peers", BESIDE, autoencoder_peers.printed),
+    ("images", IMAGES, images.printed),
     ("gan_images", GAN_IMAGES, gan_images.printed),
     ("gans", POINTS, gans.printed),
     ("stacked_mnist", STACKED, stacked_mnist.printed),
@@ -276,19 +286,74 @@ OTHERS: list[tuple[str, str, Callable[[list[Row]], str]]] = [
 ]
 
 
+def of(name: str, figure: str, words: str = "{:.2f}", **where: Any) -> str:
+    """The median of a figure over the rows of benchmarks/results/NAME.json that are so."""
+    rows = [row for row in records(name)[0]["rows"] if all(row.get(k) == v for k, v in where.items())]
+    values = [v for row in rows for v in (row[figure] if isinstance(row[figure], list) else [row[figure]])]
+    return words.format(statistics.median(values))
+
+
+def restored(run: str, figure: str) -> str:
+    rows = [row for row in records("restore")[0]["rows"] if row["run"] == run]
+    return f"{next(found['psnr'] for found in rows[0]['figures'] if found['figure'] == figure):.2f}"
+
+
+def highlights() -> str:
+    """A line a question, pofx beside others."""
+
+    def score(model: str, table: str = "adult") -> str:
+        return of("tables", "score_train", table=table, model=model)
+
+    def step(library: str) -> str:
+        return of("flows", "step", "{:.0f}", kind="coupling", features=32, library=library)
+
+    text, tune = ({"run": f"{name}, autoregressive"} for name in ("shakespeare", "jsb quarter"))
+    beside = next(row["beside"] for row in records("music")[0]["rows"] if row["run"] == tune["run"])
+    stacked = max((row for row in records("stacked_mnist")[0]["rows"] if row["steps"]), key=lambda row: row["modes"])
+    lines = [
+        ("can boosted trees tell rows of Adult from real ones? (two-sample score, 1: no)", score("any_order"),
+         f"ctgan package {score('ctgan')}; of the published split TabSyn {score('tabsyn', 'adult_peers')}, pofx "
+         f"{score('any_order', 'adult_peers')}; real rows 1.00"),
+        ("a training step of a spline flow, 32 features, ms", f"{step('pofx')}, compiled {step('pofx, compiled')}",
+         f"nflows {step('nflows')}, zuko {step('zuko')}, FlowJAX {step('flowjax')}"),
+        ("photos enlarged twice, Set5, dB", restored("x2", "x2"), f"bicubic {restored('bicubic', 'x2')}"),
+        ("noise of 25 taken off photos, Set12, dB", restored("noise", "noise 25"),
+         f"BM3D {restored('BM3D', 'noise 25')}"),
+        ("modes of 1,000 that a GAN keeps, stacked MNIST", f"{stacked['modes']:.0f}", "published DCGAN 99, VEEGAN 150"),
+        ("nats a character of unseen Shakespeare", of("sequences", "nats", **text), f"5-gram "
+         f"{of('sequences', '5-gram', **text)}"),
+        ("nats a step of unseen chorales", of("music", "nats", **tune), f"5-gram {beside['5-gram']:.2f}, published "
+         "RNN-NADE 5.56"),
+    ]  # fmt: skip
+    return "\n".join(["| | pofx | beside |", "|---|---|---|", *(f"| {' | '.join(line)} |" for line in lines)])
+
+
+QUOTED = """
+Each figure is measured by a `make bench-...` beside its floor (real against real) and a trivial baseline; what was
+missed stands there too. All of them, with machines and versions: [docs/figures.md](docs/figures.md).
+
+"""
+
+
 def filled(text: str) -> str:
     """The README with its figures made anew."""
     before, after = text.index(BEGIN) + len(BEGIN), text.index(END)
+    return text[:before] + QUOTED + highlights() + "\n\n" + text[after:]
+
+
+def page() -> str:
+    """All figures."""
     parts = [*map(section, records("tables")), DENSITY, *map(density, records("density")), SPEED,
              *map(speed, records("flows"))]  # fmt: skip
     for name, intro, lines in OTHERS:
         found = [where(record) + lines(record["rows"]) + "\n\n" for record in records(name)]
         parts += [intro, *found] if found else []
-    return text[:before] + "".join(parts) + text[after:]
+    return "# Figures\n" + "".join(parts).rstrip() + "\n"
 
 
 def main() -> None:
     README.write_text(filled(README.read_text()))
+    PAGE.write_text(page())
 
 
 if __name__ == "__main__":

@@ -45,4 +45,4 @@ def test_paces_and_seeds_are_different_rows() -> None:
 
 def test_the_readme_quotes_the_results() -> None:
     text = readme.README.read_text()
-    assert readme.filled(text) == text
+    assert readme.filled(text) == text and readme.page() == readme.PAGE.read_text()

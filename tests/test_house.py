@@ -36,6 +36,7 @@ FLOORS = {
         "split",
         "report",
         "judging",
+        "balance",
         "completion",
         "coding",
         "editing",

@@ -14,9 +14,11 @@ import numpy as np
 import torch
 
 from . import store
+from .balance import Part, dealt, parts_of
 from .compose import Joint, Latent
 from .editing import Editing
 from .errors import BadFile, Failed, PofxError, SpecError, Unsupported
+from .field import Field
 from .models import create
 from .models.annealed import Sandwich, sandwich
 from .models.model import Model
@@ -109,19 +111,32 @@ class Fitted(Editing):
 
     # -- sample ------------------------------------------------------------------------------------------------------
 
-    def _block(self, first: int, rows: int, sets: Given | None, seed: int, plain: bool, truncation: float) -> Rows:
+    def _block(self, first: int, rows: int, parts: Sequence[Part], seed: int, plain: bool, truncation: float) -> Rows:
         """The rows from `first` on of one block, decided by (seed, block) alone."""
-        rng = np.random.default_rng([seed & (2**63 - 1), first // BLOCK])
+        key = [seed & (2**63 - 1), first // BLOCK]
+        if len(parts) == 1:
+            return self._made(self._some(rows, parts[0].sets, np.random.default_rng(key), truncation), first, plain)
+        which = dealt(parts, BLOCK, np.random.default_rng(key))[:rows]
+        x: Columns = {}
+        for i in np.unique(which):
+            there = np.flatnonzero(which == i)
+            own = self._some(len(there), parts[i].sets, np.random.default_rng([*key, i]), truncation)
+            for name, v in own.items():
+                x.setdefault(name, np.empty((rows, *v.shape[1:]), v.dtype))[there] = v
+        return self._made(x, first, plain)
+
+    def _some(self, rows: int, sets: Given, rng: np.random.Generator, truncation: float) -> Columns:
+        """Stored columns of rows that lie in sets."""
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         span = self.model.span or BLOCK
         enough = min(BLOCK, -(-rows // span) * span)  # those that are decoded together with the ones asked for
         c = {k: v[:enough] for k, v in self.joint.sample(BLOCK, rng, sets).items()} if self.joint else None
-        own = {k: v for k, v in (sets or {}).items() if not c or k not in c}
+        own = {k: v for k, v in sets.items() if not c or k not in c}
         with torch.inference_mode():
             z = self.model.noise(BLOCK, generator)[:enough]
             z = z if truncation == 1 else cast(Any, self.model).truncated(z, truncation)
             x = self.model.decode(z, c, own or None) | (c or {})
-        return self._made({k: v[:rows] for k, v in x.items()}, first, plain)
+        return {k: v[:rows] for k, v in x.items()}
 
     def draws(
         self,
@@ -129,6 +144,7 @@ class Fitted(Editing):
         given: Sequence[str] | str | Mapping[str, Any] | None = None,
         seed: int = 0,
         *,
+        balance: str | Mapping[str, Any] | None = None,
         plain: bool = False,
         truncation: float = 1.0,
         solver_steps: int | None = None,
@@ -142,8 +158,8 @@ class Fitted(Editing):
         """
         self._trust(allow_failed)
         return self._draws(
-            n, given, seed, plain=plain, truncation=truncation, solver_steps=solver_steps, quiet=quiet
-        )  # fmt: skip
+            n, given, seed, balance=balance, plain=plain, truncation=truncation, solver_steps=solver_steps, quiet=quiet
+        )
 
     def _draws(
         self,
@@ -151,6 +167,7 @@ class Fitted(Editing):
         given: Sequence[str] | str | Mapping[str, Any] | None = None,
         seed: int = 0,
         *,
+        balance: str | Mapping[str, Any] | None = None,
         plain: bool = False,
         truncation: float = 1.0,
         solver_steps: int | None = None,
@@ -167,7 +184,10 @@ class Fitted(Editing):
             raise self.model._cannot("truncate")
         if solver_steps is not None and "solver_steps" not in self.model.abilities:
             raise self.model._cannot("solver_steps")
-        sets = self._given(given)
+        sets = self._given(given) or {}
+        parts = [Part(1.0, sets)]
+        if balance:
+            parts = [Part(p.share, sets | p.sets) for p in parts_of(balance, self._fields(), self._given, sets)]
         self.model.effective = math.inf
         firsts = iter(range(0, n, BLOCK))
         workers = torch.get_num_threads()
@@ -179,7 +199,7 @@ class Fitted(Editing):
 
             def more(count: int) -> Iterator[Future[Rows]]:
                 for first in islice(firsts, count):
-                    yield pool.submit(self._block, first, min(BLOCK, n - first), sets, seed, plain, truncation)
+                    yield pool.submit(self._block, first, min(BLOCK, n - first), parts, seed, plain, truncation)
 
             ahead, held = deque(more(2 * workers)), []
             while ahead:
@@ -195,6 +215,7 @@ class Fitted(Editing):
         n: int,
         given: Sequence[str] | str | Mapping[str, Any] | None = None,
         *,
+        balance: str | Mapping[str, Any] | None = None,
         truncation: float = 1.0,
         solver_steps: int | None = None,
         seed: int | None = None,
@@ -206,6 +227,8 @@ class Fitted(Editing):
 
         given: conditions, "age in [20,30]" or {"age": pofx.between(20, 30)}; they hold exactly. A sample of 10 is the
         beginning of a sample of a million of the same seed; without a seed, one is drawn and kept in `last_seed`.
+        balance: a column whose levels get equal shares, or shares of values, {"income": {">50K": 0.3}} (balance.py),
+        which the other columns follow.
         truncation: from above 0 to 1, of adversarial networks; less draws nearer to the middle, better and less varied.
         solver_steps: of a flow of a differential equation (ffjord, flow_matching), for these rows alone.
         Raises SpecError for n < 1, CodecError for a condition that cannot hold, Unsupported where the model cannot;
@@ -215,8 +238,8 @@ class Fitted(Editing):
         if path is not None:
             store.check_folder(Path(path))
         rows = self.draws(
-            n, given, seed, plain=plain, truncation=truncation, solver_steps=solver_steps, quiet=quiet,
-            allow_failed=allow_failed,
+            n, given, seed, balance=balance, plain=plain, truncation=truncation, solver_steps=solver_steps,
+            quiet=quiet, allow_failed=allow_failed,
         )  # fmt: skip
         if path is not None:
             return self._written(rows, path)
@@ -239,6 +262,11 @@ class Fitted(Editing):
         if self.provenance["verdict"]["refused"] and not allow_failed:
             raise Failed(f"{told}; allow_failed=True (--allow-failed) goes on all the same")
         warnings.warn(told, stacklevel=4)
+
+    def _fields(self) -> dict[str, Field]:
+        """What the model learns or is told, by name."""
+        told = self.model.spec.condition
+        return {f.name: f for f in (*self.model.spec.fields, *(told.fields if told else ()))}
 
     def _seed(self, seed: int | None) -> int:
         self.last_seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)

@@ -147,6 +147,7 @@ def _sample(verbs: Any) -> None:
     verb.add_argument("-n", "--rows", type=int, required=True)
     verb.add_argument("-o", "--output", required=True)
     verb.add_argument("--given", action="append", default=[], help='a condition, "age in [20,30]"; repeated: all hold')
+    verb.add_argument("--balance", metavar="COLUMN", help="whose levels get equal shares; or shares of values as JSON")
     verb.add_argument(
         "--truncation", type=float, default=1.0, help="below 1: nearer to the middle, less varied (gan, wgan)"
     )
@@ -410,6 +411,7 @@ class Said(str):
 
 def run_sample(told: argparse.Namespace) -> str:
     """pofx sample"""
+    from .balance import read_balance
     from .bundle import load
 
     model = load(told.model)
@@ -419,6 +421,7 @@ def run_sample(told: argparse.Namespace) -> str:
         | words_of_guidance(told)
     )
     words |= {"truncation": told.truncation} if told.truncation != 1 else {}
+    words |= {"balance": read_balance(told.balance)} if told.balance else {}
     words |= {"solver_steps": told.solver_steps} if told.solver_steps is not None else {}
     rows = verb_of(model, "sample", words)(told.rows, told.given, allow_failed=told.allow_failed, **words)
     return f"wrote {rows:,} rows to {told.output} (seed {model.last_seed}){model.remarks()}"

@@ -37,6 +37,7 @@ FLOORS = {
         "report",
         "judging",
         "balance",
+        "polish",
         "completion",
         "coding",
         "editing",
@@ -56,7 +57,7 @@ FLOORS = {
         "learn",
         "checkup",
     ),
-    6: ("", "sklearn", "cli", "cli_codes", "cli_photos", "cli_text", "cli_audio", "__main__"),
+    6: ("", "sklearn", "cli", "cli_codes", "cli_polish", "cli_photos", "cli_text", "cli_audio", "__main__"),
 }
 FLOOR = {family: floor for floor, families in FLOORS.items() for family in families}
 STRANGERS = 3

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from .codecs.conditions import Between, between
     from .judging import judge
     from .learn import fit
+    from .polish import polish
 
 __all__ = [
     "BadFile", "Between", "CodecError", "Fitted", "PofxError", "SpecError", "Unsupported", "__version__",
-    "between", "doctor", "fit", "flows", "judge", "load", "models",
+    "between", "doctor", "fit", "flows", "judge", "load", "models", "polish",
 ]  # fmt: skip
 
 _LAZY = {
@@ -34,6 +35,7 @@ _LAZY = {
     "Between": ("codecs.conditions", "Between"),
     "judge": ("judging", "judge"),
     "models": ("models", None),
+    "polish": ("polish", "polish"),
     "flows": ("nn.flows", None),
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .codecs.conditions import about
 from .errors import SpecError
 from .field import Field
 from .fields import Category
@@ -62,7 +63,7 @@ def _parts_of_column(name: str, field: Field, shares: Mapping[Any, float] | None
         shares = {level: 1 / len(levels) for level in levels}
     if not isinstance(shares, Mapping) or not all(isinstance(v, int | float) and 0 <= v <= 1 for v in shares.values()):
         raise SpecError(f"expected shares from 0 to 1 of values of {name!r}, got {shares!r}: write {WORDS}")
-    made = [Part(share, _set(name, key, levels, sets)) for key, share in shares.items() if share > 0]
+    made = [Part(share, sets(about(name, key, levels)) or {}) for key, share in shares.items() if share > 0]
     total = math.fsum(shares.values())
     named = {str(key) for key in shares}
     rest = [level for level in levels if level not in named]
@@ -71,12 +72,6 @@ def _parts_of_column(name: str, field: Field, shares: Mapping[Any, float] | None
     if total < 1 - 1e-9:
         made.append(Part(1 - total, sets({name: rest}) or {}))
     return made
-
-
-def _set(name: str, key: Any, levels: Sequence[str], sets: Sets) -> Given:
-    """The set of a level, or of a condition without the column's name."""
-    known = str(key) in levels or not isinstance(key, str)
-    return sets({name: key} if known else [f"`{name.replace('`', '``')}` {key}"]) or {}
 
 
 def read_balance(words: str) -> str | Mapping[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .cli_audio import ask_how_guided, ask_to_go_on, ask_to_read_audio, words_of_audio, words_of_guidance
 from .cli_codes import compress, decompress, interpolate
 from .cli_photos import ask_of_task, ask_to_restore, run_restoring, verb_of, words_of_task
+from .cli_polish import ask_to_polish, run_polish  # noqa: F401
 from .cli_text import (
     ask_how_bold,
     ask_to_continue,
@@ -63,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     ask.add_argument("--version", action="version", version=f"pofx {__version__}")
     verbs = ask.add_subparsers(dest="verb", metavar="VERB", required=True)
     about_files = (_evaluate, _check, _plot, _doctor, _profile, _info, _models)
-    for add in (_fit, _sample, _continue, _score, _complete, *CODING, _restoring, _prior, *about_files):
+    for add in (_fit, _sample, _continue, _score, _complete, *CODING, _restoring, _prior, _polish, *about_files):
         add(verbs)
     return ask
 
@@ -303,6 +304,10 @@ def _profile(verbs: Any) -> None:
     verb = _verb(verbs, "profile", "show how each column is read, and why")
     verb.add_argument("input")
     _reading(verb)
+
+
+def _polish(verbs: Any) -> None:
+    ask_to_polish(_verb(verbs, "polish", "choose rows of a synthetic table that have known margins, as of a census"))
 
 
 def _info(verbs: Any) -> None:

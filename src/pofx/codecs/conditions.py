@@ -61,6 +61,13 @@ def terms(conditions: Sequence[str] | Mapping[str, Any] | str, names: Sequence[s
     return [_of_text(text, names) for text in conditions]
 
 
+def about(name: str, key: Any, levels: Sequence[str]) -> dict[str, Any] | list[str]:
+    """The condition that a column has a value, or fulfils a condition written without its name."""
+    if isinstance(key, str) and key not in levels and _REST.fullmatch(key):
+        return [f"`{name.replace('`', '``')}` {key}"]
+    return {name: key}
+
+
 def _of_value(name: str, value: Any, names: Sequence[str]) -> Term:
     if name not in names:
         raise unknown(name, names)

@@ -1,5 +1,8 @@
 """upscaler: a picture two, three or four times as large."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -13,6 +16,7 @@ from ..restorer import Restorer, Spoiled, maps
 
 SCALES = (2, 3, 4)
 BICUBIC = 4  # pixels that the bicubic enlargement sees
+FEW, SMALLER = 2**21, (0.8, 0.6)  # pixels below which pictures are learned from in other sizes too, and these
 
 
 class Upscaler(Restorer):
@@ -20,7 +24,8 @@ class Upscaler(Restorer):
 
     y is x scaled down by `scale`, bicubic, rounded to shades; with 0 by 2, 3 or 4, by chance in each step: one network,
     of which each scale has channels of its own at its ends. Pictures are their luma, (B, 1, H, W): eyes see little else
-    at this size, and colours are enlarged by B.
+    at this size, and colours are enlarged by B. Few pictures, below 2 megapixels together, are learned from scaled down
+    by .8 and .6 as well, which shows the network more edges.
 
     Papers: Shi et al. 2016, Real-Time Single Image and Video Super-Resolution (sub-pixel convolution); Lim et al. 2017,
     Enhanced Deep Residual Networks.
@@ -37,6 +42,15 @@ class Upscaler(Restorer):
         ends = sum(s * s for s in self.scales)
         self.means["g"], self.fields["v"] = Stack(1, ends, width, depth), Stack(2 * ends + 1, ends, width, depth)
         self.reach = self.means["g"].reach + BICUBIC
+
+    def pieces(self, *pictures: Sequence[np.ndarray]) -> Batch:
+        if sum(p.shape[0] * p.shape[1] for p in pictures[0]) < FEW:
+            pictures = tuple([*held, *(_scaled(p, s) for p, s in self._sizes(held))] for held in pictures)
+        return super().pieces(*pictures)
+
+    def _sizes(self, pictures: Sequence[np.ndarray]) -> list[tuple[np.ndarray, float]]:
+        """The pictures and the sizes that are large enough for a step."""
+        return [(p, s) for p in pictures for s in SMALLER if int(s * min(p.shape[:2])) >= self.patch]
 
     def spoiled(self, batch: Batch, scale: int, generator: torch.Generator) -> Spoiled:
         y = (corrupt.downsample(batch[0], scale) * 255).round().clamp(0, 255) / 255
@@ -59,6 +73,13 @@ class Upscaler(Restorer):
         """The channels of a scale."""
         before = self._beside(scale)[0]
         return h[:, before : before + scale * scale]
+
+
+def _scaled(picture: np.ndarray, share: float) -> np.ndarray:
+    """A picture (H, W, C) of a share of its sides."""
+    v = torch.from_numpy(picture.astype(np.float32)).permute(2, 0, 1)[None]
+    small = F.interpolate(v, [int(share * side) for side in v.shape[2:]], mode="bicubic", antialias=True)
+    return small[0].permute(1, 2, 0).round().clamp(0, 255).numpy().astype(picture.dtype)
 
 
 MODEL = Upscaler

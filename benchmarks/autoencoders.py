@@ -97,7 +97,7 @@ def fit_batches(
     left = 60 * minutes - (spent(device) - began) - LOOKS * look
     if left < step:
         raise SystemExit(f"expected time for a step after {LOOKS} validations of {look:.1f} s, got {minutes:g} minutes")
-    total = int(left * SURE / step)
+    total = min(int(left * SURE / step), trainer.recipe.most or 2**62)
     history = trainer.run(total)
     took = spent(device) - began
     return {"steps": history.steps, "cpu_seconds": took, "ms_a_step": 1e3 * step, "compiled": trainer.quick,

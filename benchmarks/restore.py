@@ -141,7 +141,7 @@ def learned(words: str, seed: int, minutes: float) -> tuple[Restorer, dict[str, 
     codec = PhotoCodec.learn(Photos(tuple(np.clip(p, 0, 255).astype(np.uint8) for p in grey), (), "array"))
     model = create(name, codec.spec, seed, **config)
     assert isinstance(model, Restorer)
-    few = max(2, len(grey) // 20)  # pictures that a fit is watched on, and stops by where it only overfits
+    few = max(1, len(grey) // 20)  # pictures that a fit is watched on, and stops by where it only overfits
     pieces, aside = (model.pieces(*(own[part] for own in (grey, *more))) for part in (slice(few, None), slice(few)))
     watched = tuple(t[:: max(1, len(t) // 32)][:32] for t in aside)
     told = fit_batches(model, pieces, watched, minutes, seed)

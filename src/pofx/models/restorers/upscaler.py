@@ -1,6 +1,7 @@
 """upscaler: a picture two, three or four times as large."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,11 +12,12 @@ from ... import corrupt
 from ...errors import SpecError
 from ...nn.restoring import Stack
 from ...spec import Spec
-from ..model import Batch
+from ..model import Batch, Recipe
 from ..restorer import Restorer, Spoiled, maps
 
 SCALES = (2, 3, 4)
 BICUBIC = 4  # pixels that the bicubic enlargement sees
+ENOUGH = 7  # steps for each piece, of which more only overfit
 FEW, SMALLER = 2**21, (0.8, 0.6)  # pixels below which pictures are learned from in other sizes too, and these
 
 
@@ -51,6 +53,11 @@ class Upscaler(Restorer):
     def _sizes(self, pictures: Sequence[np.ndarray]) -> list[tuple[np.ndarray, float]]:
         """The pictures and the sizes that are large enough for a step."""
         return [(p, s) for p in pictures for s in SMALLER if int(s * min(p.shape[:2])) >= self.patch]
+
+    def recipe(self, rows: int) -> Recipe:
+        """As many steps as do not overfit so many pieces."""
+        usual, most = super().recipe(rows), max(500, ENOUGH * rows)
+        return replace(usual, steps=min(usual.steps, most), most=most)
 
     def spoiled(self, batch: Batch, scale: int, generator: torch.Generator) -> Spoiled:
         y = (corrupt.downsample(batch[0], scale) * 255).round().clamp(0, 255) / 255

@@ -57,7 +57,19 @@ FLOORS = {
         "learn",
         "checkup",
     ),
-    6: ("", "sklearn", "cli", "cli_codes", "cli_polish", "cli_photos", "cli_text", "cli_audio", "__main__"),
+    6: (
+        "",
+        "sklearn",
+        "cli",
+        "cli_codes",
+        "cli_fitting",
+        "cli_places",
+        "cli_polish",
+        "cli_photos",
+        "cli_text",
+        "cli_audio",
+        "__main__",
+    ),
 }
 FLOOR = {family: floor for floor, families in FLOORS.items() for family in families}
 STRANGERS = 3

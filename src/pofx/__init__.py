@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from .bundle import Fitted, load
     from .checkup import doctor
     from .codecs.conditions import Between, between
+    from .codecs.places import Place
     from .judging import judge
     from .learn import fit
     from .polish import polish
 
 __all__ = [
-    "BadFile", "Between", "CodecError", "Fitted", "PofxError", "SpecError", "Unsupported", "__version__",
+    "BadFile", "Between", "CodecError", "Fitted", "Place", "PofxError", "SpecError", "Unsupported", "__version__",
     "between", "doctor", "fit", "flows", "judge", "load", "models", "polish",
 ]  # fmt: skip
 
@@ -33,6 +34,7 @@ _LAZY = {
     "Fitted": ("bundle", "Fitted"),
     "between": ("codecs.conditions", "between"),
     "Between": ("codecs.conditions", "Between"),
+    "Place": ("codecs.places", "Place"),
     "judge": ("judging", "judge"),
     "models": ("models", None),
     "polish": ("polish", "polish"),

@@ -15,6 +15,7 @@ import torch
 
 from . import store
 from .balance import Part, dealt, parts_of
+from .codecs.writing import check_path
 from .compose import Joint, Latent
 from .editing import Editing
 from .errors import BadFile, Failed, PofxError, SpecError, Unsupported
@@ -80,7 +81,7 @@ class Fitted(Editing):
         """Writes rows to a file as they come; how many."""
         raise NotImplementedError
 
-    def _plain(self, path: Path) -> bool:
+    def _plain(self, path: Any) -> bool:
         """Whether a file wants numbers and dates in place of texts that stand for them."""
         return False
 
@@ -234,9 +235,9 @@ class Fitted(Editing):
         Raises SpecError for n < 1, CodecError for a condition that cannot hold, Unsupported where the model cannot;
         Failed, unless `allow_failed`, where the fit failed and samples are not finite or worse than trivial ones.
         """
-        seed, plain = self._seed(seed), path is not None and self._plain(Path(path))
+        seed, plain = self._seed(seed), path is not None and self._plain(path)
         if path is not None:
-            store.check_folder(Path(path))
+            check_path(path)
         rows = self.draws(
             n, given, seed, balance=balance, plain=plain, truncation=truncation, solver_steps=solver_steps,
             quiet=quiet, allow_failed=allow_failed,

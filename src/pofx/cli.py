@@ -1,29 +1,27 @@
 """The command line: `pofx VERB [MODEL.pofx] [INPUT ...] -o OUT`, each verb a call of the Python verb of its name."""
 
 import argparse
-import json
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .cli_audio import ask_how_guided, ask_to_go_on, ask_to_read_audio, words_of_audio, words_of_guidance
+from .cli_audio import ask_how_guided, ask_to_go_on, words_of_guidance
 from .cli_codes import compress, decompress, interpolate
+from .cli_fitting import ask_to_fit, ask_to_read, json_of, settings_of, words_of_fitting, words_of_reading
 from .cli_photos import ask_of_task, ask_to_restore, run_restoring, verb_of, words_of_task
+from .cli_places import ask_where, ask_where_to, source_at, target_at, written
 from .cli_polish import ask_to_polish, run_polish  # noqa: F401
 from .cli_text import (
     ask_how_bold,
     ask_to_continue,
     ask_to_fill,
-    ask_to_read_text,
     continue_text,
     shown,
     source_of,
     words_of_boldness,
     words_of_filling,
-    words_of_text,
 )
 from .errors import Failed, PofxError
 from .version import __version__
@@ -50,6 +48,8 @@ EXAMPLES = """examples:
   pofx plot flow.pofx -o flow.html --data adult.csv --columns age education
   pofx doctor data.csv --model vae
   pofx profile data.csv
+  pofx fit shop.db --table customers -o shop.pofx
+  pofx sample shop.pofx -n 1000 -o postgresql://ann@host/shop --table synthetic
 """
 
 
@@ -75,65 +75,9 @@ def _verb(verbs: Any, name: str, words: str) -> argparse.ArgumentParser:
     return verb
 
 
-def _reading(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--delimiter", help="of a text file, instead of the one found")
-    verb.add_argument("--encoding", help="of a text file, instead of the one found")
-    verb.add_argument(
-        "--header", choices=("auto", "yes", "no"), default="auto", help="whether the first line names the columns"
-    )
-    verb.add_argument("--fields", metavar="JSON", help='how columns are read: {"zip": "category"}')
-
-
-def _fitting(verb: argparse.ArgumentParser) -> None:
-    """What `fit` and `doctor` ask alike."""
-    verb.add_argument(
-        "input",
-        help="CSV, TSV (.gz, .zst), Parquet, Feather or JSON Lines; images: .npz, .npy, IDX, a folder, a zip, a glob; "
-        "text: .txt, .md; music: .mid, .abc, .json of chords; sounds: .wav, .flac, .ogg, .mp3; or a folder of such",
-    )
-    verb.add_argument(
-        "--kind",
-        choices=("auto", "table", "image", "text", "music", "voices", "audio"),
-        default="auto",
-        help="of the data, if not plain",
-    )
-    verb.add_argument("--pixels", metavar="HxW", help="the size that pictures of several sizes are brought to")
-    verb.add_argument("--broken", choices=("refuse", "skip"), help="what to do with pictures that cannot be read")
-    verb.add_argument(
-        "--model",
-        default="auto",
-        help="a name of `pofx models` (default any_order; of text and music autoregressive, of sounds flow_matching)",
-    )
-    verb.add_argument(
-        "--size", choices=("small", "base", "large"), help="of the network: half, once or twice its default width"
-    )
-    verb.add_argument("--base", help="of a flow: normal (default), student (learned tails), mixture, uniform (nsf)")
-    verb.add_argument("--seed", type=int, default=0)
-    verb.add_argument(
-        "--precision", choices=("auto", "float32"), default="auto", help="auto: wide networks may train in bfloat16"
-    )
-    verb.add_argument(
-        "--missing",
-        choices=("state", "unknown"),
-        default="state",
-        help="whether a missing cell is a state or unknown (models that can: `unknown` in `pofx models`)",
-    )
-    verb.add_argument(
-        "--condition",
-        help="columns c of p(x | c), separated by commas; of images label (the default where labels are found) or none",
-    )
-    verb.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    verb.add_argument("--threads", type=int, help="of the processor")
-    verb.add_argument("--split", default="0.8,0.1,0.1", help="shares for training, validation, test")
-    verb.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an argument of the model")
-    _reading(verb)
-    ask_to_read_text(verb)
-    ask_to_read_audio(verb)
-
-
 def _fit(verbs: Any) -> None:
     verb = _verb(verbs, "fit", "learn p(x) of a table, of images, of text, music or sounds")
-    _fitting(verb)
+    ask_to_fit(verb)
     verb.add_argument("-o", "--output", required=True, help="the model file to write")
     verb.add_argument("--minutes", type=float, help="how long it may take")
     verb.add_argument("--steps", type=int, help="how many steps to train, instead of minutes")
@@ -147,6 +91,7 @@ def _sample(verbs: Any) -> None:
     verb.add_argument("model", metavar="MODEL")
     verb.add_argument("-n", "--rows", type=int, required=True)
     verb.add_argument("-o", "--output", required=True)
+    ask_where_to(verb, "--table", "--sheet")
     verb.add_argument("--given", action="append", default=[], help='a condition, "age in [20,30]"; repeated: all hold')
     verb.add_argument("--balance", metavar="COLUMN", help="whose levels get equal shares; or shares of values as JSON")
     verb.add_argument(
@@ -174,6 +119,8 @@ def _score(verbs: Any) -> None:
     verb.add_argument("model", metavar="MODEL")
     verb.add_argument("input")
     verb.add_argument("-o", "--output", required=True)
+    ask_where(verb)
+    ask_where_to(verb)
     verb.add_argument("--draws", type=int, help="of a bound by importance (vae, iwae, hvae; default: the model's 64)")
 
 
@@ -185,6 +132,8 @@ def _complete(verbs: Any) -> None:
     )
     verb.add_argument("model", metavar="MODEL")
     ask_to_fill(verb)
+    ask_where(verb)
+    ask_where_to(verb)
     verb.add_argument("--draws", type=int, help="several completions of each row instead of the best one")
     verb.add_argument(
         "--hidden", metavar="PART", help="of images: lower, upper, left, right, or a picture, bright where hidden"
@@ -213,6 +162,9 @@ def _coding(name: str, words: str, inputs: Sequence[str] = ("input",)) -> Callab
         for one in ("model", *inputs):
             verb.add_argument(one, metavar="MODEL" if one == "model" else None)
         verb.add_argument("-o", "--output", required=True)
+        if inputs == ("input",):
+            ask_where(verb)
+        ask_where_to(verb)
         if name == "interpolate":
             verb.add_argument("--steps", type=int, default=8, help="rows from one to the other (default 8)")
         if name == "edit":
@@ -297,13 +249,13 @@ def _plot(verbs: Any) -> None:
 
 def _doctor(verbs: Any) -> None:
     verb = _verb(verbs, "doctor", "try every phase of a fit on a few steps, and tell how long it would take")
-    _fitting(verb)
+    ask_to_fit(verb)
 
 
 def _profile(verbs: Any) -> None:
     verb = _verb(verbs, "profile", "show how each column is read, and why")
     verb.add_argument("input")
-    _reading(verb)
+    ask_to_read(verb)
 
 
 def _polish(verbs: Any) -> None:
@@ -321,75 +273,6 @@ def _models(verbs: Any) -> None:
 # -- what the verbs do ------------------------------------------------------------------------------------------------
 
 
-def _json(path: str | None) -> dict[str, Any] | None:
-    if path is None:
-        return None
-    try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PofxError(f"expected a JSON file at {path!r}: {error}") from error
-    if not isinstance(found, dict):
-        raise PofxError(f'expected {{"column": kind, ...}} in {path!r}, got {type(found).__name__}')
-    return found
-
-
-def _words_of_reading(told: argparse.Namespace) -> dict[str, Any]:
-    words = {"delimiter": told.delimiter, "encoding": told.encoding, "header": told.header}
-    return {k: v for k, v in words.items() if v not in (None, "auto")}
-
-
-def _pixels(text: str | None) -> dict[str, Any]:
-    if text is None:
-        return {}
-    height, by, width = text.lower().partition("x")
-    if not (by and height.isdigit() and width.isdigit() and int(height) and int(width)):
-        raise PofxError(f"expected --pixels as HEIGHTxWIDTH, 32x32, got {text!r}")
-    return {"size": (int(height), int(width))}
-
-
-def _words_of(text: str | None) -> list[str] | None:
-    return None if text is None else [word.strip() for word in text.split(",") if word.strip()]
-
-
-def _settings(texts: Sequence[str], verb: Callable[..., Any]) -> dict[str, Any]:
-    """The arguments of a model, NAME=VALUE each.
-
-    Raises PofxError for a word that the verb has itself, but for the size, which it hands on.
-    """
-    own, out = set(signature(verb).parameters) - {"size"}, {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise PofxError(f"expected NAME=VALUE, got {text!r}")
-        if name in own:
-            raise PofxError(
-                f"expected --set with an argument of the model, got {name!r}, a word of the fit: see --help"
-            )
-        try:
-            out[name] = json.loads(value)
-        except ValueError:
-            out[name] = value
-    return out
-
-
-def _words_of_fitting(told: argparse.Namespace) -> dict[str, Any]:
-    from .learn import fit
-
-    try:
-        split = tuple(float(s) for s in told.split.split(","))
-    except ValueError as error:
-        raise PofxError(f"expected --split as three numbers, 0.8,0.1,0.1, got {told.split!r}") from error
-    same = ("model", "size", "seed", "device", "threads", "kind", "missing", "precision")
-    words = {name: getattr(told, name) for name in same} | {"split": split}
-    words |= {"fields": _json(told.fields), "condition": _words_of(told.condition)}
-    broken = {"broken": told.broken} if told.broken else {}
-    words |= {
-        "reading": _words_of_reading(told) | _pixels(told.pixels) | broken | words_of_text(told) | words_of_audio(told)
-    }
-    words |= {"base": told.base} if told.base else {}
-    return words | _settings(told.set, fit)
-
-
 def run_fit(told: argparse.Namespace) -> str:
     """pofx fit"""
     from . import store
@@ -399,7 +282,7 @@ def run_fit(told: argparse.Namespace) -> str:
     store.check_folder(output)
     model = fit(
         told.input, minutes=told.minutes, steps=told.steps, quiet=told.quiet, guard=not told.no_guard,
-        checkpoint=output.with_name(output.name + ".checkpoint"), resume=told.resume, **_words_of_fitting(told),
+        checkpoint=output.with_name(output.name + ".checkpoint"), resume=told.resume, **words_of_fitting(told),
         **words_of_task(told),
     )  # fmt: skip
     model.save(output)
@@ -421,7 +304,7 @@ def run_sample(told: argparse.Namespace) -> str:
 
     model = load(told.model)
     words = (
-        {"seed": told.seed, "path": told.output, "quiet": told.quiet}
+        {"seed": told.seed, "path": target_at(told), "quiet": told.quiet}
         | words_of_boldness(told)
         | words_of_guidance(told)
     )
@@ -429,7 +312,7 @@ def run_sample(told: argparse.Namespace) -> str:
     words |= {"balance": read_balance(told.balance)} if told.balance else {}
     words |= {"solver_steps": told.solver_steps} if told.solver_steps is not None else {}
     rows = verb_of(model, "sample", words)(told.rows, told.given, allow_failed=told.allow_failed, **words)
-    return f"wrote {rows:,} rows to {told.output} (seed {model.last_seed}){model.remarks()}"
+    return f"wrote {rows:,} rows to {written(told)} (seed {model.last_seed}){model.remarks()}"
 
 
 def run_score(told: argparse.Namespace) -> str:
@@ -438,9 +321,9 @@ def run_score(told: argparse.Namespace) -> str:
 
     model = load(told.model)
     words = {} if told.draws is None else {"draws": told.draws}
-    rows = verb_of(model, "score", words)(told.input, path=told.output, **words)
+    rows = verb_of(model, "score", words)(source_at(told), path=target_at(told), **words)
     bound = " (a lower bound)" if "bound" in model.model.abilities else ""
-    return f"wrote {rows:,} rows with log_prob in nats{bound} to {told.output}"
+    return f"wrote {rows:,} rows with log_prob in nats{bound} to {written(told)}"
 
 
 def run_complete(told: argparse.Namespace) -> str:
@@ -451,20 +334,20 @@ def run_complete(told: argparse.Namespace) -> str:
     words |= {} if told.draws is None else {"draws": told.draws}
     words |= {} if told.hidden is None else {"hidden": told.hidden}
     words |= words_of_filling(told)
-    rows = verb_of(load(told.model), "complete", words)(source_of(told), path=told.output, **words)
-    return shown(rows) if told.output is None else f"wrote {rows:,} rows to {told.output}"
+    rows = verb_of(load(told.model), "complete", words)(source_of(told), path=target_at(told), **words)
+    return shown(rows) if told.output is None else f"wrote {rows:,} rows to {written(told)}"
 
 
 def run_coding(told: argparse.Namespace) -> str:
     """pofx encode, decode, reconstruct, edit, anomaly"""
-    from . import store
     from .bundle import load
+    from .codecs.writing import check_path
 
-    store.check_folder(Path(told.output))
+    check_path(target := target_at(told))
     words = {"allow_failed": told.allow_failed} if told.verb in MADE else {}
     words |= {name: getattr(told, name) for name in EDITING} if told.verb == "edit" else {}
-    rows = getattr(load(told.model), told.verb)(told.input, path=told.output, **words)
-    return f"wrote {rows:,} rows to {told.output}"
+    rows = getattr(load(told.model), told.verb)(source_at(told), path=target, **words)
+    return f"wrote {rows:,} rows to {written(told)}"
 
 
 run_encode = run_decode = run_reconstruct = run_edit = run_anomaly = run_coding
@@ -482,7 +365,7 @@ def run_prior(told: argparse.Namespace) -> str:
     store.check_folder(output)
     model = load(told.autoencoder).with_prior(
         told.model, data=told.data, minutes=told.minutes, steps=told.steps, seed=told.seed, device=told.device,
-        threads=told.threads, quiet=told.quiet, **_settings(told.set, Fitted.with_prior),
+        threads=told.threads, quiet=told.quiet, **settings_of(told.set, Fitted.with_prior),
     )  # fmt: skip
     model.save(output)
     return f"{model.info()}\nwrote      {output} ({output.stat().st_size / 2**20:.1f} MiB)"
@@ -498,7 +381,7 @@ def run_evaluate(told: argparse.Namespace) -> str:
             )
         from .judging import judge
 
-        evidence = judge(told.synthetic, told.train, told.holdout, told.target, fields=_json(told.fields), **out)
+        evidence = judge(told.synthetic, told.train, told.holdout, told.target, fields=json_of(told.fields), **out)
     elif told.model is None:
         raise PofxError("expected a model file, or --synthetic with --train")
     else:
@@ -532,7 +415,7 @@ def run_doctor(told: argparse.Namespace) -> str:
     """pofx doctor"""
     from .checkup import doctor
 
-    return str(doctor(told.input, **_words_of_fitting(told)))
+    return str(doctor(told.input, **words_of_fitting(told)))
 
 
 def run_profile(told: argparse.Namespace) -> str:
@@ -546,10 +429,11 @@ def run_profile(told: argparse.Namespace) -> str:
         texts, _ = read_texts(told.input, encoding=told.encoding)
         return "\n".join([*(f"{k}: {v}" for k, v in texts.notes.items()), TextCodec.learn(texts).profile()])
     from .codecs.table import TableCodec
-    from .codecs.tabular_io import read_table
+    from .codecs.tabular_io import notes_of, read_table
 
-    table, container = read_table(told.input, **_words_of_reading(told))
-    return TableCodec.learn(table, fields=_json(told.fields), like=container).profile()
+    table, container = read_table(told.input, **words_of_reading(told))
+    notes = [f"{k}: {v}" for k, v in notes_of(table).items()]
+    return "\n".join([*notes, TableCodec.learn(table, fields=json_of(told.fields), like=container).profile()])
 
 
 def run_info(told: argparse.Namespace) -> str:

@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from .cli_places import target_at, written
 from .errors import PofxError
 
 
@@ -33,5 +34,5 @@ def interpolate(told: argparse.Namespace) -> str:
     from .bundle import load
 
     words = {"steps": told.steps, "allow_failed": told.allow_failed}
-    rows = load(told.model).interpolate(told.first, told.second, path=told.output, **words)
-    return f"wrote {rows:,} rows to {told.output}"
+    rows = load(told.model).interpolate(told.first, told.second, path=target_at(told), **words)
+    return f"wrote {rows:,} rows to {written(told)}"

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Callable
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 from .errors import PofxError
@@ -63,13 +62,13 @@ WORDS = ("sigma", "quality", "scale", "realism", "tile", "adapt", "wrap", "overw
 
 def run_restoring(told: argparse.Namespace) -> str:
     """pofx denoise, upscale"""
-    from . import store
     from .bundle import load
+    from .codecs.writing import check_path
     from .fitted_photos import FittedPhotos, general
 
     if len(told.files) > 2:
         raise PofxError(f"expected a model and an input, or an input alone, got {len(told.files)} files")
-    store.check_folder(Path(told.output))
+    check_path(told.output)
     model = load(told.files[0]) if len(told.files) == 2 else general(told.verb)
     words = {name: value for name in WORDS if (value := getattr(told, name, None)) is not None}
     words |= {"allow_failed": True} if told.allow_failed else {}

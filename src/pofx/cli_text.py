@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from .cli_places import source_at
+
 
 def ask_to_read_text(verb: argparse.ArgumentParser) -> None:
     """What `fit` asks of text."""
@@ -76,7 +78,7 @@ def source_of(told: argparse.Namespace) -> Any:
         raise PofxError("expected a file or --text, got both or neither: give one")
     if told.text is None and told.output is None:
         raise PofxError("expected a file to write: give it with -o")
-    return told.input if told.text is None else [told.text]
+    return source_at(told) if told.text is None else [told.text]
 
 
 def shown(rows: list[str]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from . import store
 from .bundle import Fitted
 from .codecs.columns import amiss, as_texts
+from .codecs.places import TYPED, Place, again, place_of
 from .codecs.table import TableCodec
 from .codecs.tabular_io import TEXT, container, read_table, to_frame, with_column
 from .codecs.writing import write_table
@@ -71,8 +72,10 @@ class FittedTable(Fitted):
             rows = with_column(rows, name, pa.array(values))
         return write_table([rows], path, like=None) if path is not None else self._out(rows, kind)
 
-    def _plain(self, path: Path) -> bool:
-        return container(path)[0] not in TEXT
+    def _plain(self, path: Any) -> bool:
+        if self.codec.like in TYPED:
+            return False
+        return place_of(path) is not None or container(Path(path))[0] not in TEXT
 
     def _out(self, table: "pa.Table", kind: str) -> Any:
         """The table as what came in; texts of a file that stand for numbers or dates become such."""
@@ -303,11 +306,12 @@ class FittedTable(Fitted):
             raise CodecError(
                 "the model was fitted on a frame, which a bundle does not keep: give it again (train=, labels=, --data)"
             )
-        table, _ = read_table(source, **self.provenance.get("reading", {}))
+        source, reading = again(self.provenance["path"], self.provenance.get("reading", {}), data)
+        table, _ = read_table(source, **reading)
         if fingerprint(table) != self.provenance["fingerprint"]:
+            what = str(source) if isinstance(source, str | Place) else "the frame"
             raise CodecError(
-                f"{source if isinstance(source, str) else 'the frame'!r} is not what the model was fitted on: "
-                "its rows differ; give that file (train=, --data)"
+                f"{what!r} is not what the model was fitted on: its rows differ; give that file (train=, --data)"
             )
         took = parts(table.num_rows, self.provenance["split"], self.provenance["seed"])
         return table.take(took[0]), table.take(took[1]), table.take(took[2])

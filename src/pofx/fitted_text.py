@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from . import store
+from .codecs.places import again
 from .codecs.tabular_io import to_frame
 from .codecs.text import UNKNOWN, TextCodec
 from .codecs.text_io import Texts, holds_text, read_texts, write_texts
@@ -324,7 +325,7 @@ class FittedText(FittedByLabel):
         source = data if data is not None else self.provenance["path"]
         if source is None:
             raise CodecError("the model was fitted on a list, which a bundle does not keep: give it again (data=)")
-        texts = self._texts(source)
+        texts = self._texts(again(self.provenance["path"], self.provenance["reading"], data)[0])
         if texts.fingerprint() != self.provenance["fingerprint"]:
             raise CodecError("expected the text that the model was fitted on, got another: give that (--data)")
         learned, watched, unseen = parts_of(texts, self.provenance["split"], self.provenance["seed"])

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 from .bundle import Fitted, fitted_class
+from .codecs.places import Place, located
 from .coding import CALIBRATION, strangeness
 from .compose import Joint, Latent
 from .errors import SpecError, Unsupported
 from .fields import Category
 from .models import create, load_class, sized
 from .models.model import Model, who_can
-from .opening import AUTO, KINDS, OPENERS, UNGUARDED, UNNAMED, kind_of
+from .opening import AUTO, KINDS, OPENERS, UNGUARDED, UNNAMED, kind_of, named
 from .progress import bar, say
 from .rebuilding import squared_errors
 from .spec import Columns, Spec
@@ -90,7 +91,8 @@ def fit(
 ) -> Fitted:
     """Learns p(x) of the rows of a file or frame, of images, text, music or sounds.
 
-    source: a path (CSV, TSV, Parquet, Feather, JSON Lines) or a pandas, Polars or Arrow frame; for images an array (n,
+    source: a path (CSV, TSV, Parquet, Feather, JSON Lines), a database (SQLite, DuckDB, postgresql://) or workbook
+    (.xlsx), or a pandas, Polars or Arrow frame; for images an array (n,
     H, W) or (n, H, W, 3), a .npy, .npz or IDX file, or a folder, zip or glob of pictures. labels: of images, one each,
     None where missing; a .npz (array `labels`), the labels file beside an IDX file, labels.csv and class sub-folders
     bring theirs. kind: table, image, text, music, voices or audio, where that is not plain. model: a name of `pofx
@@ -103,9 +105,10 @@ def fit(
     bfloat16 where the device repays it (what is drawn and scored is float32 all the same); "float32", never. split:
     shares of rows for training, validation and test. checkpoint: a file for the state of the fit; with resume, a fit
     killed there goes on and ends with the weights of an unbroken one. reading: delimiter, encoding, header of a text
-    file; of pictures size (height, width), broken ("refuse" or "skip" files that cannot be read) and largest (pixels of
-    one). task: "denoise" or "upscale" learns from photos of any sizes to restore such (restoring.py says with which
-    further arguments). Further arguments go to the model.
+    file; table or query of a database, sheet of a workbook (or give a `Place`); of pictures size (height, width),
+    broken ("refuse" or "skip" files that cannot be read) and largest (pixels of one). task: "denoise" or "upscale"
+    learns from photos of any sizes to restore such (restoring.py says with which further arguments). Further arguments
+    go to the model.
 
     Raises CodecError for a file that cannot be read, SpecError for arguments that do not fit, Unsupported where the
     model cannot do what was asked.
@@ -127,6 +130,7 @@ def fit(
                 device=pick_device(device), precision=precision, checkpoint=checkpoint, resume=resume, quiet=quiet,
                 reading=reading, **config,
             )  # fmt: skip
+    source, words = located(source, reading)
     kind = kind if kind != "auto" else kind_of(source)
     model = AUTO.get(kind, "any_order") if model == "auto" else model
     cls = load_class(model)
@@ -143,7 +147,7 @@ def fit(
         if condition and "condition" not in cls.abilities:
             raise Unsupported(f"model {model!r} cannot learn p(x | c): these can: {', '.join(who_can('condition'))}")
         codec, rows, container, took, notes = OPENERS[kind](
-            source, reading or {}, split, seed, fields=fields, condition=condition, missing=missing, labels=labels,
+            source, words, split, seed, fields=fields, condition=condition, missing=missing, labels=labels,
             cls=cls,
         )  # fmt: skip
         if "unknown" not in cls.abilities and (blank := _unknown(codec.spec)):
@@ -184,12 +188,10 @@ def fit(
             remarks["remarks on"] = "validation rows" if len(took[1]) else "training rows, none were kept aside"
     if place is not None:
         place.remove()
-    path = str(Path(source).resolve()) if isinstance(source, str | Path) else None
-    provenance = own | {
-        "source": Path(path).name if path else UNNAMED.get(kind, f"a {container} frame"),
-        "path": path,
+    provenance = own | named(source, UNNAMED.get(kind, f"a {container} frame")) | {
         "container": container, "notes": notes,
-        "reading": dict(reading or {}), "fit": done | remarks | {"fit seconds": time.monotonic() - began},
+        "reading": words | (source.words if isinstance(source, Place) else {}),
+        "fit": done | remarks | {"fit seconds": time.monotonic() - began},
         "versions": {"pofx": __version__, "torch": torch.__version__, "python": platform.python_version()},
     } | ({"verdict": said.to_json()} if said is not None else {})  # fmt: skip
     return fitted_class(getattr(codec, "kind", kind))[0](made, codec, provenance, joint, typical, usual)

@@ -1,6 +1,7 @@
 """What `fit` is given, opened: its kind, the codec that learns it, and which rows are for what."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from .codecs.image import LABEL, ImageCodec
 from .codecs.music import MusicCodec
 from .codecs.music_io import holds_music, holds_voices, read_pieces
 from .codecs.picture_io import Pictures, holds_images, read_images, words_of
+from .codecs.places import Place
 from .codecs.table import TableCodec
-from .codecs.tabular_io import read_table
+from .codecs.tabular_io import notes_of, read_table
 from .codecs.text import TextCodec
 from .codecs.text_io import holds_text
 from .codecs.text_table import opened_texts
@@ -35,8 +37,18 @@ UNNAMED = {
 }  # a source without a path
 
 
+def named(source: Any, otherwise: str) -> dict[str, Any]:
+    """What a bundle keeps of where a source was, no password: its name, or else; its path or address, if any."""
+    if isinstance(source, Place):
+        return {"source": str(source), "path": source.address}
+    path = Path(source).resolve() if isinstance(source, str | Path) else None
+    return {"source": path.name if path else otherwise, "path": str(path) if path else None}
+
+
 def kind_of(source: Any) -> str:
     """What a source holds: sounds, music in voices or not, images, text, or a table."""
+    if isinstance(source, Place):
+        return "table"
     if holds_audio(source):
         return "audio"
     if holds_music(source):
@@ -58,7 +70,7 @@ def _table(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed
     rows, container = read_table(source, **reading)
     took = parts(rows.num_rows, split, seed)
     words = {"fields": asked["fields"], "condition": asked["condition"] or (), "missing": asked["missing"]}
-    return TableCodec.learn(rows, part=took[0], like=container, **words), rows, container, took, {}
+    return TableCodec.learn(rows, part=took[0], like=container, **words), rows, container, took, notes_of(rows)
 
 
 def _images(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:

@@ -166,7 +166,7 @@ def test_unwritable_places(tmp_path: Path) -> None:
     with pytest.raises(CodecError, match="existing folder"):
         write_table([table], tmp_path / "none" / "a.csv")
     with pytest.raises(CodecError, match="ends in .csv"):
-        write_table([table], tmp_path / "a.xlsx")
+        write_table([table], tmp_path / "a.docx")
 
 
 @pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".parquet", ".feather", ".jsonl"])

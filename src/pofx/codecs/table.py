@@ -16,6 +16,7 @@ from .derivation import derive, keep_one
 from .inference import plan_of
 from .infinite import refuse_infinite
 from .overrides import asked_of
+from .places import TYPED
 from .tabular_io import look, read_table, to_frame
 from .writing import write_table
 
@@ -189,10 +190,12 @@ class TableCodec:
         return out
 
     def typed(self, table: "pa.Table") -> "pa.Table":
-        """The table with texts that stand for numbers, dates and truth values turned into such."""
+        """The table with texts that stand for numbers, dates and truth values turned into such; of a container that has
+        types of its own, texts are meant as such.
+        """
         from .columns import is_text
 
-        if table.column_names != [plan.name for plan in self.plans]:
+        if self.like in TYPED or table.column_names != [plan.name for plan in self.plans]:
             return table
         for i, plan in enumerate(self.plans):
             if is_text(plan.type) and is_text(table.schema.types[i]) and plan.reading not in ("key", "blank"):

@@ -23,6 +23,7 @@ from .dialect import (
     records,
     split,
 )
+from .places import Place, place_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,6 +49,11 @@ def container(path: Path) -> tuple[str | None, str | None]:
 def look(table: "pa.Table") -> dict[str, Any]:
     """What is known of the container: kind, titles of the columns as they stood there, dialect of a text file."""
     return json.loads((table.schema.metadata or {}).get(KEY, b"{}"))
+
+
+def notes_of(table: "pa.Table") -> dict[str, str]:
+    """What there is to say of how the table was read."""
+    return dict(look(table).get("notes", {}))
 
 
 def labelled(table: "pa.Table", titles: Sequence[Any], kind: str, **more: Any) -> "pa.Table":
@@ -82,14 +88,26 @@ def unique(titles: Sequence[Any]) -> list[str]:
 
 
 def read_table(
-    source: Any, *, delimiter: str | None = None, encoding: str | None = None, header: str = "auto"
+    source: Any,
+    *,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    header: str = "auto",
+    table: str | None = None,
+    query: str | None = None,
+    sheet: str | None = None,
 ) -> tuple["pa.Table", str]:
-    """The table of a path or a frame (pandas, Polars, Arrow), and the kind of its container.
+    """The table of a path, a place (places.py) or a frame (pandas, Polars, Arrow), and the kind of its container.
 
-    Kinds of files are csv, tsv, parquet, feather and jsonl, each also packed (.gz, .zst); of frames pandas, polars and
-    arrow. `header` is auto, yes or no. Raises CodecError for a file that is missing, empty, binary, ragged or
-    damaged, and for an object that is no table.
+    Kinds of files are csv, tsv, parquet, feather and jsonl, each also packed (.gz, .zst); of places sqlite, duckdb,
+    postgresql and xlsx, where table, query or sheet say what is read; of frames pandas, polars and arrow. `header` is
+    auto, yes or no. Raises CodecError for a file that is missing, empty, binary, ragged or damaged, and for an object
+    that is no table.
     """
+    if header not in ("auto", "yes", "no"):
+        raise CodecError(f"expected a header of auto, yes or no, got {header!r}")
+    if (place := place_of(source, table=table, query=query, sheet=sheet)) is not None:
+        return _from_place(place, header)
     if not isinstance(source, str | os.PathLike):
         return _from_frame(source)
     path = Path(source)
@@ -97,8 +115,6 @@ def read_table(
         raise CodecError(f"expected a file, got the folder {str(path)!r}: name a file in it")
     if not path.is_file():
         raise CodecError(f"expected a file at {str(path)!r}, found none: check the path")
-    if header not in ("auto", "yes", "no"):
-        raise CodecError(f"expected a header of auto, yes or no, got {header!r}")
     kind, packed = container(path)
     head, whole = _head(path, packed)
     kind = kind or _by_content(head)
@@ -107,10 +123,20 @@ def read_table(
     import pyarrow as pa
 
     try:
-        table = {"parquet": _read_parquet, "feather": _read_feather, "jsonl": _read_jsonl}[kind](path, packed)
+        found = {"parquet": _read_parquet, "feather": _read_feather, "jsonl": _read_jsonl}[kind](path, packed)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise CodecError(f"{str(path)!r} cannot be read as {kind}, it is damaged or no such file: {error}") from error
-    return labelled(table, look(table).get("titles", table.column_names), kind), kind
+    return labelled(found, look(found).get("titles", found.column_names), kind), kind
+
+
+def _from_place(place: Place, header: str) -> tuple["pa.Table", str]:
+    if place.kind == "xlsx":
+        from .excel import read_workbook
+
+        return read_workbook(place, header), "xlsx"
+    from .databases import read_database
+
+    return read_database(place), place.kind
 
 
 def _open(path: Path, packed: str | None) -> Any:

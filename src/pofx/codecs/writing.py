@@ -5,12 +5,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import CodecError
 from ..store import beside, check_folder
 from .dialect import Dialect
 from .glue import glue
+from .places import Place, place_of
 from .tabular_io import KEY, TEXT, container, look
 
 if TYPE_CHECKING:
@@ -21,8 +22,25 @@ if TYPE_CHECKING:
 Write = Callable[["pa.Table"], None]
 
 
-def write_table(tables: "Iterable[pa.Table]", path: str | os.PathLike[str], *, like: "TableCodec | None" = None) -> int:
-    """Writes tables one after another to one file, and returns the number of rows.
+def check_path(path: Any) -> None:
+    """Before the work that makes rows: CodecError for a folder that is not there, or a table that is there already."""
+    place = place_of(path)
+    if place is None:
+        check_folder(Path(path))
+    elif place.kind == "xlsx":
+        from .excel import check_workbook
+
+        check_workbook(place)
+    else:
+        from .databases import check_database
+
+        check_database(place)
+
+
+def write_table(
+    tables: "Iterable[pa.Table]", path: "str | os.PathLike[str] | Place", *, like: "TableCodec | None" = None
+) -> int:
+    """Writes tables one after another to one file or place (places.py), and returns the number of rows.
 
     The ending of the name says how: .csv, .tsv, .parquet, .feather, .jsonl, the text formats also with .gz or .zst.
     Text is spelled as in the table that the codec `like` has learned from; columns of texts that stand for numbers,
@@ -31,11 +49,14 @@ def write_table(tables: "Iterable[pa.Table]", path: str | os.PathLike[str], *, l
     """
     import pyarrow as pa
 
-    path = Path(path)
+    if (place := place_of(path)) is not None:
+        return _to_place(tables, place, like)
+    path = Path(cast(str, path))
     kind, packed = container(path)
     if kind is None or (packed and kind in ("parquet", "feather")):
         raise CodecError(
-            f"expected a name that ends in .csv, .tsv, .jsonl (also .gz, .zst), .parquet or .feather, got {path.name!r}"
+            f"expected a name that ends in .csv, .tsv, .jsonl (also .gz, .zst), .parquet, .feather, .db, "
+            f".duckdb or .xlsx, got {path.name!r}"
         )
     check_folder(path)
     part, rows = beside(path), 0
@@ -54,6 +75,16 @@ def write_table(tables: "Iterable[pa.Table]", path: str | os.PathLike[str], *, l
     finally:
         part.unlink(missing_ok=True)
     return rows
+
+
+def _to_place(tables: "Iterable[pa.Table]", place: Place, like: "TableCodec | None") -> int:
+    if place.kind == "xlsx":
+        from .excel import write_workbook
+
+        return write_workbook(tables, place, like)
+    from .databases import write_database
+
+    return write_database(tables, place, like)
 
 
 def _open(part: Path, packed: str | None) -> Any:

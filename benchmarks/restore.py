@@ -172,12 +172,12 @@ def beside(words: str, seed: int) -> list[dict[str, Any]]:
     return [{"figure": f"noise {s}"} | cleaned(nl, s, seed) for s in LEVELS]
 
 
-def enlarging(model: Restorer, scale: int) -> list[dict[str, Any]]:
+def enlarging(model: Restorer, scale: int, turned: bool = False) -> list[dict[str, Any]]:
     def large(low: np.ndarray) -> np.ndarray:
         y = torch.from_numpy(low.astype(np.float32) / 255)[None, None]
-        return model.restored(y, y.new_zeros(1, 0), scale)[0, 0].numpy() * 255
+        return model.restored(y, y.new_zeros(1, 0), scale, turned=turned)[0, 0].numpy() * 255
 
-    return [{"figure": f"x{scale}"} | enlarged(large, scale)]
+    return [{"figure": f"x{scale}" + ", eight ways" * turned} | enlarged(large, scale)]
 
 
 def cleaning(model: Restorer, levels: Sequence[int], seed: int) -> list[dict[str, Any]]:
@@ -278,7 +278,10 @@ def run(words: str, seed: int, minutes: float) -> dict[str, Any]:
         return row | {"figures": video() if words == "video" else [large_photo()]}
     model, told = learned(words, seed, minutes)
     levels = (25,) if "alone" in words else LEVELS
-    figures = enlarging(model, model.scales[0]) if model.name == "upscaler" else cleaning(model, levels, seed)
+    if model.name == "upscaler":
+        figures = [f for turned in (False, True) for f in enlarging(model, model.scales[0], turned)]
+    else:
+        figures = cleaning(model, levels, seed)
     return row | told | {"figures": figures}
 
 

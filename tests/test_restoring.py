@@ -431,3 +431,12 @@ def test_what_is_no_photo_is_said(source: Any, said: str) -> None:
 def test_one_pixel() -> None:
     assert fitted("upscale").upscale(np.full((1, 1, 3), 7, np.uint8)).shape == (2, 2, 3)
     assert fitted("denoise").denoise(np.full((1, 1, 3), 7, np.uint8), sigma=5).shape == (1, 1, 3)
+
+
+def test_turned_is_the_mean_over_eight_ways_and_turns_with_the_photo() -> None:
+    model = fitted("upscale")
+    photo = other()[:48, :40]
+    made = model.upscale(photo, turned=True, quiet=True)
+    assert made.shape == (96, 80, 3) and not np.array_equal(made, model.upscale(photo, quiet=True))
+    other_way = model.upscale(np.rot90(photo).copy(), turned=True, quiet=True)
+    assert np.abs(np.rot90(other_way, -1).astype(int) - made.astype(int)).max() <= 1

@@ -52,12 +52,13 @@ def ask_to_restore(verb: argparse.ArgumentParser, task: str) -> None:
     verb.add_argument("--tile", type=int, help="of photos: side of what is worked on at a time, in pixels")
     verb.add_argument("--adapt", type=float, metavar="MINUTES", help="of photos: learn from this very one first")
     verb.add_argument("--wrap", action="store_true", default=None, help="of photos: it goes on at its other side")
+    verb.add_argument("--turned", action="store_true", default=None, help="of photos: the mean of eight ways, slower")
     verb.add_argument("--overwrite", action="store_true", default=None, help="of photos: the output may be the input")
     verb.add_argument("--draws", type=int, help="of a model of images: several draws of p(x|y) instead of its mean")
     verb.add_argument("--seed", type=int, help="of realism and draws")
 
 
-WORDS = ("sigma", "quality", "scale", "realism", "tile", "adapt", "wrap", "overwrite", "draws", "seed")
+WORDS = ("sigma", "quality", "scale", "realism", "tile", "adapt", "wrap", "turned", "overwrite", "draws", "seed")
 
 
 def run_restoring(told: argparse.Namespace) -> str:

@@ -30,13 +30,14 @@ Range = tuple[float, float]
 @dataclass(frozen=True)
 class How:
     """What a restoration is asked for: realism in [0, 1] (models/restorer.py), its seed, the side of tiles, whether
-    the picture goes on at its other side, as textures do.
+    the picture goes on at its other side, as textures do; turned: the mean of the eight ways to turn and mirror it.
     """
 
     realism: float = 0.0
     seed: int = 0
     tile: int = TILE
     wrap: bool = False
+    turned: bool = False
 
     def checked(self) -> Self:
         """Itself; SpecError for what does not fit."""
@@ -188,7 +189,8 @@ def _run(
         n = grain(how.seed, at, (y.shape[2], y.shape[3]), whole, len(y) * model.channels, scale)
         n = n.view(len(y), model.channels, *n.shape[1:])
     device = model.device
-    x = model.restored(y.to(device), level.to(device), scale, how.realism, None if n is None else n.to(device))
+    n = None if n is None else n.to(device)
+    x = model.restored(y.to(device), level.to(device), scale, how.realism, n, how.turned)
     return x[:, :, : height * scale, : width * scale].cpu()
 
 

@@ -141,10 +141,18 @@ class Restorer(Model):
 
     @torch.inference_mode()
     def restored(
-        self, y: Tensor, level: Tensor, scale: int = 1, realism: float = 0.0, noise: Tensor | None = None
+        self,
+        y: Tensor,
+        level: Tensor,
+        scale: int = 1,
+        realism: float = 0.0,
+        noise: Tensor | None = None,
+        turned: bool = False,
     ) -> Tensor:
-        """x(realism) of y, not clamped; noise: n, of the shape of x, for realism above zero."""
-        r = self.mean(y, level, scale)
+        """x(realism) of y, not clamped; noise: n, of the shape of x, for realism above zero; turned: with the mean of r
+        over the eight ways to turn and mirror y.
+        """
+        r = self._all_ways(y, level, scale) if turned else self.mean(y, level, scale)
         if realism == 0 or noise is None:
             return r
         x = r + SPREAD * noise
@@ -152,6 +160,14 @@ class Restorer(Model):
             t = torch.full((len(x),), k / FLOW_STEPS, dtype=x.dtype, device=x.device)
             x = x + self.field(x, t, r, level, scale) / FLOW_STEPS
         return torch.lerp(r, x, realism)
+
+    def _all_ways(self, y: Tensor, level: Tensor, scale: int) -> Tensor:
+        total = torch.zeros(())
+        for way in range(8):
+            v = torch.rot90(y, way % 4, (2, 3))
+            r = self.mean(v.flip(3) if way >= 4 else v, level, scale)
+            total = total.to(r) + torch.rot90(r.flip(3) if way >= 4 else r, -(way % 4), (2, 3))
+        return total / 8
 
 
 def maps(level: Tensor, like: Tensor) -> Tensor:

@@ -247,8 +247,8 @@ CODING = (
 
 def _restoring(verbs: Any) -> None:
     for name, words in (
-        ("denoise", "take noise out of photos and videos, or of rows or images by a model of such"),
-        ("upscale", "enlarge photos and videos, or images by a model of larger ones"),
+        ("denoise", "take noise out of photos and videos, or of rows, images or sounds by a model of such"),
+        ("upscale", "enlarge photos and videos, or images by a model of larger ones; give sounds high frequencies"),
     ):
         verb = _verb(verbs, name, words)
         ask_to_restore(verb, name)
@@ -452,10 +452,12 @@ def run_coding(told: argparse.Namespace) -> str:
     from . import store
     from .bundle import load
 
-    store.check_folder(Path(told.output))
+    model = load(told.model)
+    if not (told.verb in model.into_folders and Path(told.output).is_dir()):
+        store.check_folder(Path(told.output))
     words = {"allow_failed": told.allow_failed} if told.verb in MADE else {}
     words |= {name: getattr(told, name) for name in EDITING} if told.verb == "edit" else {}
-    rows = getattr(load(told.model), told.verb)(told.input, path=told.output, **words)
+    rows = getattr(model, told.verb)(told.input, path=told.output, **words)
     return f"wrote {rows:,} rows to {told.output}"
 
 

@@ -143,7 +143,7 @@ class FittedAudio(FittedByLabel):
                 raise SpecError(f"expected a root mean square of noise above 0 and below 1, got {noise}")
             return noise_power(self.codec, float(noise))
         clips, least = read_sounds(noise, rate=self.codec.rate)[0].clips, 2 * self.codec.window
-        if len(clips) != 1 or len(clips[0]) < least or not clips[0].any():
+        if len(clips) != 1 or len(clips[0]) < least:
             raise CodecError(f"expected one sound of noise alone, of {least / self.codec.rate:.2f} s or more, got "
                              f"{len(clips)}, of {len(clips[0]) / self.codec.rate:.2f} s: give another")  # fmt: skip
         return noise_power(self.codec, clips[0])
@@ -164,7 +164,6 @@ class FittedAudio(FittedByLabel):
         not below half the rate of the model.
         """
         self._makes("express", allow_failed)
-        _check_place(path)
         sounds = self._sounds(source, resample=False)
         band = sounds.rate / 2 if band is None else band
         if not 0 < band < self.codec.rate / 2:
@@ -173,9 +172,7 @@ class FittedAudio(FittedByLabel):
                 f"{self.codec.rate:,} samples a second have, got {band:g}: give the band of these (--band)"
             )
         sounds = resampled(sounds, self.codec.rate)
-        return self._restored(
-            sounds, lambda clip, tick: widened(self.model, self.codec, clip, band, tick), path, quiet
-        )  # fmt: skip
+        return self._restored(sounds, lambda clip, tick: widened(self.model, self.codec, clip, band, tick), path, quiet)
 
     def _restored(
         self, sounds: Sounds, change: Callable[[np.ndarray, Tick], torch.Tensor], path: str | Path | None, quiet: bool

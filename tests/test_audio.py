@@ -286,7 +286,7 @@ def test_strange_sounds_are_found(fitted) -> None:
 
 
 def test_what_cannot_be_done_is_said(fitted, folder) -> None:
-    for verb in ("log_prob", "score", "complete", "denoise", "plot", "edit", "with_prior", "check"):
+    for verb in ("log_prob", "score", "complete", "plot", "edit", "with_prior", "check"):
         with pytest.raises(Unsupported):
             getattr(fitted, verb)(folder)
     with pytest.raises(SpecError, match="does not learn sounds: these do: flow_matching"):

@@ -23,6 +23,7 @@ FLOORS = {
         "tiles",
         "restore",
         "restore_video",
+        "restore_audio",
         "posterior",
         "evaluate",
         "evaluate_images",

@@ -42,7 +42,10 @@ class Fitted(Editing):
     """A fitted model with its codec: `FittedTable` (fitted_table.py) or `FittedImages` (fitted_images.py).
 
     provenance: where the data came from, how it was split, what was fitted and with which versions.
+    into_folders: verbs whose output may be a folder that is there.
     """
+
+    into_folders: frozenset[str] = frozenset()
 
     def __init__(
         self,

@@ -201,8 +201,8 @@ CODING = (
 
 def _restoring(verbs: Any) -> None:
     for name, words in (
-        ("denoise", "take noise out of photos and videos, or of rows or images by a model of such"),
-        ("upscale", "enlarge photos and videos, or images by a model of larger ones"),
+        ("denoise", "take noise out of photos and videos, or of rows, images or sounds by a model of such"),
+        ("upscale", "enlarge photos and videos, or images by a model of larger ones; give sounds high frequencies"),
     ):
         verb = _verb(verbs, name, words)
         ask_to_restore(verb, name)
@@ -343,10 +343,12 @@ def run_coding(told: argparse.Namespace) -> str:
     from .bundle import load
     from .codecs.writing import check_path
 
-    check_path(target := target_at(told))
+    model, target = load(told.model), target_at(told)
+    if not (told.verb in model.into_folders and Path(told.output).is_dir()):
+        check_path(target)
     words = {"allow_failed": told.allow_failed} if told.verb in MADE else {}
     words |= {name: getattr(told, name) for name in EDITING} if told.verb == "edit" else {}
-    rows = getattr(load(told.model), told.verb)(source_at(told), path=target, **words)
+    rows = getattr(model, told.verb)(source_at(told), path=target, **words)
     return f"wrote {rows:,} rows to {written(told)}"
 
 

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 from .errors import PofxError
@@ -45,9 +46,15 @@ def ask_to_restore(verb: argparse.ArgumentParser, task: str) -> None:
     verb.add_argument("-o", "--output", required=True)
     if task == "denoise":
         verb.add_argument("--sigma", help="deviation of the noise in shades of 255, or auto (the default of photos)")
+        verb.add_argument(
+            "--noise", help="of sounds: a sound of the noise alone, or its root mean square (white noise)"
+        )
         verb.add_argument("--quality", type=int, help="of the JPEG file whose marks are to go (photos; 1 to 100)")
     else:
         verb.add_argument("--scale", type=int, help="how many times larger (default: the least that the model can)")
+        verb.add_argument(
+            "--band", type=float, help="of sounds: hertz above which they lack all (default: half the rate)"
+        )
     verb.add_argument("--realism", type=float, help="of photos: 0 the least error (default), 1 the look of clean ones")
     verb.add_argument("--tile", type=int, help="of photos: side of what is worked on at a time, in pixels")
     verb.add_argument("--adapt", type=float, metavar="MINUTES", help="of photos: learn from this very one first")
@@ -58,7 +65,10 @@ def ask_to_restore(verb: argparse.ArgumentParser, task: str) -> None:
     verb.add_argument("--seed", type=int, help="of realism and draws")
 
 
-WORDS = ("sigma", "quality", "scale", "realism", "tile", "adapt", "wrap", "turned", "overwrite", "draws", "seed")
+WORDS = (
+    "sigma", "noise", "quality", "band", "scale", "realism", "tile", "adapt", "wrap", "turned", "overwrite", "draws",
+    "seed",
+)  # fmt: skip
 
 
 def run_restoring(told: argparse.Namespace) -> str:
@@ -69,13 +79,16 @@ def run_restoring(told: argparse.Namespace) -> str:
 
     if len(told.files) > 2:
         raise PofxError(f"expected a model and an input, or an input alone, got {len(told.files)} files")
-    check_path(told.output)
     model = load(told.files[0]) if len(told.files) == 2 else general(told.verb)
+    if not (told.verb in model.into_folders and Path(told.output).is_dir()):
+        check_path(told.output)
     words = {name: value for name in WORDS if (value := getattr(told, name, None)) is not None}
     words |= {"allow_failed": True} if told.allow_failed else {}
     words |= {"quiet": True} if told.quiet else {}
     if "sigma" in words:
         words["sigma"] = _sigma(words["sigma"])
+    if "noise" in words:
+        words["noise"] = _noise(words["noise"])
     said = verb_of(model, told.verb, words)(told.files[-1], path=told.output, **words)
     if not isinstance(model, FittedPhotos):
         return f"wrote {said:,} rows to {told.output}"
@@ -107,3 +120,11 @@ def _sigma(text: str) -> float | str:
         return text if text == "auto" else float(text)
     except ValueError as error:
         raise PofxError(f"expected --sigma auto or a number, got {text!r}") from error
+
+
+def _noise(text: str) -> float | str:
+    """A number, or the name of a file."""
+    try:
+        return float(text)
+    except ValueError:
+        return text

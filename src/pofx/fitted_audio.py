@@ -1,7 +1,7 @@
 """`FittedAudio`: a model of sounds, and the verbs on files and folders of them."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 
 from . import store
 from .codecs.audio import LEVEL, PERIOD, AudioCodec, opened_sounds
-from .codecs.audio_io import Sounds, read_sounds, write_sounds
+from .codecs.audio_io import Sounds, read_sounds, resampled, write_sounds
 from .codecs.image import LABEL
 from .codecs.tabular_io import to_frame
 from .codecs.writing import write_table
@@ -20,8 +20,9 @@ from .evaluate_audio import AudioEvidence, evaluate_audio
 from .fitted_by_label import FittedByLabel
 from .judging import check_asked, write_evidence
 from .models.sounds import SoundFlow
-from .progress import bar
+from .progress import Tick, bar
 from .report.sounds import page
+from .restore_audio import denoised, noise_power, stretches, widened
 from .spec import Columns
 from .split import parts
 
@@ -37,6 +38,7 @@ class FittedAudio(FittedByLabel):
     """
 
     examples = "these sounds were"
+    into_folders = frozenset({"decode", "reconstruct", "denoise", "upscale"})
     codec: AudioCodec
     model: SoundFlow
 
@@ -60,9 +62,9 @@ class FittedAudio(FittedByLabel):
     def _told(self, rows: list[Sounds], path: str | Path | None) -> Any:
         return self._written(rows, path) if path is not None else self._joined(rows)
 
-    def _sounds(self, source: Any) -> Sounds:
-        words = {"pattern": self.provenance["reading"].get("pattern")}
-        return read_sounds(source, rate=self.codec.rate, **words)[0]
+    def _sounds(self, source: Any, resample: bool = True) -> Sounds:
+        rate = self.codec.rate if resample else None
+        return read_sounds(source, rate=rate, pattern=self.provenance["reading"].get("pattern"))[0]
 
     def _read(self, source: Any) -> tuple[Sounds, str, Columns, Columns | None]:
         rows = self._sounds(source)
@@ -111,6 +113,75 @@ class FittedAudio(FittedByLabel):
         levels, loud = self.codec.spell(clip)
         made = self.codec.decode(self.model.express(self.model.encode({LEVEL: levels})), np.array([loud])).clips[0]
         return np.pad(made, (0, max(len(clip) - len(made), 0)))[: len(clip)]
+
+    def denoise(
+        self,
+        source: Any,
+        *,
+        noise: Any = None,
+        path: str | Path | None = None,
+        quiet: bool = False,
+        allow_failed: bool = False,
+    ) -> Any:
+        """The sounds, of any length, without steady noise: what the likeliest clean sound under this model, one of
+        clean sounds, leaves of each (restore_audio.denoised).
+
+        noise: a sound of the noise alone, or the root mean square of white noise, above 0 and below 1; by default the
+        noise is read from the quietest frames of each sound. Raises SpecError and CodecError for another noise.
+        """
+        self._makes("express", allow_failed)
+        power = self._noise(noise)
+        return self._restored(
+            self._sounds(source), lambda clip, tick: denoised(self.model, self.codec, clip, power, tick), path, quiet
+        )
+
+    def _noise(self, noise: Any) -> torch.Tensor | None:
+        if noise is None:
+            return None
+        if isinstance(noise, int | float):
+            if not 0 < noise < 1:
+                raise SpecError(f"expected a root mean square of noise above 0 and below 1, got {noise}")
+            return noise_power(self.codec, float(noise))
+        clips, least = read_sounds(noise, rate=self.codec.rate)[0].clips, 2 * self.codec.window
+        if len(clips) != 1 or len(clips[0]) < least:
+            raise CodecError(f"expected one sound of noise alone, of {least / self.codec.rate:.2f} s or more, got "
+                             f"{len(clips)}, of {len(clips[0]) / self.codec.rate:.2f} s: give another")  # fmt: skip
+        return noise_power(self.codec, clips[0])
+
+    def upscale(
+        self,
+        source: Any,
+        *,
+        band: float | None = None,
+        path: str | Path | None = None,
+        quiet: bool = False,
+        allow_failed: bool = False,
+    ) -> Any:
+        """The sounds, of any length, with the high frequencies that they lack, as the likeliest sound under this model
+        has them (restore_audio.widened); what lies below `band`, in hertz, stays.
+
+        band: by default half the rate of the sounds, where that is below the model's. Raises SpecError for one that is
+        not below half the rate of the model.
+        """
+        self._makes("express", allow_failed)
+        sounds = self._sounds(source, resample=False)
+        band = sounds.rate / 2 if band is None else band
+        if not 0 < band < self.codec.rate / 2:
+            raise SpecError(
+                f"expected a band above 0 and below {self.codec.rate / 2:g} Hz, as sounds of fewer than "
+                f"{self.codec.rate:,} samples a second have, got {band:g}: give the band of these (--band)"
+            )
+        sounds = resampled(sounds, self.codec.rate)
+        return self._restored(sounds, lambda clip, tick: widened(self.model, self.codec, clip, band, tick), path, quiet)
+
+    def _restored(
+        self, sounds: Sounds, change: Callable[[np.ndarray, Tick], torch.Tensor], path: str | Path | None, quiet: bool
+    ) -> Any:
+        """The sounds, each after `change`; silence stays."""
+        _check_place(path)
+        with bar("restoring", sum(stretches(self.codec, clip) for clip in sounds.clips), "stretch", quiet) as tick:
+            clips = [change(clip, tick).numpy() if clip.any() else clip for clip in sounds.clips]
+        return self._told([replace(sounds, clips=tuple(clips))], path)
 
     def interpolate(
         self, a: Any, b: Any, *, steps: int = 8, path: str | Path | None = None, allow_failed: bool = False
@@ -225,10 +296,6 @@ class FittedAudio(FittedByLabel):
         """Holes in sounds filled: not yet."""
         raise Unsupported("holes in sounds cannot be filled yet: continue goes on from a sound")
 
-    def denoise(self, source: Any, **words: Any) -> Any:
-        """Noise taken off: what codes lose is no noise alone."""
-        raise Unsupported("a model of sounds takes off no noise: reconstruct gives what its codes hold")
-
     def edit(self, source: Any, *args: Any, **words: Any) -> Any:
         """Another label for a sound: not yet."""
         raise Unsupported("the label of a sound cannot be changed yet: sample draws new ones of a label")
@@ -284,7 +351,7 @@ class FittedAudio(FittedByLabel):
         source = data if data is not None else self.provenance["path"]
         if source is None:
             raise CodecError("the model was fitted on arrays, which a bundle does not keep: give them again (train=)")
-        sounds = opened_sounds(source, self.provenance["reading"])[0]
+        sounds = opened_sounds(source, self.provenance["reading"], self.provenance.get("labels"))[0]
         sounds = sounds if self.joint else sounds.bare()
         if sounds.fingerprint() != self.provenance["fingerprint"]:
             raise CodecError(

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from .bundle import Fitted, fitted_class
+from .codecs.picture_io import labels_of
 from .codecs.places import Place, located
 from .coding import CALIBRATION, strangeness
 from .compose import Joint, Latent
@@ -194,6 +195,8 @@ def fit(
         "fit": done | remarks | {"fit seconds": time.monotonic() - began},
         "versions": {"pofx": __version__, "torch": torch.__version__, "python": platform.python_version()},
     } | ({"verdict": said.to_json()} if said is not None else {})  # fmt: skip
+    if kind == "audio" and labels is not None:  # files do not have them
+        provenance["labels"] = labels_of(labels, len(labels)).tolist()
     return fitted_class(getattr(codec, "kind", kind))[0](made, codec, provenance, joint, typical, usual)
 
 

@@ -43,18 +43,25 @@ def sound_of(spectra: Tensor, window: int) -> Tensor:
     return torch.istft(scaled, window, window // OVERLAP, window=shape, center=True)
 
 
-def griffin_lim(magnitude: Tensor, window: int, rounds: int = ROUNDS, alpha: float = ALPHA) -> Tensor:
+def griffin_lim(
+    magnitude: Tensor, window: int, rounds: int = ROUNDS, alpha: float = ALPHA, held: Tensor | None = None
+) -> Tensor:
     """Sounds (n, (frames - 1) hop) of magnitudes (n, frames, window / 2 + 1): fast Griffin-Lim from fixed phases.
 
         t_k = S S^+ (m e^(i arg c_k)),    c_(k+1) = t_k + alpha (t_k - t_(k-1)),
 
-    S the transform and S^+ its least-squares inverse; each sound depends on its own magnitudes alone.
+    S the transform and S^+ its least-squares inverse; each sound depends on its own magnitudes alone. held: complex
+    numbers of the lowest frequencies, (n, frames, k), that stay as they are.
     """
+
+    def kept(c: Tensor) -> Tensor:
+        return c if held is None else torch.cat([held, c[:, :, held.shape[2] :]], 2)
+
     generator = torch.Generator().manual_seed(0)
     phase = 2 * math.pi * torch.rand(magnitude.shape[1:], generator=generator)
-    c, before = torch.polar(magnitude, phase.expand_as(magnitude).contiguous()), None
+    c, before = kept(torch.polar(magnitude, phase.expand_as(magnitude).contiguous())), None
     for _ in range(rounds):
         t = spectrum(sound_of(c, window), window)
         c = t if before is None else t + alpha * (t - before)
-        before, c = t, magnitude * c / c.abs().clamp(min=1e-12)
+        before, c = t, kept(magnitude * c / c.abs().clamp(min=1e-12))
     return sound_of(c, window)

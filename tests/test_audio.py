@@ -16,8 +16,9 @@ from pofx.cli import main  # noqa: E402
 from pofx.codecs.audio import LEVEL, AudioCodec, opened_sounds  # noqa: E402
 from pofx.codecs.audio_io import Sounds, bytes_of, holds_audio, read_sounds, write_sounds  # noqa: E402
 from pofx.errors import CodecError, SpecError, Unsupported  # noqa: E402
-from pofx.evaluate_audio import Recogniser, spectral_distance  # noqa: E402
+from pofx.evaluate_audio import spectral_distance  # noqa: E402
 from pofx.fitted_audio import joined  # noqa: E402
+from pofx.metrics.hearing import Recogniser  # noqa: E402
 from pofx.models import create  # noqa: E402
 from pofx.nn.convnext import along  # noqa: E402
 from pofx.nn.stft import griffin_lim, sound_of, spectrum, window_of  # noqa: E402

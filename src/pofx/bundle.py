@@ -407,7 +407,8 @@ def _figures(told: Mapping[str, Any]) -> str:
         f"{s['value']:.2f} ({k})" if s["measurable"] else f"not measurable ({k})" for k, s in told["skill"].items()
     )
     rates = ", ".join(f"{r['coverage']:.2f} of {told['floors'][k]['coverage']:.2f}" for k, r in told["rates"].items())
-    return f": skill {skills}; coverage {rates}; fresh critic AUC {told['auc']:.3f}; on {told['n']:,} unseen examples"
+    critic = f"; fresh critic AUC {told['auc']:.3f}" if told["auc"] is not None else ""
+    return f": skill {skills}; coverage {rates}{critic}; on {told['n']:,} unseen examples"
 
 
 def _words(value: Any) -> str:

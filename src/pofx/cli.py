@@ -108,6 +108,7 @@ def _continue(verbs: Any) -> None:
     verb = _verb(verbs, "continue", "go on with a text, a piece of music or a sound")
     ask_to_continue(verb)
     ask_to_go_on(verb)
+    _failed(verb)
 
 
 def _failed(verb: argparse.ArgumentParser) -> None:

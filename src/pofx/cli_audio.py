@@ -44,5 +44,6 @@ def continue_audio(told: argparse.Namespace, model: Any) -> str:
     bold = {k: getattr(told, k) for k in ("temperature", "top_p", "symbols") if getattr(told, k) is not None}
     words = bold | words_of_guidance(told) | {"seed": told.seed, "path": told.output}
     words |= {} if told.seconds is None else {"seconds": told.seconds}
+    words |= {"allow_failed": True} if told.allow_failed else {}
     made = verb_of(model, "continue_", words)(told.input, quiet=told.quiet, **words)
     return f"wrote {made:,} sounds to {told.output} (seed {model.last_seed})"

@@ -102,6 +102,7 @@ def continue_text(told: argparse.Namespace) -> str:
         words_of_boldness(told)
         | words_of_guidance(told)
         | {"symbols": told.symbols, "seed": told.seed, "path": told.output}
+        | ({"allow_failed": True} if told.allow_failed else {})
     )
     go_on = verb_of(model, "continue_", words)
     if model.codec.kind in ("music", "voices"):

@@ -191,9 +191,10 @@ class Pixel(Integer):
 
 @dataclass(frozen=True, kw_only=True)
 class Level(Pixel):
-    """How loud a sound is at a frame and a frequency, in steps of decibels; 0 is silence (codecs/audio.py)."""
+    """How loud a sound is at a frame and a frequency, in 255 steps of `decibels`; 0 is silence (codecs/audio.py)."""
 
     kind = "level"
+    decibels = 80.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -221,6 +221,7 @@ class FittedAudio(FittedByLabel):
         seed: int | None = None,
         path: str | Path | None = None,
         quiet: bool = False,
+        allow_failed: bool = False,
     ) -> Any:
         """Each sound, and what follows it: of a model of clips up to their length, of one of long recordings `seconds`,
         by default 10.
@@ -232,6 +233,7 @@ class FittedAudio(FittedByLabel):
         _check_place(path)
         if seconds is not None and not seconds > 0:
             raise SpecError(f"expected seconds above 0, got {seconds}")
+        self._trust(allow_failed)
         sounds, generator = self._sounds(prompt), torch.Generator().manual_seed(self._seed(seed))
         c, made = self._condition(sounds), []
         with self.model.solved(guidance=_guided(guidance)), bar("continuing", len(sounds), "sound", quiet) as tick:

@@ -101,6 +101,7 @@ class FittedMusic(Fitted):
         seed: int | None = None,
         path: str | Path | None = None,
         quiet: bool = False,
+        allow_failed: bool = False,
     ) -> Any:
         """Each piece of a source, and what follows it: up to its end, or `symbols` symbols (notes and ends of steps; T
         at most where none are said). Tempo, program and velocity are those of the piece.
@@ -112,6 +113,7 @@ class FittedMusic(Fitted):
             raise Unsupported(f"model {self.model.name!r} does not go on from a prompt: autoregressive does")
         if symbols is not None and symbols < 1:
             raise SpecError(f"expected at least one symbol, got {symbols}")
+        self._trust(allow_failed)
         check_place(path)
         pieces, _, x, _ = self._read(source)
         made = []

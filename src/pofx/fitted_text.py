@@ -127,6 +127,7 @@ class FittedText(FittedByLabel):
         seed: int | None = None,
         path: str | Path | None = None,
         quiet: bool = False,
+        allow_failed: bool = False,
     ) -> Any:
         """Each prompt, and what follows it: up to its end, or `symbols` symbols (of a document 500 by default).
 
@@ -138,6 +139,7 @@ class FittedText(FittedByLabel):
             raise Unsupported(f"model {self.model.name!r} does not go on from a prompt: autoregressive does")
         if symbols is not None and symbols < 1:
             raise SpecError(f"expected at least one symbol, got {symbols}")
+        self._trust(allow_failed)
         if path is not None:
             store.check_folder(Path(path))
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
@@ -186,6 +188,7 @@ class FittedText(FittedByLabel):
             )
         if len(hole) != 1 or (draws is not None and draws < 1):
             raise SpecError(f"expected a hole of one character and a draw or more, got {hole!r} and {draws}")
+        self._trust(allow_failed)
         if path is not None:
             store.check_folder(Path(path))
         is_file = isinstance(source, Path) or (isinstance(source, str) and hole not in source)

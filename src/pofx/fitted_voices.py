@@ -66,6 +66,7 @@ class FittedVoices(FittedMusic):
         """
         if draws is not None and draws < 1:
             raise SpecError(f"expected a draw or more, got {draws}")
+        self._trust(allow_failed)
         check_place(path)
         asked = [_hidden(self.codec, piece, voices, bars) for piece in self._scores(source)]
         made = []

@@ -115,9 +115,11 @@ def write_evidence(
     report: str | Path | None,
     to_json: str | Path | None,
 ) -> None:
-    """The page of evidence and its figures, where they are asked for."""
+    """The page of evidence, the verdict of the fit on top, and its figures, where they are asked for."""
     if report is not None:
-        write_text(Path(report), html(title))
+        from .report.page import judged_block
+
+        write_text(Path(report), html(title).replace("</h1>", f"</h1>{judged_block(provenance)}", 1))
     if to_json is not None:
         told = {"title": title, "provenance": provenance} | evidence.to_json()
         write_text(Path(to_json), json.dumps(told, indent=1))

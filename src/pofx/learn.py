@@ -20,7 +20,7 @@ from .errors import SpecError, Unsupported
 from .fields import Category
 from .models import create, load_class, sized
 from .models.model import Model, who_can
-from .opening import AUTO, KINDS, OPENERS, UNGUARDED, UNNAMED, kind_of, named
+from .opening import AUTO, KINDS, OPENERS, UNNAMED, kind_of, named
 from .progress import bar, say
 from .rebuilding import squared_errors
 from .spec import Columns, Spec
@@ -175,7 +175,7 @@ def fit(
     with torch_threads(threads):
         place = Checkpoint(Path(checkpoint), own) if checkpoint is not None else None
         with bar("guard", None, "row", quiet or not guard) as tick:
-            watched = watch(made, train, valid, seed) if guard and kind not in UNGUARDED else None
+            watched = watch(made, train, valid, seed) if guard else None
             tick(len(rows))
         done = _train(
             made, codec.spec, train, valid, seed, pick_device(device), precision, steps, until, place, resume, quiet,
@@ -232,7 +232,7 @@ def fit_prior(
             until, None, False, quiet,
         )  # fmt: skip
         usual = _scores(made.eval(), valid, fitted.joint) if len(rows[1]) else np.zeros(0)
-        watched = watch(made, train, valid, seed) if guard and fitted.codec.kind not in UNGUARDED else None
+        watched = watch(made, train, valid, seed) if guard else None
         said = final(watched, made, train, done) if watched is not None else None
         say("" if said is None else str(said), quiet)
     told = {"model": prior, "seed": seed, **done, "fit seconds": time.monotonic() - began}

@@ -26,7 +26,6 @@ from .models.model import Model
 from .split import parts
 
 KINDS = ("auto", "table", "image", "text", "music", "voices", "audio")
-UNGUARDED = ("text", "music", "voices", "audio")  # kinds whose fits end without a verdict
 AUTO = {"text": "autoregressive", "music": "autoregressive", "audio": "flow_matching"}  # models where none is named
 UNNAMED = {
     "image": "an array",

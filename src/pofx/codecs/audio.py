@@ -13,7 +13,7 @@ from .image import LABEL, Labelling, label_field
 
 LEVEL = "level"
 LONGEST, SHARE = 2.0, 0.95  # seconds of an example at most, and the share of the clips that fit in it, unless asked for
-DECIBELS = 80.0  # of the scale, below the loudest level that was seen
+DECIBELS = Level.decibels  # of the scale, below the loudest level that was seen
 TOP = 255
 LOUD = 0.1  # root mean square of a clip as it is learned
 QUIET = 12  # steps; frames at the end that are nowhere above these are left out

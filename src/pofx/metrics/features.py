@@ -3,7 +3,9 @@
 Rows: `levels`, z = Phi^-1(u) of each number's level and a one for each category's level; `random`, a fixed network of
 random weights on them. Images: `random`, means and deviations of a fixed random convolutional network's channels, whole
 and by quarters; `classifier`, the last layer of a small one of the labels, or without labels `autoencoder`, the code of
-a small one, trained on the training images. Each is turned to the principal axes of the training examples.
+a small one, trained on the training images. Text: `n-grams` and `gaps`; music: `figures` and `gaps` (sequences.py).
+Sounds: `cepstra`, and a `recogniser` of the labels, or without labels a `random` network (hearing.py). Each is turned
+to the principal axes of the training examples.
 
 Papers: Saxe et al. 2011, On Random Weights and Unsupervised Feature Learning; Naeem et al. 2020, Reliable Fidelity and
 Diversity Metrics for Generative Models (random embeddings).
@@ -11,14 +13,15 @@ Diversity Metrics for Generative Models (random embeddings).
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..field import Field
-from ..fields import Category
+from ..fields import Category, Level, Note, Token, Voice
 from ..spec import Columns, Spec
-from . import count
+from . import count, sequences
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +33,7 @@ WIDTH = 64
 LEVELS = 256  # states of a category beyond which it is seen as a number
 EDGE = 1e-4  # how far levels stay from 0 and 1: no row is farther out than 3.7 deviations
 RECIPE = f"{AXES} {LEARNED} {STEPS} {BATCH} {RATE} {WIDTH} {LEVELS} {EDGE}"  # what a space is made by, beside the data
+HEARD = 80  # steps of the recogniser of sounds
 
 
 @dataclass
@@ -54,20 +58,68 @@ class Space:
         return ((self.raw(x) - self.mean) @ self.axes).astype(np.float32)
 
 
+def shape_of(spec: Spec) -> str:
+    """What is judged of examples: rows, images, symbols (of text), rolls (of music), sounds."""
+    field = spec.fields[0]
+    if isinstance(field, Note | Voice):
+        return "rolls"
+    if isinstance(field, Token):
+        return "symbols"
+    return "sounds" if isinstance(field, Level) else "images" if spec.blocks[0].sites else "rows"
+
+
+def recipe(spec: Spec) -> str:
+    """What the spaces of a kind of data are made by."""
+    return RECIPE if shape_of(spec) in ("rows", "images") else f"{RECIPE} {sequences.RECIPE} {HEARD}"
+
+
 def spaces(spec: Spec, train: Columns, seed: int = 0) -> tuple[Space, ...]:
     """The two spaces of a kind of data, learned from training examples; a condition is part of an example of rows."""
-    if spec.blocks[0].sites:
+    shape, makers = shape_of(spec), {}
+    if shape == "images":
         learned = "autoencoder" if labels_of(spec, train) is None else "classifier"
         makers = {"random": _random_images(spec, seed), learned: _trained_images(spec, train, seed)}
-    else:
+    elif shape == "rows":
         plain = plain_rows(spec, train, seed)
         makers = {"levels": plain, "random": _random_rows(plain, train, seed)}
+    else:
+        makers = (_heard if shape == "sounds" else _read)(spec, train, seed)
     return tuple(Space.learn(name, raw, train) for name, raw in makers.items())
+
+
+def _read(spec: Spec, train: Columns, seed: int) -> dict[str, Callable[[Columns], np.ndarray]]:
+    """The functions of text and of music."""
+    field, x = spec.fields[0], train[spec.fields[0].name][:LEARNED]
+    ends = isinstance(field, Token) and field.ends
+    first = {"n-grams": sequences.ngrams(ends)} if x.ndim == 2 else {"figures": sequences.figures(x)}
+    both = first | {"gaps": sequences.gaps(x, len(field.mass), ends, seed)}
+    return {name: partial(_of_one, raw, field.name) for name, raw in both.items()}
+
+
+def _heard(spec: Spec, train: Columns, seed: int) -> dict[str, Callable[[Columns], np.ndarray]]:
+    """The functions of sounds. Their rate is that of a window of nn.stft.SECONDS, nearly."""
+    from ..nn.stft import SECONDS
+    from .hearing import Recogniser, cepstra
+
+    field, codes = spec.fields[0], labels_of(spec, train)
+    x = train[field.name][:LEARNED]
+    told = codes is not None and bool((codes[:LEARNED] >= 0).any())
+    net = Recogniser.learn(x, codes[:LEARNED], seed, HEARD) if codes is not None and told else Recogniser.random(seed)
+    first = cepstra(round(2 * (x.shape[2] - 1) / SECONDS), Level.decibels, x)
+    both = {
+        "cepstra": lambda v: np.clip(first(v), -sequences.EDGE, sequences.EDGE),
+        "recogniser" if told else "random": net.features,
+    }
+    return {name: partial(_of_one, raw, field.name) for name, raw in both.items()}
+
+
+def _of_one(raw: Callable[[np.ndarray], np.ndarray], name: str, x: Columns) -> np.ndarray:
+    return raw(x[name])
 
 
 def unlabelled(spec: Spec, train: Columns, seed: int, own: "tuple[Space, ...]") -> "tuple[Space, ...]":
     """The spaces that say nothing of the condition itself: those of images; of rows, the levels of other fields."""
-    if spec.blocks[0].sites:
+    if shape_of(spec) != "rows":
         return own
     return (Space.learn("levels", plain_rows(Spec(spec.blocks), train, seed), train),)
 

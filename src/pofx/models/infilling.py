@@ -57,6 +57,11 @@ class Infilling(Labelled, Drawing):
     def span(self) -> int:
         return rows_of(self.length)
 
+    @property
+    def labour(self) -> float:
+        sites = min(2 / float(self.field.mass[0]), self.length) if self.ends else self.length  # of rows side by side
+        return float(self.weights) * sites * min(self.rounds, sites)
+
     def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
         return codes_of(self.field, x), *self.label_codes(len(x[self.field.name]), c)
 

@@ -105,6 +105,18 @@ class Model(nn.Module):
         """How many examples `decode` works on together, in order, whatever their company; 0: all of them."""
         return 0
 
+    @property
+    def labour(self) -> float:
+        """Multiplications that a draw takes, about, where these are many; 0: few. The guard asks for as many draws as
+        it can afford.
+        """
+        return 0.0
+
+    @property
+    def weights(self) -> int:
+        """How many numbers its parameters hold."""
+        return sum(v.numel() for v in self.parameters())
+
     def together(self, most: int) -> int:
         """How many examples are worked on together where no gradient is kept: at most `most`, and RESIDENT numbers."""
         fit = RESIDENT // self.room if self.room else most

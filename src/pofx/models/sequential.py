@@ -147,6 +147,10 @@ class Sequential(Labelled, Drawing):
     def span(self) -> int:
         return rows_of(self.length)
 
+    @property
+    def labour(self) -> float:
+        return float(self.weights) * self.length
+
     def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
         return codes_of(self.field, x), *self.label_codes(len(x[self.field.name]), c)
 

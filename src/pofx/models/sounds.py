@@ -167,6 +167,11 @@ class SoundFlow(Conditioned):
     # -- draws -------------------------------------------------------------------------------------------------------
 
     @property
+    def labour(self) -> float:
+        twice = 2 if self.context.width and self.guidance != 1 else 1
+        return 2.0 * twice * self.solver_steps * sum(v.numel() for v in self.net.parameters()) * self.frames
+
+    @property
     def span(self) -> int:
         return APART
 

@@ -115,6 +115,10 @@ class Voiced(Infilling):
     def span(self) -> int:
         return 8
 
+    @property
+    def labour(self) -> float:
+        return 2.0 * self.weights * self.rounds / float(self.field.mass[0]) / self.voices  # windows overlap by half
+
     def recipe(self, rows: int) -> Recipe:
         """Steps of some 2,000 steps of music, forty windows of each piece or 2,500 steps."""
         batch = max(1, STEPS // self.context)

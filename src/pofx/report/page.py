@@ -46,26 +46,43 @@ def shown(value: float | None, figure: Figure | None = None) -> str:
     return f"{value:,.4g}" if abs(value) >= 10 else f"{value:.3f}".replace("-", "−")
 
 
-def render(
-    evidence: Evidence, *, title: str, provenance: Mapping[str, Any], labels: Mapping[str, str] | None = None
-) -> str:
-    """The page as text. `labels` gives columns other names in the page; `provenance` is printed as it is."""
+def _home() -> Any:
+    """The templates of this folder."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     folder = FileSystemLoader(Path(__file__).parent)
     home = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     home.filters["shown"] = shown
-    return home.get_template("page.html").render(
-        title=title,
-        evidence=evidence,
-        level=max((r.level for r in evidence.reasons), default=1),
-        marks=MARKS,
-        cards=[(words, evidence[name]) for name, words in CARDS.items() if name in evidence],
-        groups=[(words, [f for f in evidence.figures if f.group == group]) for group, words in GROUPS.items()],
-        fit=provenance.get("verdict"),
-        provenance=_flat(provenance),
-        **_details(evidence),
-        **_pictures(evidence, dict(labels or {})),
+    return home
+
+
+def render(
+    evidence: Evidence, *, title: str, provenance: Mapping[str, Any], labels: Mapping[str, str] | None = None
+) -> str:
+    """The page as text. `labels` gives columns other names in the page; `provenance` is printed as it is."""
+    return (
+        _home()
+        .get_template("page.html")
+        .render(
+            title=title,
+            evidence=evidence,
+            level=max((r.level for r in evidence.reasons), default=1),
+            marks=MARKS,
+            cards=[(words, evidence[name]) for name, words in CARDS.items() if name in evidence],
+            groups=[(words, [f for f in evidence.figures if f.group == group]) for group, words in GROUPS.items()],
+            fit=provenance.get("verdict"),
+            provenance=_flat(provenance),
+            **_details(evidence),
+            **_pictures(evidence, dict(labels or {})),
+        )
+    )
+
+
+def judged_block(provenance: Mapping[str, Any]) -> str:
+    """The verdict of the fit and the figures behind it, as a part of a page; empty where there is none."""
+    home = _home()
+    return "".join(
+        home.get_template(name).render(fit=provenance.get("verdict")) for name in ("guard.html", "judged.html")
     )
 
 

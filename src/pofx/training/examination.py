@@ -1,7 +1,7 @@
 """What samples of a model look like beside examples that it never saw: figures with their floor and trivial baseline.
 
 In each of two spaces of features (metrics/features.py), X samples, Y held-out examples, T training ones, Z trivial ones
-(columns drawn alone; for images a normal law of the pixels), all of the same number n:
+(`trivial` of excerpts.py), all of the same number n:
 
     skill = (F(Z, Y) - F(X, Y)) / (F(Z, Y) - F(T, Y)),   F the Fréchet distance:
 
@@ -12,7 +12,9 @@ clusters of training examples that samples miss; and whether examples are of the
     kappa = (a - e) / (1 - e),   a the share that a classifier of training examples finds to be of their label, e what
     it would be of labels drawn alone (Cohen's).
 
-Every figure belongs to a protocol: space, n, split, seed, data and extractor.
+Of documents and of music windows are judged, several of each example (excerpts.py); errors are those of examples, not
+of windows. Of text and music copies are exact ones (metrics/runs.py). Every figure belongs to a protocol: space, n,
+split, seed, data and extractor.
 """
 
 import hashlib
@@ -22,23 +24,32 @@ import warnings
 import numpy as np
 
 from ..metrics import count, is_level, numbers, take
-from ..metrics.features import LEARNED, RECIPE, labels_of, pixels, spaces, unlabelled
+from ..metrics.features import LEARNED, Space, labels_of, recipe, shape_of, spaces, unlabelled
 from ..metrics.fresh_critic import fresh_critic, logits, told_apart
 from ..metrics.prdc import NEIGHBOURS, distances, frechet, nearest, prdc
+from ..metrics.runs import Seen
+from ..metrics.sequences import sizes
 from ..metrics.two_sample import level_name, number_word
 from ..spec import Columns, Spec
+from .excerpts import all_runs, apart, excerpts, hashes_of, trivial, whole
 from .figures import Cluster, Examination, Protocol, Share, Skill
 
 ROWS = 1000  # examples a side
 TRAINED = 20_000  # training examples that copies are looked for among
-DRAWN, HELD, LAW = 8_000_000, 200_000_000, 40_000_000  # numbers of large images: drawn, looked among, and of their law
+DRAWN, HELD = 8_000_000, 200_000_000  # numbers of large images: drawn, and looked among
 FEW = 200  # of them at least
+HEARD, READ = 20_000_000, 2400  # numbers of sounds, and lines of text, that are looked among
+SYMBOLS, WINDOWS = 12_800, 400  # of text and music, drawn at a time, and how many windows of documents and music
+LABOUR = 5e11  # multiplications that all draws take: some ten seconds of one core
+ENOUGH = 100  # draws that all such are for, before any are for the fresh critic
+PIECES = 10  # documents' rows and pieces of music that windows are of, at least
 CLUSTERS, A_CLUSTER = 20, 50  # clusters at most, and training examples for each at least
 DRAWS = 20  # bootstrap draws behind an error
 A_NUMBER = 8  # examples for each axis of a space at least: fewer would make Fréchet distances noise
 LEAST = 40  # held-out examples below which nothing is judged
 A_CLASS = 20  # held-out examples of a class for a coverage of its own
 SAID = 3  # columns that say where a cluster lies
+SHOWN = 40  # symbols of the line that stands for a cluster
 NEAR = 0.01  # a sample is near a training example where so few held-out ones are nearer
 ALONE = 20  # training examples from which copies are looked for where too few are held out
 
@@ -50,31 +61,49 @@ class Examiner:
     can be asked.
     """
 
-    def __init__(self, spec: Spec, train: Columns, held: Columns, seed: int = 0, split: str = "validation") -> None:
-        self.spec, self.seed, self.split = spec, seed, split
+    def __init__(
+        self, spec: Spec, train: Columns, held: Columns, seed: int = 0, split: str = "validation", labour: float = 0.0
+    ) -> None:
+        self.spec, self.seed, self.split, self.shape = spec, seed, split, shape_of(spec)
         rng = np.random.default_rng([seed, 7])
-        size = math.prod(train[spec.fields[0].name].shape[1:]) * len(spec.fields) if spec.blocks[0].sites else 1
-        self.n = min(ROWS, max(FEW, DRAWN // size), count(held), count(train))
-        self.enough = self.n >= LEAST
+        there = [apart(spec, x) for x in (train, held)]
+        afforded, more = _affordable(spec, train, labour)
+        self.n = min(afforded, *map(len, there))
+        self.again = min(more, 2 * self.n)
+        self.most = -(-WINDOWS // max(self.n, 1))  # windows of an example
+        self.held, self.held_of = self._cut(take(held, there[1][rng.permutation(len(there[1]))[: self.n]]))
+        order = there[0][rng.permutation(len(there[0]))]
+        same, self.floor_of = self._cut(take(train, order[-self.n :] if self.n else order[:0]))
+        self.enough = self.n >= (LEAST if whole(spec) else PIECES) and min(count(self.held), count(same)) >= LEAST
         if not self.enough:
-            self.train = take(train, rng.permutation(count(train))[:ROWS])
+            self.train = take(train, order[: min(ROWS, afforded + more)])
             return
-        self.held = take(held, rng.permutation(count(held))[: self.n])
-        order = rng.permutation(count(train))
-        self.order = order[: min(TRAINED, max(ROWS, HELD // size))]
-        self.train = take(train, self.order)
-        same = take(train, order[-self.n :])
-        self.spaces = spaces(spec, self.train, seed)
-        self.axes = max(2, min(32, self.n // A_NUMBER))
+        self.train, of = self._cut(take(train, order[: _kept(spec, train)]))
+        self.order = order[of]
+        self._measure(same, rng)
+        if self.shape in ("symbols", "rolls"):
+            self.seen = Seen.of(all_runs(spec, train), all_runs(spec, held), hashes_of(spec, self.held))
+
+    def _cut(self, x: Columns) -> tuple[Columns, np.ndarray]:
+        """What is judged of examples, and which each is of."""
+        return excerpts(self.spec, x, self.most, np.random.default_rng([self.seed, 6]))
+
+    def _measure(self, same: Columns, rng: np.random.Generator) -> None:
+        """The real examples in each space: held-out ones, training ones, and as many of these in place of samples."""
+        spec, seed = self.spec, self.seed
+        self.spaces: tuple[Space, ...] = spaces(spec, self.train, seed)
+        self.axes = max(2, min(32, count(self.held) // A_NUMBER))
         self.real = {s.name: s.of(self.held) for s in self.spaces}
         self.known = {s.name: s.of(self.train) for s in self.spaces}
-        empty = trivial(spec, self.train, self.n, rng)
+        empty = trivial(spec, self.train, count(self.held), rng)
         self.floor = {s.name: s.of(same) for s in self.spaces}
         self.poor = {s.name: s.of(empty) for s in self.spaces}
         self.rates = {k: prdc(v, self.real[k]) for k, v in self.floor.items()}
-        whole = digest(self.train, self.held)
+        data = digest(self.train, self.held)
         self.protocols = {
-            s.name: Protocol(s.name, self.n, split, seed, whole, digest(self.train, words=f"{s.name} {seed} {RECIPE}"))
+            s.name: Protocol(
+                s.name, self.n, self.split, seed, data, digest(self.train, words=f"{s.name} {seed} {recipe(spec)}")
+            )
             for s in self.spaces
         }
         self.own = labels_of(spec, same)
@@ -88,6 +117,7 @@ class Examiner:
     def examine(self, fake: Columns, more: Columns | None = None) -> Examination:
         """The figures of n samples; with `more` of them also a fresh critic's AUC and how near training ones lie."""
         found = Examination(self.n, protocols=self.protocols)
+        fake, owner = self._cut(fake)
         found.finite = all(np.isfinite(v).all() for v in self._numbers(fake))
         if not found.finite:
             return found
@@ -95,7 +125,7 @@ class Examiner:
         found.floors = self.rates
         for name, x in told.items():
             found.rates[name] = prdc(x, self.real[name])
-            found.skill[name] = self._skill(name, x)
+            found.skill[name] = self._skill(name, x, owner)
         first = self.spaces[0].name
         found.repeated, found.repeated_floor = repeated(self.spec, fake), self.repeated
         if self.reach > 1e-6:
@@ -106,7 +136,7 @@ class Examiner:
             found.labels = self._labels(fake)
             for cluster in found.missed:
                 cluster.where = self._where(int(cluster.name.split()[1]))
-            self._in_full(found, told, more)
+            self._in_full(found, fake, told, self._cut(more)[0])
         return found
 
     def leaked(self, altered: Columns, fake: Columns) -> tuple[float, float]:
@@ -135,10 +165,22 @@ class Examiner:
     def copied(self, fake: Columns) -> Examination:
         """How near samples lie to training examples, beside how near those lie to one another: of few examples."""
         found = Examination(count(fake))
+        if self.shape in ("symbols", "rolls"):
+            return self._repeated_runs(found, fake)
         space = spaces(self.spec, self.train, self.seed)[0]
         known = space.of(self.train)
         alone = nearest(known, known, 2)
         self._nearness(found, nearest(space.of(fake), known), alone)
+        return found
+
+    def _repeated_runs(self, found: Examination, fake: Columns) -> Examination:
+        """The shares of samples and of training examples whose symbols are those of (other) training examples."""
+        told = [hashes_of(self.spec, excerpts(self.spec, x, 1, np.random.default_rng(self.seed))[0])
+                for x in (fake, self.train)]  # fmt: skip
+        known = all_runs(self.spec, self.train)
+        values, counts = np.unique(known, return_counts=True)
+        found.near = float(np.isin(told[0], values).mean())
+        found.near_floor = float(np.isin(told[1], values[counts > 1]).mean())
         return found
 
     def nearest(self, fake: Columns) -> np.ndarray:
@@ -155,14 +197,14 @@ class Examiner:
                 kept.append(v[~f.absent(v)] if f.has_missing or f.unknown else v)
         return kept
 
-    def _skill(self, name: str, x: np.ndarray) -> Skill:
+    def _skill(self, name: str, x: np.ndarray, owner: np.ndarray) -> Skill:
         sets = [v[:, : self.axes] for v in (x, self.floor[name], self.poor[name])]
         real = self.real[name][:, : self.axes]
         fake, floor, poor = (frechet(v, real) for v in sets)
         rng = np.random.default_rng([self.seed, 8])
         drawn = []
         for _ in range(DRAWS):
-            rows = [rng.integers(0, self.n, self.n) for _ in range(4)]
+            rows = [_again(rng, of) for of in (owner, self.floor_of, np.arange(len(sets[2])), self.held_of)]
             drawn.append([frechet(v[r], real[rows[3]]) for v, r in zip(sets, rows[:3], strict=True)])
         a, b, c = np.array(drawn).T
         gap = poor - floor
@@ -186,12 +228,16 @@ class Examiner:
         known, k = self.known[self.spaces[0].name], len(self.middle)
         real = np.bincount(self.member, minlength=k) / len(self.member)
         fake = np.bincount(distances(x, self.middle).argmin(1), minlength=k) / len(x)
-        near = distances(self.middle, known).argsort(1)[:, :3]
-        return [Cluster(f"cluster {j}", float(real[j]), float(fake[j]), self.order[near[j]].tolist()) for j in range(k)]
+        near = self.order[distances(self.middle, known).argsort(1)[:, :3]]
+        return [Cluster(f"cluster {j}", float(real[j]), float(fake[j]), near[j].tolist()) for j in range(k)]
 
     def _where(self, group: int) -> str:
-        """The columns that tell a cluster of rows from others, in words: a range of nine tenths of it, or a level."""
-        if self.spec.blocks[0].sites:
+        """The columns that tell a cluster of rows from others, in words: a range of nine tenths of it, or a level; of
+        text the example in its middle.
+        """
+        if self.shape == "symbols":
+            return self._text(int(distances(self.middle[[group]], self.known[self.spaces[0].name]).argmin()))
+        if self.shape != "rows":
             return ""
         mine, told = self.member == group, []
         for f in (*self.spec.fields, *(self.spec.condition.fields if self.spec.condition else ())):
@@ -205,6 +251,12 @@ class Examiner:
                 within = float(((v >= low) & (v <= high)).mean())
                 told.append((1 - within, f"{f.name} {number_word(f, low)} to {number_word(f, high)}"))
         return ", ".join(words for _, words in sorted(told, key=lambda one: -one[0])[:SAID])
+
+    def _text(self, row: int) -> str:
+        """The symbols of a training line or window, quoted."""
+        field = self.spec.fields[0]
+        levels, codes = getattr(field, "levels", ()), self.train[field.name][row]
+        return "such as " + repr("".join(levels[code] for code in codes[:SHOWN]))
 
     def _classes(self, fake: Columns, x: np.ndarray) -> dict[str, Share]:
         """The coverage of each class of the condition's only level, beside that of as many training examples of it."""
@@ -234,11 +286,14 @@ class Examiner:
             return None
         return Share(found.value / usual.value, math.hypot(found.error, usual.error) / usual.value)
 
-    def _in_full(self, found: Examination, told: dict[str, np.ndarray], more: Columns) -> None:
+    def _in_full(self, found: Examination, fake: Columns, told: dict[str, np.ndarray], more: Columns) -> None:
         aside = [np.concatenate([part[s.name] for s in self.spaces], 1) for part in (told, self.real, self.known)]
-        found.auc, found.auc_error = fresh_critic(self._joined(more), aside[2], aside[0], aside[1], self.seed)
+        if count(more):
+            found.auc, found.auc_error = fresh_critic(self._joined(more), aside[2], aside[0], aside[1], self.seed)
         first = self.spaces[0].name
         self._nearness(found, nearest(told[first], self.known[first]), self.gap)
+        if self.shape in ("symbols", "rolls"):
+            found.near, found.near_floor, found.near_error = self.seen.shares(hashes_of(self.spec, fake))
 
     def _nearness(self, found: Examination, gap: np.ndarray, usual: np.ndarray) -> None:
         """The shares of samples and of others that lie nearer to training examples than NEAR of those do."""
@@ -246,6 +301,45 @@ class Examiner:
         cuts = {"samples": gap, "other real examples": usual}
         found.gaps = {k: [float(q) for q in np.quantile(v, (0.1, 0.5, 0.9))] for k, v in cuts.items()}
         found.near, found.near_floor = float((gap <= bar).mean()), float((usual <= bar).mean())
+
+
+def _affordable(spec: Spec, train: Columns, labour: float) -> tuple[int, int]:
+    """How many samples are examined, and how many more a fresh critic learns from."""
+    x, shape = train[spec.fields[0].name], shape_of(spec)
+    if shape in ("symbols", "rolls"):
+        ends = bool(getattr(spec.fields[0], "ends", True))
+        n = int(SYMBOLS / max(float(sizes(x[:LEARNED], ends).mean()), 1)) if len(x) else ROWS
+        n = min(ROWS, max(n, 2 * PIECES))
+    else:
+        n = min(ROWS, max(FEW, DRAWN // _size(spec, x)))
+    if 3 * n * labour <= LABOUR:
+        return n, 2 * n
+    total = int(LABOUR / labour)
+    n = min(n, max(total // 3, min(total, ENOUGH), LEAST if whole(spec) else PIECES))
+    again = min(2 * n, total - n)
+    return n, again if again >= LEAST else 0
+
+
+def _kept(spec: Spec, train: Columns) -> int:
+    """The training examples that are looked among."""
+    x, shape = train[spec.fields[0].name], shape_of(spec)
+    if shape in ("symbols", "rolls"):
+        return READ if whole(spec) else READ // 8
+    return min(TRAINED, max(ROWS, (HEARD if shape == "sounds" else HELD) // _size(spec, x)))
+
+
+def _size(spec: Spec, x: np.ndarray) -> int:
+    """The numbers of an example, 1 of a row."""
+    return math.prod(x.shape[1:]) * len(spec.fields) if x.ndim > 1 else 1
+
+
+def _again(rng: np.random.Generator, owner: np.ndarray) -> np.ndarray:
+    """A bootstrap draw of what is judged, (m,): examples are drawn, each with all that is judged of it."""
+    names, counts = np.unique(owner, return_counts=True)
+    if len(names) == len(owner):
+        return rng.integers(0, len(owner), len(owner))
+    parts = np.split(np.argsort(owner, kind="stable"), np.cumsum(counts)[:-1])
+    return np.concatenate([parts[i] for i in rng.integers(0, len(parts), len(parts))])
 
 
 KNOWN = 0.1  # kappa of held-out examples below which a label cannot be told from an example
@@ -279,20 +373,3 @@ def repeated(spec: Spec, x: Columns) -> float:
     rows = np.stack([np.ascontiguousarray(x[f.name]).reshape(count(x), -1).astype(np.float64) for f in spec.fields], 1)
     flat = np.nan_to_num(rows.reshape(count(x), -1), nan=-1e300)
     return 1 - len(np.unique(flat, axis=0)) / max(len(flat), 1)
-
-
-def trivial(spec: Spec, train: Columns, n: int, rng: np.random.Generator) -> Columns:
-    """n examples of what knows least: columns drawn alone beside a true condition, or a normal law of all pixels."""
-    c = spec.condition.fields if spec.condition else ()
-    rows = rng.integers(0, count(train), n)
-    if not spec.blocks[0].sites:
-        alone = {f.name: train[f.name][rng.integers(0, count(train), n)] for f in spec.fields}
-        return alone | {f.name: train[f.name][rows] for f in c}
-    size = math.prod(train[spec.fields[0].name].shape[1:]) * len(spec.fields)
-    v = pixels(spec, {k: part[: min(LEARNED, max(FEW, LAW // size))] for k, part in train.items()})
-    flat = v.reshape(len(v), -1)
-    draws = rng.normal(size=(n, len(flat))).astype(np.float32)
-    made = flat.mean(0) + draws @ (flat - flat.mean(0)) / np.float32(np.sqrt(len(flat)))
-    top = float(getattr(spec.fields[0], "top", 255))
-    shades = np.rint((made.reshape(n, *v.shape[1:]) + 1) / 2 * top).clip(0, top).astype(np.uint8)
-    return {f.name: shades[:, i] for i, f in enumerate(spec.fields)} | {f.name: train[f.name][rows] for f in c}

@@ -109,8 +109,9 @@ class Examination:
     """The figures of one set of samples. `rates` of each space; `auc` and `near` only where asked for in full.
 
     protocols: of each space; `auc` is of both together, `near` of the first. classes: coverage of each class beside
-    that of training examples; labels: kappa beside that of held-out examples. gaps: 10, 50 and 90 % of the distances to
-    the nearest training example.
+    that of training examples; labels: kappa beside that of held-out examples. Of text and music `near` counts exact
+    copies and `near_floor` those of a law without memory, whose error is near_error. gaps: 10, 50 and 90 % of the
+    distances to the nearest training example.
     """
 
     n: int
@@ -129,6 +130,7 @@ class Examination:
     auc_error: float = 0.0
     near: float | None = None
     near_floor: float = 0.0
+    near_error: float | None = None
     gaps: dict[str, list[float]] = field(default_factory=dict)
 
     @property
@@ -160,7 +162,8 @@ class Examination:
                           "split": s.protocol.split, "seed": s.protocol.seed} for k, s in self.skill.items()},
             "rates": self.rates, "floors": self.floors, "repeated": self.repeated,
             "repeated floor": self.repeated_floor, "spread": self.spread, "auc": self.auc, "auc error": self.auc_error,
-            "near": self.near, "near floor": self.near_floor, "labels": self.labels and self.labels.value,
+            "near": self.near, "near floor": self.near_floor, "near error": self.near_error,
+            "labels": self.labels and self.labels.value,
             "gaps": self.gaps,
             "classes": {k: share.value for k, share in self.classes.items()},
             "missed": [vars(c) for c in self.missed],

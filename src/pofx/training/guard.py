@@ -217,7 +217,7 @@ def watch(model: Model, train: Columns, held: Columns, seed: int) -> Guard | Non
     if "sample" not in model.abilities:
         return None
     both = [model.fair(known_rows(model.spec, part), seed) for part in (train, held)]
-    examiner = Examiner(model.spec, both[0], both[1], seed)
+    examiner = Examiner(model.spec, both[0], both[1], seed, labour=model.labour)
     return Guard(examiner, sampler(model, both[0]))
 
 
@@ -249,6 +249,9 @@ def final(guard: Guard, model: Model, train: Columns, told: dict[str, Any]) -> V
         findings.append(Finding("no number", 1, words))
     if told.get("stopped") == "losses were no numbers":
         findings.append(Finding("not finite", 2, f"losses were no numbers to the end: {told.get('culprit')}"))
+    if gone := [name for name, v in model.named_parameters() if not bool(torch.isfinite(v).all())]:
+        findings.append(Finding("not finite", 2, f"weights are no numbers: {gone[0]}: fit again with a lower rate"))
+        return Verdict(findings)
     if told.get("returns"):
         words = f"the fit went back {len(told['returns'])} times: {', '.join(told['returns'])}"
         findings.append(Finding("went back", 1, words))
@@ -263,7 +266,8 @@ def final(guard: Guard, model: Model, train: Columns, told: dict[str, Any]) -> V
         findings.append(Finding("critic memorises", 1, words + ": take more data, augmentation or a stronger penalty"))
     n, seed = examiner.n, examiner.seed
     findings += guard.leaks(model.altered)
-    return judge(examiner.examine(guard.draws(n, seed), guard.draws(2 * n, seed + 1)), findings)
+    more = guard.draws(examiner.again, seed + 1) if examiner.again else take(examiner.train, np.arange(0))
+    return judge(examiner.examine(guard.draws(n, seed), more), findings)
 
 
 def few(guard: Guard, findings: list[Finding]) -> Verdict:

@@ -144,13 +144,15 @@ def _condition(found: Examination) -> list[Finding]:
 
 
 def copies(found: Examination) -> list[Finding]:
-    """Whether samples lie nearer to training examples than real others do."""
+    """Whether samples lie nearer to training examples than real others do; of text and music, whether they are such."""
     if found.near is None:
         return []
-    excess = (
-        found.near - found.near_floor - 3 * math.sqrt(max(found.near_floor * (1 - found.near_floor), 0.01) / found.n)
-    )
+    error = math.sqrt(max(found.near_floor * (1 - found.near_floor), 0.01) / found.n)
+    excess = found.near - found.near_floor - 3 * math.hypot(error, found.near_error or 0.0)
     if level := _level(excess, COPIED):
+        if found.near_error is not None:
+            words = f"{found.near:.1%} of samples are training examples, {found.near_floor:.1%} would be without memory"
+            return [Finding("copies", level, words + ": the model repeats what it learned from")]
         words = f"{found.near:.1%} of samples lie as near to training examples as {found.near_floor:.1%} of real others"
         return [Finding("copies", level, words + ": the model repeats what it learned from")]
     return []

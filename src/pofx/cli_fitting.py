@@ -14,6 +14,7 @@ from .errors import PofxError
 
 
 def ask_to_read(verb: argparse.ArgumentParser) -> None:
+    """What verbs ask that learn how a table is read."""
     verb.add_argument("--delimiter", help="of a text file, instead of the one found")
     verb.add_argument("--encoding", help="of a text file, instead of the one found")
     verb.add_argument(
@@ -72,6 +73,7 @@ def ask_to_fit(verb: argparse.ArgumentParser) -> None:
 
 
 def json_of(path: str | None) -> dict[str, Any] | None:
+    """The object in a JSON file."""
     if path is None:
         return None
     try:
@@ -84,6 +86,7 @@ def json_of(path: str | None) -> dict[str, Any] | None:
 
 
 def words_of_reading(told: argparse.Namespace) -> dict[str, Any]:
+    """What was said of how a table is read, but for its fields."""
     words = {"delimiter": told.delimiter, "encoding": told.encoding, "header": told.header}
     return {k: v for k, v in words.items() if v not in (None, "auto")} | words_of_where(told)
 
@@ -123,6 +126,7 @@ def settings_of(texts: Sequence[str], verb: Callable[..., Any]) -> dict[str, Any
 
 
 def words_of_fitting(told: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `fit` that `fit` and `doctor` share."""
     from .learn import fit
 
     try:

@@ -13,7 +13,7 @@ from .codecs.columns import amiss, as_texts
 from .codecs.places import TYPED, Place, again, place_of
 from .codecs.table import TableCodec
 from .codecs.tabular_io import TEXT, container, read_table, to_frame, with_column
-from .codecs.writing import write_table
+from .codecs.writing import check_path, write_table
 from .completion import centre, filled
 from .editing import Examples
 from .errors import CodecError, SpecError, Unsupported
@@ -176,6 +176,8 @@ class FittedTable(Fitted):
 
     def score(self, source: Any, *, draws: int | None = None, path: str | Path | None = None) -> Any:
         """The rows with what `log_prob(detail=True)` says of each but the shares of columns: log_prob first."""
+        if path is not None:
+            check_path(path)
         table, kind, x, c = self._read(source)
         return self._beside(table, kind, self._scored(table, x, c, "state", draws)[0], path)
 
@@ -203,6 +205,8 @@ class FittedTable(Fitted):
         self._makes("known", allow_failed)
         if draws is not None and draws < 1:
             raise SpecError(f"expected draws of at least 1, got {draws}")
+        if path is not None:
+            check_path(path)
         table, kind, x, c = self._read(source)
         seed = self._seed(seed)
         known = ~self.model.spec.absent(x)

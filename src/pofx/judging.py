@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import store
+from .codecs.places import named
 from .codecs.table import TableCodec
 from .codecs.tabular_io import read_table
 from .errors import CodecError, Unsupported
@@ -72,7 +73,7 @@ def judge(
         unseen = read_table(holdout)[0] if holdout is not None else None
         tick(3)
     evidence = judged(TableCodec.learn(real, fields=fields), fake, real, unseen, target, None, seed, quiet)
-    names = [Path(s).name if isinstance(s, str | Path) else "a frame" for s in (synthetic, train)]
+    names = [named(s, "a frame")["source"] for s in (synthetic, train)]
     facts = {"synthetic": names[0], "train": names[1], "fingerprint": fingerprint(fake)}
     publish(evidence, report, json, f"{names[0]} against {names[1]}", facts)
     return evidence

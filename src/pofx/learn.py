@@ -13,14 +13,14 @@ import torch
 
 from .bundle import Fitted, fitted_class
 from .codecs.picture_io import labels_of
-from .codecs.places import Place, located
+from .codecs.places import Place, located, named
 from .coding import CALIBRATION, strangeness
 from .compose import Joint, Latent
 from .errors import SpecError, Unsupported
 from .fields import Category
 from .models import create, load_class, sized
 from .models.model import Model, who_can
-from .opening import AUTO, KINDS, OPENERS, UNNAMED, kind_of, named
+from .opening import AUTO, KINDS, OPENERS, UNNAMED, kind_of
 from .progress import bar, say
 from .rebuilding import squared_errors
 from .spec import Columns, Spec

@@ -1,7 +1,6 @@
 """What `fit` is given, opened: its kind, the codec that learns it, and which rows are for what."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,14 +33,6 @@ UNNAMED = {
     "voices": "a list",
     "audio": "arrays",
 }  # a source without a path
-
-
-def named(source: Any, otherwise: str) -> dict[str, Any]:
-    """What a bundle keeps of where a source was, no password: its name, or else; its path or address, if any."""
-    if isinstance(source, Place):
-        return {"source": str(source), "path": source.address}
-    path = Path(source).resolve() if isinstance(source, str | Path) else None
-    return {"source": path.name if path else otherwise, "path": str(path) if path else None}
 
 
 def kind_of(source: Any) -> str:

@@ -185,13 +185,10 @@ def _counted(database: Database, name: str) -> str:
 
 def check_database(place: Place) -> None:
     """Raises CodecError where a table cannot be written there: before the work that makes its rows."""
-    if place.query is not None or place.sheet is not None:
-        raise CodecError("expected a table to be written to a database, got a query or sheet: name a table")
-    if not place.remote:
-        check_folder(Path(place.where))
-        if _fresh(place):
-            import_module(f"..{place.kind}_io", __name__)
-            return
+    _check_target(place)
+    if _fresh(place):
+        import_module(f"..{place.kind}_io", __name__)
+        return
     database = opened(place, True)
     try:
         with _told(place, database, "read"):
@@ -208,7 +205,7 @@ def write_database(tables: "Iterable[pa.Table]", place: Place, like: "TableCodec
     there already, unless it is to be replaced or appended to, and for whatever the database refuses; nothing is changed
     then.
     """
-    check_database(place)
+    _check_target(place)
     rows, name = 0, ""
     with _transaction(place) as database:
         for table in tables:
@@ -223,15 +220,23 @@ def write_database(tables: "Iterable[pa.Table]", place: Place, like: "TableCodec
     return rows
 
 
+def _check_target(place: Place) -> None:
+    if place.query is not None or place.sheet is not None:
+        raise CodecError("expected a table to be written to a database, got a query or sheet: name a table")
+    if not place.remote:
+        check_folder(Path(place.where))
+
+
 def _fresh(place: Place) -> bool:
-    return not os.path.exists(place.where) or not os.path.getsize(place.where)
+    """Whether it is a file that is yet to be made."""
+    return not place.remote and (not os.path.exists(place.where) or not os.path.getsize(place.where))
 
 
 @contextmanager
 def _transaction(place: Place) -> Iterator[Database]:
     """A database to write, all or nothing; a new file is made beside its place and renamed when whole."""
     path = Path(place.where)
-    fresh = not place.remote and _fresh(place)
+    fresh = _fresh(place)
     part = beside(path).with_suffix(path.suffix) if fresh else path
     at = replace(place, where=str(part)) if fresh else place
     try:

@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from ..errors import CodecError
 from .places import Place
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from .databases import Read
 
 try:
@@ -28,7 +28,7 @@ _AS_TEXT = ("UUID", "INTERVAL", "TIME WITH TIME ZONE", "BIGNUM", "VARINT")
 class Duckdb:
     """A file of DuckDB; the words of databases.Database."""
 
-    faults = (duckdb.Error,)
+    faults = (duckdb.Error, OSError, pa.ArrowException)  # the last two where a stream of rows breaks
 
     def __init__(self, place: Place, write: bool) -> None:
         self.connection = duckdb.connect(place.where, read_only=not write, config=CLOSED)
@@ -63,8 +63,6 @@ class Duckdb:
         return self._all(select)[0][0]
 
     def rows(self, select: str) -> "Read":
-        import pyarrow as pa
-
         found = self.connection.sql(f"SELECT * FROM (\n{select}\n) AS pofx_rows")
         kinds = dict(zip(found.columns, map(str, found.types), strict=True))
         odd = [name for name, kind in kinds.items() if kind.startswith(_ODD) or kind.endswith("]")]

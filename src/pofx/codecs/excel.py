@@ -190,6 +190,18 @@ def write_workbook(tables: "Iterable[pa.Table]", place: Place, like: "TableCodec
         sheet = book.create_sheet(name)
     except ValueError as error:
         raise CodecError(f"expected the name of a sheet, got {name!r}: {error}") from error
+    try:
+        rows = _filled(sheet, tables, like)
+    except BaseException:
+        sheet.close()
+        raise
+    with placed(Path(place.where)) as file:
+        book.save(file)
+    return rows
+
+
+def _filled(sheet: Any, tables: "Iterable[pa.Table]", like: "TableCodec | None") -> int:
+    """Titles and rows of tables into a sheet; the number of rows."""
     rows, titled = 0, False
     for table in tables:
         plain = storable(like.typed(table) if like is not None else table)
@@ -202,8 +214,6 @@ def write_workbook(tables: "Iterable[pa.Table]", place: Place, like: "TableCodec
         columns = [_written(column, sheet) for column in plain.columns]
         for row in zip(*columns, strict=True):
             sheet.append(row)
-    with placed(Path(place.where)) as file:
-        book.save(file)
     return rows
 
 

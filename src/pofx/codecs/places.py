@@ -11,19 +11,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from ..errors import CodecError
 
 WORDS = ("table", "query", "sheet")
 IF_EXISTS = ("refuse", "replace", "append")
-DATABASES = ("sqlite", "duckdb", "postgresql")
-TYPED = (*DATABASES, "xlsx")  # kinds whose cells have types of their own: texts in them are meant as texts
+TYPED = (
+    "sqlite",
+    "duckdb",
+    "postgresql",
+    "xlsx",
+)  # kinds with types of their own: texts are meant as texts
 _ENDINGS = {
     ".db": "sqlite", ".sqlite": "sqlite", ".sqlite3": "sqlite", ".db3": "sqlite", ".duckdb": "duckdb", ".ddb": "duckdb",
     ".xlsx": "xlsx", ".xlsm": "xlsx", ".xls": "",
 }  # fmt: skip
-_ADDRESS = re.compile(r"([a-z][a-z0-9]*)(\+[a-z0-9]+)?://", re.IGNORECASE)
+_ADDRESS = re.compile(r"([a-z][a-z0-9]+)(\+[a-z0-9]+)?://", re.IGNORECASE)
 _UNCLEAR = (
     "expected an address postgresql://user@host:port/database, got one whose parts cannot be told apart: write special "
     "characters as %40 for @, %23 for #, %2F for /, %3A for :"
@@ -140,6 +144,14 @@ def again(path: Any, reading: Mapping[str, Any], data: Any = None) -> tuple[Any,
     return found or data, {name: value for name, value in reading.items() if name not in WORDS}
 
 
+def named(source: Any, otherwise: str) -> dict[str, Any]:
+    """What is kept of where a source was, without a password: its name, or else; its path or address, if any."""
+    if (place := place_of(source)) is not None:
+        return {"source": str(place), "path": place.address}
+    path = Path(source).resolve() if isinstance(source, str | Path) else None
+    return {"source": path.name if path else otherwise, "path": str(path) if path else None}
+
+
 def _named(text: str) -> Place | None:
     if address := _ADDRESS.match(text):
         kind = address[1].lower()
@@ -201,11 +213,16 @@ def _check_address(text: str) -> None:
 def _bare(text: str) -> str:
     parts = urlsplit(text)
     user, at, host = parts.netloc.rpartition("@")
-    query = urlencode([(k, v) for k, v in parse_qsl(parts.query) if k not in _SECRET], safe="/")
+    query = "&".join(part for part in parts.query.split("&") if not _is_secret(part))
     return parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}", query=query).geturl()
+
+
+def _is_secret(part: str) -> bool:
+    return unquote(part.partition("=")[0]).strip().lower() in _SECRET
 
 
 def _secrets(text: str) -> list[str]:
     parts = urlsplit(text)
-    found = [parts.password or "", *(v for k, v in parse_qsl(parts.query) if k in _SECRET)]
+    query = [part.partition("=")[2] for part in parts.query.split("&") if _is_secret(part)]
+    found = [parts.password or "", *query]
     return sorted({form for one in found if one for form in (one, unquote(one))}, key=len, reverse=True)

@@ -3,14 +3,15 @@
 import re
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from ..errors import CodecError
 from .infinite import infinite_cells
 from .places import Place
 from .storable import DIGITS
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from .databases import Read
 
 try:
@@ -33,7 +34,7 @@ _LAYERS = re.compile(r"^([A-Z_]+: )?(\[libpq\] )?(Failed to [a-z ]+: )?")
 class Postgresql:
     """A database of PostgreSQL; the words of databases.Database."""
 
-    faults = (adbc.Error, OSError)  # a stream that breaks is an OSError of Arrow's
+    faults = (adbc.Error, OSError, pa.ArrowException)  # the last two where a stream of rows breaks
 
     def __init__(self, place: Place, write: bool) -> None:
         where = place.where
@@ -84,8 +85,6 @@ class Postgresql:
         return self._all(select)[0][0]
 
     def rows(self, select: str) -> "Read":
-        import pyarrow as pa
-
         inner = f"(\n{select}\n) AS pofx_rows"
         found = self.cursor.adbc_execute_schema(f"SELECT * FROM {inner}")
         cells, odd = {}, []
@@ -157,8 +156,6 @@ def _told_type(field: "pa.Field") -> str:
 
 def _cast(field: "pa.Field", kind: str) -> str:
     """What makes a column one of a type that Arrow has."""
-    import pyarrow as pa
-
     if kind == "money":
         return "::numeric(19,2)"
     if kind == "numeric":
@@ -169,9 +166,6 @@ def _cast(field: "pa.Field", kind: str) -> str:
 
 def _native(field: "pa.Field", column: "pa.ChunkedArray") -> "pa.ChunkedArray":
     """Numerics, which arrive as texts, as decimals; and CodecError for moments at infinity."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if _told_type(field) == "numeric":
         texts = pa.chunked_array([getattr(chunk, "storage", chunk) for chunk in column.chunks], pa.string())
         return _decimals(field, texts)
@@ -189,9 +183,6 @@ def _decimals(field: "pa.Field", texts: "pa.ChunkedArray") -> "pa.ChunkedArray":
 
     Numbers of more than 38 digits become binary fractions. Raises CodecError for infinite ones.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     texts = pc.if_else(pc.equal(pc.utf8_lower(texts), "nan"), None, texts)
     if pc.any(infinite := pc.match_substring(texts, "inf", ignore_case=True)).as_py():
         raise infinite_cells(field.name, pc.index(infinite, True).as_py())
@@ -215,8 +206,6 @@ def _declared(table: "pa.Table") -> str:
 
 def declared_type(kind: "pa.DataType") -> str:
     """The type that a column is declared with, by its Arrow type: the one that COPY of it needs."""
-    import pyarrow as pa
-
     if pa.types.is_decimal(kind):
         return f"numeric({kind.precision},{kind.scale})"
     if pa.types.is_timestamp(kind):

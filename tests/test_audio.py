@@ -11,13 +11,13 @@ soundfile = pytest.importorskip("soundfile", reason="needs the extra audio")
 pytest.importorskip("soxr", reason="needs the extra audio")
 
 import pofx  # noqa: E402
-from pofx import evaluate_audio  # noqa: E402
 from pofx.cli import main  # noqa: E402
 from pofx.codecs.audio import LEVEL, AudioCodec, opened_sounds  # noqa: E402
 from pofx.codecs.audio_io import Sounds, bytes_of, holds_audio, read_sounds, write_sounds  # noqa: E402
 from pofx.errors import CodecError, SpecError, Unsupported  # noqa: E402
 from pofx.evaluate_audio import spectral_distance  # noqa: E402
 from pofx.fitted_audio import joined  # noqa: E402
+from pofx.metrics import hearing  # noqa: E402
 from pofx.metrics.hearing import Recogniser  # noqa: E402
 from pofx.models import create  # noqa: E402
 from pofx.nn.convnext import along  # noqa: E402
@@ -301,7 +301,7 @@ def test_what_cannot_be_done_is_said(fitted, folder) -> None:
 
 
 def test_the_evidence_tells_samples_from_noise(fitted, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(evaluate_audio, "FEW", 10)
+    monkeypatch.setattr(hearing, "FEW", 10)
     found = fitted.evaluate(rows=8, report=tmp_path / "r.html", json=tmp_path / "r.json", quiet=True)
     for told in found.distances.values():
         assert told["samples"] < told["noise (trivial)"]
@@ -312,7 +312,7 @@ def test_the_evidence_tells_samples_from_noise(fitted, tmp_path, monkeypatch) ->
 
 
 def test_a_recogniser_learns_labels(folder, monkeypatch) -> None:
-    monkeypatch.setattr(evaluate_audio, "FEW", 15)
+    monkeypatch.setattr(hearing, "FEW", 15)
     sounds, _ = read_sounds(folder)
     codec = AudioCodec.learn(sounds)
     x = codec.encode(sounds)

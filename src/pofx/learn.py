@@ -16,6 +16,7 @@ from .coding import CALIBRATION, strangeness
 from .compose import Joint, Latent
 from .errors import SpecError, Unsupported
 from .fields import Category
+from .fitted_text import FittedText
 from .models import create, load_class, sized
 from .models.model import Model, who_can
 from .opening import AUTO, KINDS, OPENERS, UNGUARDED, UNNAMED, kind_of
@@ -192,7 +193,11 @@ def fit(
         "reading": dict(reading or {}), "fit": done | remarks | {"fit seconds": time.monotonic() - began},
         "versions": {"pofx": __version__, "torch": torch.__version__, "python": platform.python_version()},
     } | ({"verdict": said.to_json()} if said is not None else {})  # fmt: skip
-    return fitted_class(getattr(codec, "kind", kind))[0](made, codec, provenance, joint, typical, usual)
+    fitted = fitted_class(getattr(codec, "kind", kind))[0](made, codec, provenance, joint, typical, usual)
+    if isinstance(fitted, FittedText) and "log_prob" not in made.abilities:
+        provenance["fit"]["beside likelihood"] = fitted.compared(rows.take(took[0]), rows.take(took[1]), seed)
+        say(provenance["fit"]["beside likelihood"], quiet)
+    return fitted
 
 
 def fit_prior(

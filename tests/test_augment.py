@@ -12,6 +12,7 @@ from test_models_families import mixed
 from torch import Tensor
 
 import pofx
+from pofx import objectives
 from pofx.errors import SpecError
 from pofx.models.gans import gan
 from pofx.models.gans.gan import GAN
@@ -193,7 +194,7 @@ def attended(t: Trainer, steps: int) -> Trainer:
 
 def test_a_fit_is_reproducible_and_a_resumed_one_keeps_its_chance(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gan, "TARGET", -math.inf)  # every gap is above it,
-    monkeypatch.setattr(gan, "SURE", -math.inf)  # and says something
+    monkeypatch.setattr(objectives, "SURE", -math.inf)  # and says something
     x, spec = pictures(24)
     whole, again, rest = (trainer(game(x, spec, width=8, augment="auto"), x["grey"]) for _ in range(3))
     attended(whole, 8)

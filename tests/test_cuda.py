@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU th
 
 STEPS = 3
 PICTURED = [name for name in names() if load_class(name).images]
-TEXTS = ["autoregressive", "any_order", "vae"]
+TEXTS = ["autoregressive", "any_order", "vae", "gan"]
 ALOUD = "ignore"  # three steps leave models that warn of themselves
 
 

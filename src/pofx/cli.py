@@ -223,6 +223,7 @@ def _evaluate(verbs: Any) -> None:
     verb.add_argument("--binarise", action="store_true", help="draw grey pixels black or white once (vae of such)")
     verb.add_argument("--inception", metavar="PATH", help="weights of Inception (.safetensors): FID and KID of images")
     verb.add_argument("--rows", type=int, metavar="N", help="unseen images at most (default 1000)")
+    verb.add_argument("--beside", metavar="MODEL", help="of text: train that as long, and judge both (autoregressive)")
     verb.add_argument("-o", "--output", help="the report, one HTML file")
     verb.add_argument("--json", help="the figures")
     verb.add_argument("--fields", metavar="JSON", help="how columns are read (with --synthetic)")
@@ -394,6 +395,10 @@ def run_evaluate(told: argparse.Namespace) -> str:
         more = {k: getattr(told, k) for k in ("binarise", "inception", "rows") if getattr(told, k)}
         if more and not hasattr(model, "compress"):
             raise PofxError(f"expected --{next(iter(more))} with a model of images, got one of a table: leave it out")
+        if told.beside is not None:
+            if model.codec.kind != "text":
+                raise PofxError(f"expected --beside with a model of text, got one of {model.codec.kind}: leave it out")
+            more["beside"] = told.beside
         evidence = model.evaluate(told.holdout, told.target, train=told.train, sandwich=told.sandwich, **out, **more)
     return evidence.summary() + "".join(f"\nwrote {path}" for path in (told.output, told.json) if path)
 

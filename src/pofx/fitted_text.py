@@ -1,7 +1,8 @@
 """`FittedText`: a model of text, and the verbs on lines and documents."""
 
 import re
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -18,17 +19,22 @@ from .codecs.text_io import Texts, holds_text, read_texts, write_texts
 from .codecs.text_table import opened_texts
 from .codecs.writing import write_table
 from .errors import CodecError, SpecError, Unsupported
-from .evaluate_text import TextEvidence, evaluate_text
+from .evaluate_text import TextEvidence, evaluate_text, figures_of, laws_of, nearer, spelled
 from .fitted_by_label import FittedByLabel
 from .judging import check_asked, write_evidence
+from .models import create
 from .models.infilling import Infilling
+from .models.model import Batch, Model
+from .models.sequence_gan import SequenceGAN
 from .models.sequential import Drawing, Labelled, Sequential
 from .progress import bar
 from .spec import Columns
 from .split import parts
+from .training.loop import Trainer
 
 FRAMES = ("pandas", "polars", "arrow")
 HOLE = "_"  # a symbol that is not known
+COMPARED, FEW = 500, 20  # lines that are drawn to be compared; lines kept aside that say something
 
 
 class FittedText(FittedByLabel):
@@ -286,36 +292,84 @@ class FittedText(FittedByLabel):
         report: str | Path | None = None,
         json: str | Path | None = None,
         seed: int = 0,
-        rows: int = 500,
+        rows: int = COMPARED,
+        beside: str | None = None,
         quiet: bool = False,
         **no: Any,
     ) -> TextEvidence:
         """The evidence: nats a symbol of unseen text beside an n-gram and frequencies, and how `rows` samples repeat
-        one another and what was learned (evaluate_text.py).
+        one another and what was learned, and how far they are from unseen lines (evaluate_text.py).
+
+        beside: a model that learns by likelihood, of the same size, which is trained for as long and judged alike.
 
         holdout: text never learned from (by default the test part of the stored split of the stored path); train: what
         was fitted, if it is no longer where it was. Raises CodecError where there is none, Unsupported for a target.
         """
         check_asked("text", {"target": target, **no}, report, json)
-        learned, _, unseen = self.learned_from(train)
+        learned, watched, unseen = self.learned_from(train)
         unseen = unseen if holdout is None else self._texts(holdout)
         if not len(unseen):
             raise CodecError("expected text that was never learned from, the split left none: give some (holdout)")
+        lines = self.codec.ends
+        others = {} if beside is None else {f"{beside}, as long": self._twin(beside, learned, watched, seed, quiet)}
         with bar("judging", 3, "part", quiet) as tick:
             _, _, x, c = self._read(unseen)
-            nats, counts = -self.model.log_prob(self._own(x), c), self._counts(x)
+            nats = {k: -v for k, v in self._laws(x, c, others).items()}
             tick(1)
-            drawn = list(self._joined(list(self._draws(rows, seed=seed, quiet=True))).lines)
+            drawn = {"the model": list(self._joined(list(self._draws(rows, seed=seed, quiet=True))).lines)}
+            for name, other in others.items():
+                drawn[name] = list(self._joined(list(other._draws(rows, seed=seed, quiet=True))).lines)
             tick(1)
-            lines = self.codec.ends
-            texts = {"drawn": drawn, "learned": list(learned.lines) if lines else []}
-            texts["unseen"] = list(unseen.lines) if lines else []
-            known, other = ([self._whole(line) for line in part.lines] for part in (learned, unseen))
-            evidence = evaluate_text(nats, counts, known, other, len(self._field().levels), texts)
+            texts = {"learned": list(learned.lines) if lines else [], "unseen": list(unseen.lines) if lines else []}
+            known, aside = ([self._whole(line) for line in part.lines] for part in (learned, unseen))
+            symbols = len(self._field().levels)
+            evidence = evaluate_text(nats, self._counts(x), known, aside, symbols, texts, drawn, self.codec.text, seed)
             tick(1)
         title = f"{self.model.name} on {self.provenance['source']}"
         write_evidence(title, evidence, self.provenance, evidence.html, report, json)
         return evidence
+
+    def _laws(self, x: Columns, c: Columns | None, others: Mapping[str, "FittedText"]) -> dict[str, np.ndarray]:
+        """log p of each row under every model that says one, by name; of a gan that of its generator."""
+        models = {"the model": self.model} | {name: other.model for name, other in others.items()}
+        told = {k: m.log_prob(self._own(x), c) for k, m in models.items() if "log_prob" in m.abilities}
+        return (
+            {"its generator": self.model.law(self._own(x), c), **told} if isinstance(self.model, SequenceGAN) else told
+        )
+
+    def _twin(self, name: str, learned: Texts, watched: Texts, seed: int, quiet: bool) -> "FittedText":
+        """Another model of the same text and size, trained for as many seconds as this one, on the same device."""
+        words = {k: v for k, v in self.model.config.items() if k in ("width", "heads", "depth")}
+        fit = self.provenance["fit"]
+        device = fit.get("device", "cpu") if torch.cuda.is_available() else "cpu"
+        model = create(name, self.codec.spec, seed, **words)
+        if "log_prob" not in model.abilities:
+            raise Unsupported(
+                f"expected a model that learns by likelihood beside this one, got {name!r}: autoregressive"
+            )
+        train, valid = (self._batch(model, part) for part in (learned, watched))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            trainer = Trainer(model, train, valid, seed, device)
+            total = trainer.plan(None, time.monotonic() + fit["seconds"])
+            with bar(f"training {name} beside it", total, "step", quiet) as tick:
+                trainer.run(total, None, tick)
+        return type(self)(model.to("cpu"), self.codec, self.provenance, self.joint)
+
+    def _batch(self, model: Model, texts: Texts) -> Batch:
+        x = self.codec.encode(texts)
+        return model.prepare(self._own(x), {self.codec.label: x[self.codec.label]} if self.joint else None)
+
+    def compared(self, learned: Texts, watched: Texts, seed: int = 0) -> str:
+        """How far as many draws as `watched` lines, 500 at most, are from these, and draws of laws by counting."""
+        n = min(len(watched), COMPARED)
+        if not self.codec.ends or n < FEW:
+            return f"{n} lines were kept aside: too few to say how far draws are from those of an n-gram"
+        laws = laws_of([self._whole(line) for line in learned.lines], len(self._field().levels))
+        own = list(self._joined(list(self._draws(n, seed=seed, quiet=True))).lines)
+        drawn = {"the model": own, **spelled(laws, n, self.codec.sites, self.codec.text, seed)}
+        said = nearer(figures_of(drawn, list(learned.lines), list(watched.lines), seed))
+        return f"{said} evaluate with beside='autoregressive' (--beside) trains that for as long and judges both."
 
     def _whole(self, line: str) -> np.ndarray:
         """The codes of a line with its END, cut as lines are."""

@@ -18,6 +18,7 @@ from .coding import CALIBRATION, strangeness
 from .compose import Joint, Latent
 from .errors import SpecError, Unsupported
 from .fields import Category
+from .fitted_text import FittedText
 from .models import create, load_class, sized
 from .models.model import Model, who_can
 from .opening import AUTO, KINDS, OPENERS, UNNAMED, kind_of
@@ -189,7 +190,7 @@ def fit(
             remarks["remarks on"] = "validation rows" if len(took[1]) else "training rows, none were kept aside"
     if place is not None:
         place.remove()
-    provenance = own | named(source, UNNAMED.get(kind, f"a {container} frame")) | {
+    provenance: dict[str, Any] = own | named(source, UNNAMED.get(kind, f"a {container} frame")) | {
         "container": container, "notes": notes,
         "reading": words | (source.words if isinstance(source, Place) else {}),
         "fit": done | remarks | {"fit seconds": time.monotonic() - began},
@@ -197,7 +198,11 @@ def fit(
     } | ({"verdict": said.to_json()} if said is not None else {})  # fmt: skip
     if kind == "audio" and labels is not None:  # files do not have them
         provenance["labels"] = labels_of(labels, len(labels)).tolist()
-    return fitted_class(getattr(codec, "kind", kind))[0](made, codec, provenance, joint, typical, usual)
+    fitted = fitted_class(getattr(codec, "kind", kind))[0](made, codec, provenance, joint, typical, usual)
+    if isinstance(fitted, FittedText) and "log_prob" not in made.abilities:
+        provenance["fit"]["beside likelihood"] = fitted.compared(rows.take(took[0]), rows.take(took[1]), seed)
+        say(provenance["fit"]["beside likelihood"], quiet)
+    return fitted
 
 
 def fit_prior(

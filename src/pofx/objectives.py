@@ -176,6 +176,31 @@ GAMES = {
 }
 
 
+SURE = 2.0  # standard errors by which a critic has to tell data from generated examples before its gap says something
+
+
+def critic_gap(own: Tensor, made: Tensor, held: Tensor | None) -> dict[str, float]:
+    """What a critic says of training examples, of generated and of held-out ones, (n,) each: the means, and
+
+        r = (E D(training) - E D(held out)) / (E D(training) - E D(generated))
+
+    with its standard error: near 0 where it judges by what all data have in common, near 1 where it knows the training
+    examples by heart; no number where it does not tell data from generated ones by two standard errors, or none are
+    held out. Paper: Karras et al. 2020, Training Generative Adversarial Networks with Limited Data.
+    """
+    sets = [own, made] + ([held] if held is not None else [])
+    real, fake, *rest = (float(score.mean()) for score in sets)
+    other = rest[0] if rest else math.nan
+    spread = [float(score.var(correction=0)) / len(score) for score in sets]
+    far = real - fake
+    r = (real - other) / far if far > SURE * math.sqrt(spread[0] + spread[1]) else math.nan
+    error = math.sqrt((1 - r) ** 2 * spread[0] + r**2 * spread[1] + sum(spread[2:])) / (far or 1.0)
+    return {
+        "critic on training": real, "critic on held-out": other, "critic on generated": fake,
+        "gap": r, "gap error": error,
+    }  # fmt: skip
+
+
 def slope(critic: Critic, x: Tensor) -> Tensor:
     """|grad_x critic(x)|^2 of each example, (B, ...) to (B,), itself differentiable."""
     x = x.detach().requires_grad_(True)

@@ -62,3 +62,33 @@ class NGram:
         return float(
             sum(np.log(self.p(tuple(padded[i : i + self.order]))) for i in range(len(padded) - self.order + 1))
         )
+
+    def draws(self, count: int, length: int, rng: np.random.Generator) -> list[np.ndarray]:
+        """Sequences of the law, each of `length` codes at most and up to its END (0), which is left out."""
+        after: list[dict[Context, tuple[list[int], np.ndarray]]] = []
+        for counts in self.counts:
+            found: dict[Context, list[tuple[int, int]]] = defaultdict(list)
+            for gram, c in counts.items():
+                found[gram[:-1]].append((gram[-1], c))
+            after.append(
+                {h: ([w for w, _ in part], np.cumsum([c - DISCOUNT for _, c in part])) for h, part in found.items()}
+            )
+        return [self._draw(length, rng, after) for _ in range(count)]
+
+    def _draw(
+        self, length: int, rng: np.random.Generator, after: list[dict[Context, tuple[list[int], np.ndarray]]]
+    ) -> np.ndarray:
+        """One sequence: the mass that a context keeps goes to its symbols, the rest to the next shorter context."""
+        codes = [-1] * (self.order - 1)
+        for _ in range(length):
+            new = int(rng.integers(self.symbols))
+            for n in range(self.order - 1, -1, -1):
+                h = tuple(codes[len(codes) - n :])
+                u = rng.random() * self.total[n].get(h, 0)
+                if h in after[n] and u < after[n][h][1][-1]:
+                    new = after[n][h][0][int(np.searchsorted(after[n][h][1], u, side="right"))]
+                    break
+            if new == 0:
+                break
+            codes.append(new)
+        return np.array(codes[self.order - 1 :], np.int32)

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from ...errors import SpecError
 from ...nn.augment import augment as augmented
 from ...nn.mixed import mix
-from ...objectives import GAMES, finite_slope, gradient_penalty, sliced_distance, slope
+from ...objectives import GAMES, critic_gap, finite_slope, gradient_penalty, sliced_distance, slope
 from ...spec import Columns, Given, Spec
 from ..lifted import Conditioned
-from ..model import Batch, Clock, Recipe, Rows
+from ..model import Batch, Clock, Model, Recipe, Rows
 from ..rivals import rivals_of
+from ..sequence_gan import SequenceGAN
 
 WEIGHTS = {"none": 0.0, "clip": 0.01, "gradient": 10.0, "one-sided": 10.0, "r1": 1.0, "r2": 1.0, "r1+r2": 1.0,
            "spectral": 0.0}  # fmt: skip
@@ -27,7 +28,6 @@ FIRST, COMPARED, APART = 50, 500, 2.0  # the first look at a finite difference, 
 LATENT_OF_IMAGES, LATENT_OF_ROWS = 64, 16
 DIRECTIONS = 128
 TARGET, STRIDE, MOST = 0.3, 0.05, 0.8  # of the gap: where it is to be; of the chance: what it moves by, and its bound
-SURE = 2.0  # standard errors by which D has to tell data from generated examples before its gap says something
 ALTERED = 0.9  # the chance of each change in what altered images are told by
 CHUNK = 1024
 
@@ -66,6 +66,7 @@ class GAN(Conditioned):
 
     family = "gans"
     images = True
+    sequenced: ClassVar[type[Model] | None] = SequenceGAN
     abilities = frozenset({"sample", "condition", "truncate", "posterior"})
     optional = dict.fromkeys(("encode", "express", "interpolate"), "encoder=True")
 
@@ -276,15 +277,10 @@ class GAN(Conditioned):
 
     @torch.no_grad()
     def attend(self, train: Batch, valid: Batch | None, generator: torch.Generator) -> dict[str, float]:
-        """What D says of training rows, of held-out ones and of generated ones, and the gap between them,
+        """What D says of training rows, of held-out ones and of generated ones (`critic_gap` of objectives.py).
 
-            r = (E D(training) - E D(held out)) / (E D(training) - E D(generated)),
-
-        with its standard error; near 0 where D judges by what all data have in common, near 1 where it knows the
-        training rows by heart; no number where D does not tell data from generated rows by two standard errors. An
-        adaptive chance goes up by .05 where r is above .3, down where it is below; without held-out rows it stays.
-
-        Paper: Karras et al. 2020, Training Generative Adversarial Networks with Limited Data.
+        An adaptive chance goes up by .05 where the gap is above .3, down where it is below; without held-out rows it
+        stays.
         """
 
         def told(batch: Batch, made: bool = False) -> Tensor:
@@ -293,22 +289,10 @@ class GAN(Conditioned):
             x = self.fake(len(batch[0]), condition, generator) if made else self.real(batch, generator)
             return self.rivals.score(self.seen(x, generator), condition).double()
 
-        scores = told(train), told(train, made=True)
-        own, made = (float(score.mean()) for score in scores)
-        others = [told(valid)] if valid and len(valid[0]) else []
-        held = float(others[0].mean()) if others else math.nan
-        spread = [float(score.var(correction=0)) / len(score) for score in (*scores, *others)]
-        gap = (own - held) / (own - made) if own - made > SURE * math.sqrt(spread[0] + spread[1]) else math.nan
-        error = math.sqrt((1 - gap) ** 2 * spread[0] + gap**2 * spread[1] + sum(spread[2:])) / (own - made or 1.0)
-        if self.adaptive and math.isfinite(gap):
-            self.chance.add_(math.copysign(STRIDE, gap - TARGET)).clamp_(0, MOST)
-        return {
-            "critic on training": own,
-            "critic on held-out": held,
-            "critic on generated": made,
-            "gap": gap,
-            "gap error": error,
-        }
+        heard = critic_gap(told(train), told(train, made=True), told(valid) if valid and len(valid[0]) else None)
+        if self.adaptive and math.isfinite(heard["gap"]):
+            self.chance.add_(math.copysign(STRIDE, heard["gap"] - TARGET)).clamp_(0, MOST)
+        return heard
 
     @torch.no_grad()
     def altered(self, x: Columns, generator: torch.Generator) -> Columns | None:

@@ -17,6 +17,7 @@ class WGAN(GAN):
         >>> pofx.fit("adult.csv", model="wgan")  # doctest: +SKIP
     """
 
+    sequenced = None
     __init__ = partialmethod(
         GAN.__init__, objective="wasserstein", penalty="gradient", penalty_mode="exact", critics=5, pack=1
     )

@@ -138,9 +138,9 @@ of training images. Every run has the same networks.
 """
 STACKED = """**Adversarial networks: a thousand modes**
 
-Measured by `make bench-stacked-mnist` after so many CPU-minutes on one thread: three digits of MNIST an image, 26,000
-draws read by one classifier; KL of the law of modes from the uniform law. Published figures are their papers', of DCGAN
-networks and 50 epochs.
+Measured by `make bench-stacked-mnist` after so many CPU-minutes on one thread, or seconds of a GPU: three digits of
+MNIST an image, 26,000 draws read by one classifier; KL of the law of modes from the uniform law. Published figures are
+their papers', of DCGAN networks and 50 epochs.
 
 """
 POINTS = """**Adversarial networks: modes of points**
@@ -175,8 +175,8 @@ time step of unseen pieces, lower is better.
 SOUNDS = """**Sounds**
 
 Measured by `make bench-sequences` after so many CPU-minutes on one thread: spoken digits of six speakers at 8 kHz,
-drawn by digit. *Recognised* by a network that learned real training clips; kernel distances from unseen clips in two
-spaces ([audio.md](audio.md)).
+drawn by digit, and 123 one-shots of drums, drawn by class. *Recognised* by a network that learned real training clips;
+kernel distances from unseen clips in two spaces ([audio.md](audio.md)).
 
 """
 IMAGES = """**Images by class: flows, autoencoders, adversarial networks**

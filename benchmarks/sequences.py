@@ -23,6 +23,7 @@ from autoencoders import DATA, HERE, fit_batches
 from pofx.codecs.text import TextCodec
 from pofx.codecs.text_io import Texts
 from pofx.codecs.text_table import opened_texts
+from pofx.metrics.gram_distance import entropy
 from pofx.metrics.ngram import NGram
 from pofx.metrics.repetition import self_bleu, share_distinct, share_new
 from pofx.models import create
@@ -64,13 +65,6 @@ def apart(codec: TextCodec, part: Texts) -> tuple[Columns, Columns | None]:
     """(the symbols, their labels if there are any)."""
     x = codec.encode(part)
     return {"text": x["text"]}, ({codec.label: x[codec.label]} if codec.label in x else None)
-
-
-def entropy(lines: list[str]) -> float:
-    """Of the frequencies of symbols, nats."""
-    counts = np.unique(list("".join(lines)), return_counts=True)[1]
-    p = counts / counts.sum()
-    return float(-(p * np.log(p)).sum())
 
 
 def repeats(lines: list[str], known: list[str]) -> dict[str, float]:

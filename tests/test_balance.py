@@ -75,6 +75,8 @@ def test_rows_are_dealt_to_within_one() -> None:
         ({"income": {"low": "half"}}, "from 0 to 1"),
         ({"age": {"< 30": 0.5}}, "sum to 1, got 0.5"),
         ({"income": {"poor": 0.5}}, "poor"),
+        ({"income": {"low": True}}, "from 0 to 1"),
+        ({"age": {"< 30": 0.5, "< 50": 0.5}}, "overlap"),
         ({"age": {"< 0": 1.0}}, "age"),
     ],
 )

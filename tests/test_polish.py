@@ -89,6 +89,7 @@ def test_margins_that_contradict_each_other_are_said() -> None:
         ({"age": {"< 40": 0.5, "< 50": 0.5}}, "overlap"),
         ({"age": {"> 200": 0.5, "<= 200": 0.5}}, "got none for > 200"),
         ({"sex": {"f": 0.3, "m": 0.3}}, "sum to 1"),
+        ({"sex": {"f": 0.51, "m": 0.52}}, "or numbers of people, got shares of 1.03"),
         ({"sex": {"f": {"region": 0.5}}}, "within"),
     ],
 )

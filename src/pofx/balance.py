@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .codecs.conditions import about
+from .codecs.conditions import about, both, empty
 from .errors import SpecError
 from .field import Field
 from .fields import Category
@@ -35,8 +35,8 @@ def parts_of(
     asked: a column, whose levels get equal shares, or for columns the shares of their values, by level or by a
     condition without the column's name; levels that are not named share the rest as they did in the data. Several
     columns are independent of each other. Raises SpecError for shares that are not from 0 to 1 or do not sum to 1,
-    a column without levels that is to be balanced, and one that `given` names too; CodecError for conditions that
-    cannot hold.
+    values that overlap, a column without levels that is to be balanced, and one that `given` names too; CodecError for
+    conditions that cannot hold.
     """
     if isinstance(asked, str):
         asked = {asked: None}
@@ -61,9 +61,14 @@ def _parts_of_column(name: str, field: Field, shares: Mapping[Any, float] | None
         if not levels:
             raise SpecError(f"expected shares of the values of {name!r}, which has no levels, got none: write {WORDS}")
         shares = {level: 1 / len(levels) for level in levels}
-    if not isinstance(shares, Mapping) or not all(isinstance(v, int | float) and 0 <= v <= 1 for v in shares.values()):
+    if not isinstance(shares, Mapping) or not all(_is_share(v) for v in shares.values()):
         raise SpecError(f"expected shares from 0 to 1 of values of {name!r}, got {shares!r}: write {WORDS}")
     made = [Part(share, sets(about(name, key, levels)) or {}) for key, share in shares.items() if share > 0]
+    for a, b in itertools.combinations([part.sets[name] for part in made if name in part.sets], 2):
+        if not empty(both(a, b)):
+            raise SpecError(
+                f"expected values of {name!r} that exclude each other, got some that overlap: write {WORDS}"
+            )
     total = math.fsum(shares.values())
     named = {str(key) for key in shares}
     rest = [level for level in levels if level not in named]
@@ -72,6 +77,10 @@ def _parts_of_column(name: str, field: Field, shares: Mapping[Any, float] | None
     if total < 1 - 1e-9:
         made.append(Part(1 - total, sets({name: rest}) or {}))
     return made
+
+
+def _is_share(v: Any) -> bool:
+    return isinstance(v, int | float) and not isinstance(v, bool) and 0 <= v <= 1
 
 
 def read_balance(words: str) -> str | Mapping[str, Any]:

@@ -100,6 +100,12 @@ class Fitted(Editing):
         """Missing cells filled; of tables."""
         raise self._of_tables("complete")
 
+    def compared(self, rows: Any, took: Sequence[np.ndarray], seed: int = 0) -> str:
+        """What is said at the end of a fit of laws that likelihood learned, beside a model that gives none, of the rows
+        and their numbers in each part; "" where nothing is.
+        """
+        return ""
+
     def evaluate(self, *args: Any, **words: Any) -> Any:
         """The evidence on the model and its samples."""
         raise NotImplementedError

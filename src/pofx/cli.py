@@ -163,9 +163,10 @@ def _coding(name: str, words: str, inputs: Sequence[str] = ("input",)) -> Callab
         for one in ("model", *inputs):
             verb.add_argument(one, metavar="MODEL" if one == "model" else None)
         verb.add_argument("-o", "--output", required=True)
-        if inputs == ("input",):
+        if name not in PACKED:
+            ask_where_to(verb)
+        if name not in PACKED and inputs == ("input",):
             ask_where(verb)
-        ask_where_to(verb)
         if name == "interpolate":
             verb.add_argument("--steps", type=int, default=8, help="rows from one to the other (default 8)")
         if name == "edit":
@@ -185,6 +186,7 @@ def _editing(verb: argparse.ArgumentParser) -> None:
 
 
 EDITING = ("toward", "away", "amount", "by", "labels")
+PACKED = ("compress", "decompress")  # verbs of images alone
 MADE = ("decode", "reconstruct", "interpolate", "edit")  # verbs that show what a model makes
 
 

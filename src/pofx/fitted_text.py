@@ -360,8 +360,11 @@ class FittedText(FittedByLabel):
         x = self.codec.encode(texts)
         return model.prepare(self._own(x), {self.codec.label: x[self.codec.label]} if self.joint else None)
 
-    def compared(self, learned: Texts, watched: Texts, seed: int = 0) -> str:
-        """How far as many draws as `watched` lines, 500 at most, are from these, and draws of laws by counting."""
+    def compared(self, rows: Texts, took: Sequence[np.ndarray], seed: int = 0) -> str:
+        """How far as many draws as lines are watched, 500 at most, are from these, and draws of laws by counting."""
+        if "log_prob" in self.model.abilities:
+            return ""
+        learned, watched = (rows.take(part) for part in took[:2])
         n = min(len(watched), COMPARED)
         if not self.codec.ends or n < FEW:
             return f"{n} lines were kept aside: too few to say how far draws are from those of an n-gram"

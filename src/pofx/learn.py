@@ -18,7 +18,6 @@ from .coding import CALIBRATION, strangeness
 from .compose import Joint, Latent
 from .errors import SpecError, Unsupported
 from .fields import Category
-from .fitted_text import FittedText
 from .models import create, load_class, sized
 from .models.model import Model, who_can
 from .opening import AUTO, KINDS, OPENERS, UNNAMED, kind_of
@@ -94,13 +93,12 @@ def fit(
     """Learns p(x) of the rows of a file or frame, of images, text, music or sounds.
 
     source: a path (CSV, TSV, Parquet, Feather, JSON Lines), a database (SQLite, DuckDB, postgresql://) or workbook
-    (.xlsx), or a pandas, Polars or Arrow frame; for images an array (n,
-    H, W) or (n, H, W, 3), a .npy, .npz or IDX file, or a folder, zip or glob of pictures. labels: of images, one each,
-    None where missing; a .npz (array `labels`), the labels file beside an IDX file, labels.csv and class sub-folders
-    bring theirs. kind: table, image, text, music, voices or audio, where that is not plain. model: a name of `pofx
-    models`. minutes or steps bound the work (by default the model's recipe does); minutes count from the call. size:
-    small, base or large, half, once or twice the width a network has by default. fields: how columns are to be read,
-    where inference errs.
+    (.xlsx), or a pandas, Polars or Arrow frame; for images an array (n, H, W) or (n, H, W, 3), a .npy, .npz or IDX
+    file, or a folder, zip or glob of pictures. labels: of images, one each, None where missing; a .npz (array
+    `labels`), the labels file beside an IDX file, labels.csv and class sub-folders bring theirs. kind: table, image,
+    text, music, voices or audio, where that is not plain. model: a name of `pofx models`. minutes or steps bound the
+    work (by default the model's recipe does); minutes count from the call. size: small, base or large, half, once or
+    twice the width a network has by default. fields: how columns are to be read, where inference errs.
     condition: columns c of p(x | c); of images "label", which is also what is done where nothing is said and labels are
     found ("none" or () leaves them out). missing: "state", a missing cell is a state with a probability of its own;
     "unknown", it is integrated out by models that can, and samples have none. precision: "auto", wide networks train in
@@ -199,9 +197,9 @@ def fit(
     if kind == "audio" and labels is not None:  # files do not have them
         provenance["labels"] = labels_of(labels, len(labels)).tolist()
     fitted = fitted_class(getattr(codec, "kind", kind))[0](made, codec, provenance, joint, typical, usual)
-    if isinstance(fitted, FittedText) and "log_prob" not in made.abilities:
-        provenance["fit"]["beside likelihood"] = fitted.compared(rows.take(took[0]), rows.take(took[1]), seed)
-        say(provenance["fit"]["beside likelihood"], quiet)
+    if said_beside := fitted.compared(rows, took, seed):
+        provenance["fit"]["beside likelihood"] = said_beside
+        say(said_beside, quiet)
     return fitted
 
 

@@ -90,9 +90,8 @@ def polish(
     draw, by default as many as no row is needed twice for; more take rows several times, if `repeat` says so. weights:
     the name of a column; all rows are kept, with their weights, of mean 1. path: a file to write.
 
-    Raises SpecError for margins that cannot be read, overlap or sum to more than 1 while some are shares, for a cell
-    that no row lies in, and for more rows than there are without `repeat`; CodecError for columns and values that are
-    not there.
+    Raises SpecError for margins that cannot be read, values that overlap, shares that sum to more than 1, a cell that
+    no row lies in, and more rows than there are without `repeat`; CodecError for columns and values that are not there.
     """
     import pyarrow as pa
 
@@ -168,6 +167,8 @@ def _margin(name: str, cells: Mapping[Any, Any], columns: "_Columns") -> Margin:
             f"expected values of {name!r} that exclude each other, got some that overlap: make them disjoint"
         )
     which = np.where(np.any(inside, 0), np.argmax(inside, 0), -1)
+    if total > 1 + 1e-6 and ((numbers > 0) & (numbers < 1)).any():
+        raise SpecError(f"expected shares of {name!r} that sum to 1, or numbers of people, got shares of {total:g}")
     if total > 1 + 1e-6:  # numbers of people
         numbers = numbers / total
     elif total < 1 - 1e-6:

@@ -14,6 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from ..errors import CodecError
 from ..store import beside, check_folder
 from .places import Place
@@ -135,7 +137,7 @@ def read_database(place: Place) -> "pa.Table":
     if not table.num_rows:
         raise CodecError(f"expected rows in {what} of {place.shown!r}, got none: give another")
     # a copy of the cells alone: what a driver leaves where one is missing would make a fingerprint differ
-    table = table.take(pa.array(range(table.num_rows)))
+    table = table.take(pa.array(np.arange(table.num_rows)))
     more: dict[str, Any] = {"notes": notes} | ({"of": place.table} if place.query is None else {})
     return labelled(table, table.column_names, place.kind, **more)
 

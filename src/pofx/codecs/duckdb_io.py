@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from ..errors import CodecError
 from .places import Place
+from .storable import in_sql
 
 if TYPE_CHECKING:
     from .databases import Read
@@ -57,7 +58,7 @@ class Duckdb:
         return (schema, rest) if schema in schemas and rest else ("main", name)
 
     def quoted(self, name: str) -> str:
-        return ".".join('"' + part.replace('"', '""') + '"' for part in self._parts(name))
+        return ".".join(map(in_sql, self._parts(name)))
 
     def count(self, select: str) -> int:
         return self._all(select)[0][0]
@@ -67,7 +68,7 @@ class Duckdb:
         kinds = dict(zip(found.columns, map(str, found.types), strict=True))
         odd = [name for name, kind in kinds.items() if kind.startswith(_ODD) or kind.endswith("]")]
         cells = {
-            name: f"{_quoted(name)}::VARCHAR AS {_quoted(name)}" if kinds[name] in _AS_TEXT else _quoted(name)
+            name: f"{in_sql(name)}::VARCHAR AS {in_sql(name)}" if kinds[name] in _AS_TEXT else in_sql(name)
             for name in kinds
             if name not in odd
         }
@@ -107,7 +108,3 @@ class Duckdb:
 
     def close(self) -> None:
         self.connection.close()
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

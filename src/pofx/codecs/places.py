@@ -17,12 +17,7 @@ from ..errors import CodecError
 
 WORDS = ("table", "query", "sheet")
 IF_EXISTS = ("refuse", "replace", "append")
-TYPED = (
-    "sqlite",
-    "duckdb",
-    "postgresql",
-    "xlsx",
-)  # kinds with types of their own: texts are meant as texts
+TYPED = ("sqlite", "duckdb", "postgresql", "xlsx")  # kinds with types of their own: texts are meant as texts
 _ENDINGS = {
     ".db": "sqlite", ".sqlite": "sqlite", ".sqlite3": "sqlite", ".db3": "sqlite", ".duckdb": "duckdb", ".ddb": "duckdb",
     ".xlsx": "xlsx", ".xlsm": "xlsx", ".xls": "",

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from ..errors import CodecError
 from .infinite import infinite_cells
 from .places import Place
-from .storable import DIGITS
+from .storable import DIGITS, in_sql
 
 if TYPE_CHECKING:
     from .databases import Read
@@ -42,7 +42,6 @@ class Postgresql:
             where += f"{'&' if '?' in where else '?'}connect_timeout={PATIENCE}"
         self.connection = dbapi.connect(where)
         self.cursor = self.connection.cursor()
-        self.appended: dict[str, list[str]] = {}
         try:
             if not write:
                 self.cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -79,7 +78,7 @@ class Postgresql:
         return None, name
 
     def quoted(self, name: str) -> str:
-        return ".".join(_quoted(part) for part in self._parts(name) if part is not None)
+        return ".".join(in_sql(part) for part in self._parts(name) if part is not None)
 
     def count(self, select: str) -> int:
         return self._all(select)[0][0]
@@ -89,7 +88,7 @@ class Postgresql:
         found = self.cursor.adbc_execute_schema(f"SELECT * FROM {inner}")
         cells, odd = {}, []
         for field in found:
-            name, kind = _quoted(field.name), _told_type(field)
+            name, kind = in_sql(field.name), _told_type(field)
             if kind in _ODD or pa.types.is_nested(field.type):
                 odd.append(f"{field.name!r} ({kind.removeprefix('_') + '[]' if kind.startswith('_') else kind})")
             else:
@@ -126,7 +125,7 @@ class Postgresql:
         # a table that was there has types of its own: the server brings rows into them
         self.cursor.execute(f"CREATE TEMP TABLE pofx_rows ({_declared(table)}) ON COMMIT DROP")
         self.cursor.adbc_ingest("pofx_rows", table, mode="append", temporary=True)
-        columns = ", ".join(map(_quoted, table.column_names))
+        columns = ", ".join(map(in_sql, table.column_names))
         self.cursor.execute(f"INSERT INTO {self.quoted(name)} ({columns}) SELECT {columns} FROM pg_temp.pofx_rows")
         self.cursor.execute("DROP TABLE pg_temp.pofx_rows")
 
@@ -139,10 +138,6 @@ class Postgresql:
     def close(self) -> None:
         self.cursor.close()
         self.connection.close()
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _told(field: "pa.Field", name: str) -> str:
@@ -201,7 +196,7 @@ def _decimals(field: "pa.Field", texts: "pa.ChunkedArray") -> "pa.ChunkedArray":
 
 
 def _declared(table: "pa.Table") -> str:
-    return ", ".join(f"{_quoted(field.name)} {declared_type(field.type)}" for field in table.schema)
+    return ", ".join(f"{in_sql(field.name)} {declared_type(field.type)}" for field in table.schema)
 
 
 def declared_type(kind: "pa.DataType") -> str:

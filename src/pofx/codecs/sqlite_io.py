@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from .loose import Loose
 from .places import Place
+from .storable import in_sql
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,7 +48,7 @@ class Sqlite:
         return {name: kind == "table" for name, kind in rows}
 
     def quoted(self, name: str) -> str:
-        return '"' + name.replace('"', '""') + '"'
+        return in_sql(name)
 
     def count(self, select: str) -> int:
         return self._all(select)[0][0]

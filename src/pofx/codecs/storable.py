@@ -10,6 +10,11 @@ if TYPE_CHECKING:
 DIGITS = 38  # of the decimals that every database here has
 
 
+def in_sql(name: str) -> str:
+    """A name as SQL has it: in quotes, those in it twice."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def storable(table: "pa.Table") -> "pa.Table":
     """The table with plain columns alone: levels as their values, moments in microseconds, texts where cells have no
     type or are made of parts; under the titles that columns had.

@@ -60,21 +60,18 @@ def render(
     evidence: Evidence, *, title: str, provenance: Mapping[str, Any], labels: Mapping[str, str] | None = None
 ) -> str:
     """The page as text. `labels` gives columns other names in the page; `provenance` is printed as it is."""
-    return (
-        _home()
-        .get_template("page.html")
-        .render(
-            title=title,
-            evidence=evidence,
-            level=max((r.level for r in evidence.reasons), default=1),
-            marks=MARKS,
-            cards=[(words, evidence[name]) for name, words in CARDS.items() if name in evidence],
-            groups=[(words, [f for f in evidence.figures if f.group == group]) for group, words in GROUPS.items()],
-            fit=provenance.get("verdict"),
-            provenance=_flat(provenance),
-            **_details(evidence),
-            **_pictures(evidence, dict(labels or {})),
-        )
+    page = _home().get_template("page.html")
+    return page.render(
+        title=title,
+        evidence=evidence,
+        level=max((r.level for r in evidence.reasons), default=1),
+        marks=MARKS,
+        cards=[(words, evidence[name]) for name, words in CARDS.items() if name in evidence],
+        groups=[(words, [f for f in evidence.figures if f.group == group]) for group, words in GROUPS.items()],
+        fit=provenance.get("verdict"),
+        provenance=_flat(provenance),
+        **_details(evidence),
+        **_pictures(evidence, dict(labels or {})),
     )
 
 

@@ -32,11 +32,9 @@ class Muon(AdamW):
             if getattr(p, "orthogonal", 0):
                 alike.setdefault((p.orthogonal, *p.shape), []).append(i)
         self.alike = list(alike.values())
-        self.turned = [i for some in self.alike for i in some]
+        turned = {i for some in self.alike for i in some}
         both = [
-            (left, d)
-            for part, d in zip(self.parts, self.decays, strict=True)
-            if (left := sorted(set(part) - set(self.turned)))
+            (left, d) for part, d in zip(self.parts, self.decays, strict=True) if (left := sorted(set(part) - turned))
         ]
         self.parts, self.decays = [part for part, _ in both], [d for _, d in both]
 

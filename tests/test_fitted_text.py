@@ -55,6 +55,8 @@ def test_it_goes_on_from_a_prompt(names):
     made = names.continue_(["an", "be"], seed=0, quiet=True)
     assert [text[:2] for text in made] == ["an", "be"]
     assert names.continue_("an", seed=0, quiet=True) == made[0]
+    many = names.continue_(["an"] * 40, seed=1, temperature=3.0, quiet=True)
+    assert max(map(len, many)) <= names.codec.sites  # where an end was learned, and no farther
 
 
 def test_a_prompt_of_unknown_characters_is_named(names):

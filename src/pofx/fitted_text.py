@@ -135,7 +135,8 @@ class FittedText(FittedByLabel):
         quiet: bool = False,
         allow_failed: bool = False,
     ) -> Any:
-        """Each prompt, and what follows it: up to its end, or `symbols` symbols (of a document 500 by default).
+        """Each prompt, and what follows it: up to its end, or `symbols` symbols: by default 500 of a document, and of a
+        line as many as make it as long as the longest that is told, beyond which no end was learned.
 
         given: the label that they are of. A prompt longer than what the model sees is told from its last part alone.
         Raises SpecError for symbols below 1, CodecError for characters that were never seen, Unsupported for a model
@@ -149,7 +150,6 @@ class FittedText(FittedByLabel):
         if path is not None:
             store.check_folder(Path(path))
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        count = symbols or (500 if not self.codec.ends else self.model.length)
         made = []
         with (
             self._tempered(temperature, top_p),
@@ -159,7 +159,8 @@ class FittedText(FittedByLabel):
             generator = torch.Generator().manual_seed(self._seed(seed))
             for text, told in zip(prompts, self._told(self.model, given, len(prompts)), strict=True):
                 ids = torch.from_numpy(self._known(text).astype(np.int64))[None]
-                more = self.model.continued(ids, torch.rand(1, count, generator=generator), told)[0]
+                room = max(1, self.model.length - ids.shape[1]) if self.codec.ends else 500
+                more = self.model.continued(ids, torch.rand(1, symbols or room, generator=generator), told)[0]
                 made.append(text + self.codec.text(more.numpy()))
                 tick(1)
         if path is not None:

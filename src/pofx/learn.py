@@ -121,6 +121,7 @@ def fit(
     """
     began = time.monotonic()
     _check(steps, minutes)
+    _check_words(kind, missing, precision)
     if task is not None:
         from .restoring import fit_restorer
 
@@ -136,13 +137,6 @@ def fit(
     cls = load_class(model)
     condition = [condition] if isinstance(condition, str) else condition
     with bar("reading", None, "row", quiet) as tick:
-        for name, word, among in (
-            ("kind", kind, KINDS),
-            ("missing", missing, ("state", "unknown")),
-            ("precision", precision, ("auto", "float32")),
-        ):
-            if word not in among:
-                raise SpecError(f"expected {name} among {', '.join(among)}, got {word!r}")
         condition = [] if kind in ("image", "audio") and condition and list(condition) == ["none"] else condition
         if condition and "condition" not in cls.abilities:
             raise Unsupported(f"model {model!r} cannot learn p(x | c): these can: {', '.join(who_can('condition'))}")
@@ -257,6 +251,16 @@ def _check(steps: int | None, minutes: float | None) -> None:
         raise SpecError(f"expected at least one step, got {steps}")
     if minutes is not None and not minutes > 0:
         raise SpecError(f"expected minutes above zero, got {minutes}")
+
+
+def _check_words(kind: str, missing: str, precision: str) -> None:
+    for name, word, among in (
+        ("kind", kind, KINDS),
+        ("missing", missing, ("state", "unknown")),
+        ("precision", precision, ("auto", "float32")),
+    ):
+        if word not in among:
+            raise SpecError(f"expected {name} among {', '.join(among)}, got {word!r}")
 
 
 def _parts(x: Columns, took: Sequence[np.ndarray]) -> list[Columns]:

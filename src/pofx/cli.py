@@ -438,12 +438,10 @@ def run_profile(told: argparse.Namespace) -> str:
 
         texts, _ = read_texts(told.input, encoding=told.encoding)
         return "\n".join([*(f"{k}: {v}" for k, v in texts.notes.items()), TextCodec.learn(texts).profile()])
-    from .codecs.table import TableCodec
-    from .codecs.tabular_io import notes_of, read_table
+    from .codecs.gleaning import surveyed
 
-    table, container = read_table(told.input, **words_of_reading(told))
-    notes = [f"{k}: {v}" for k, v in notes_of(table).items()]
-    return "\n".join([*notes, TableCodec.learn(table, fields=json_of(told.fields), like=container).profile()])
+    codec, notes = surveyed(told.input, words_of_reading(told), json_of(told.fields))
+    return "\n".join([*(f"{k}: {v}" for k, v in notes.items()), codec.profile()])
 
 
 def run_info(told: argparse.Namespace) -> str:

@@ -21,6 +21,12 @@ def ask_to_read(verb: argparse.ArgumentParser) -> None:
         "--header", choices=("auto", "yes", "no"), default="auto", help="whether the first line names the columns"
     )
     ask_where(verb)
+    verb.add_argument(
+        "--stream",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="whether the rows of a file stay on disk; auto: where they would fill half of the memory",
+    )
     verb.add_argument("--fields", metavar="JSON", help='how columns are read: {"zip": "category"}')
 
 
@@ -87,7 +93,7 @@ def json_of(path: str | None) -> dict[str, Any] | None:
 
 def words_of_reading(told: argparse.Namespace) -> dict[str, Any]:
     """What was said of how a table is read, but for its fields."""
-    words = {"delimiter": told.delimiter, "encoding": told.encoding, "header": told.header}
+    words = {"delimiter": told.delimiter, "encoding": told.encoding, "header": told.header, "stream": told.stream}
     return {k: v for k, v in words.items() if v not in (None, "auto")} | words_of_where(told)
 
 

@@ -1,7 +1,7 @@
 """`FittedTable`: a model of the rows of a table, and the verbs on files and frames."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,9 @@ import numpy as np
 from . import store
 from .bundle import Fitted
 from .codecs.columns import amiss, as_texts
+from .codecs.gleaning import sample_of
 from .codecs.places import TYPED, Place, again, place_of
+from .codecs.spool import Spool, spooled, streams
 from .codecs.table import TableCodec
 from .codecs.tabular_io import TEXT, container, read_table, to_frame, with_column
 from .codecs.writing import check_path, write_table
@@ -31,7 +33,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 GUESSES = 20  # draws behind one best completion
+JUDGED = 100_000  # rows of each part of a table that stays on disk, which its model is judged by
 MANY = 200  # columns beyond which a mixture of full covariances would cost minutes
+
+
+def _with(rows: "pa.Table", told: Mapping[str, Any]) -> "pa.Table":
+    """The rows with further columns."""
+    import pyarrow as pa
+
+    for name, values in told.items():
+        rows = with_column(rows, name, pa.array(values))
+    return rows
 
 
 class FittedTable(Fitted):
@@ -66,10 +78,7 @@ class FittedTable(Fitted):
         return write_table(rows, path, like=self.codec)
 
     def _beside(self, rows: "pa.Table", kind: str, told: dict[str, np.ndarray], path: str | Path | None) -> Any:
-        import pyarrow as pa
-
-        for name, values in told.items():
-            rows = with_column(rows, name, pa.array(values))
+        rows = _with(rows, told)
         return write_table([rows], path, like=None) if path is not None else self._out(rows, kind)
 
     def _plain(self, path: Any) -> bool:
@@ -178,8 +187,15 @@ class FittedTable(Fitted):
         """The rows with what `log_prob(detail=True)` says of each but the shares of columns: log_prob first."""
         if path is not None:
             check_path(path)
+            if streams(source, {}):
+                return write_table(self._scores_of(spooled(source), draws), path)
         table, kind, x, c = self._read(source)
         return self._beside(table, kind, self._scored(table, x, c, "state", draws)[0], path)
+
+    def _scores_of(self, rows: Spool, draws: int | None) -> "Iterator[pa.Table]":
+        for _, some in rows.blocks():
+            table, _, x, c = self._read(some)
+            yield _with(table, self._scored(table, x, c, "state", draws)[0])
 
     # -- complete ----------------------------------------------------------------------------------------------------
 
@@ -311,14 +327,17 @@ class FittedTable(Fitted):
                 "the model was fitted on a frame, which a bundle does not keep: give it again (train=, labels=, --data)"
             )
         source, reading = again(self.provenance["path"], self.provenance.get("reading", {}), data)
-        table, _ = read_table(source, **reading)
+        spelled = {name: value for name, value in reading.items() if name != "stream"}
+        table = spooled(source, **spelled) if reading.get("stream") == "yes" else read_table(source, **spelled)[0]
         if fingerprint(table) != self.provenance["fingerprint"]:
             what = str(source) if isinstance(source, str | Place) else "the frame"
             raise CodecError(
                 f"{what!r} is not what the model was fitted on: its rows differ; give that file (train=, --data)"
             )
-        took = parts(table.num_rows, self.provenance["split"], self.provenance["seed"])
-        return table.take(took[0]), table.take(took[1]), table.take(took[2])
+        a, b, c = parts(table.num_rows, self.provenance["split"], self.provenance["seed"])
+        if isinstance(table, Spool):
+            a, b, c = (sample_of(part, self.provenance["seed"], JUDGED) for part in (a, b, c))
+        return table.take(a), table.take(b), table.take(c)
 
     def _ladder(self, learned: "pa.Table", unseen: "pa.Table | None") -> dict[str, np.ndarray]:
         """Held-out log p of this model and of the baselines, by name."""

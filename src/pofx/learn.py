@@ -12,8 +12,10 @@ import numpy as np
 import torch
 
 from .bundle import Fitted, fitted_class
+from .codecs.gleaning import sample_of
 from .codecs.picture_io import labels_of
 from .codecs.places import Place, located, named
+from .codecs.spool import Spool
 from .coding import CALIBRATION, strangeness
 from .compose import Joint, Latent
 from .errors import SpecError, Unsupported
@@ -21,13 +23,14 @@ from .fields import Category
 from .models import create, load_class, sized
 from .models.model import Model, who_can
 from .opening import AUTO, KINDS, OPENERS, UNNAMED, kind_of
-from .progress import bar, say
+from .progress import Tick, bar, say
 from .rebuilding import squared_errors
 from .spec import Columns, Spec
 from .split import fingerprint
 from .training.checkpoint import Checkpoint
 from .training.guard import Guard, final, watch
 from .training.loop import Trainer
+from .training.pool import Pool
 from .version import __version__
 
 SPLIT = (0.8, 0.1, 0.1)
@@ -142,14 +145,18 @@ def fit(
             raise Unsupported(f"model {model!r} cannot learn p(x | c): these can: {', '.join(who_can('condition'))}")
         codec, rows, container, took, notes = OPENERS[kind](
             source, words, split, seed, fields=fields, condition=condition, missing=missing, labels=labels,
-            cls=cls,
+            cls=cls, tick=tick,
         )  # fmt: skip
         if "unknown" not in cls.abilities and (blank := _unknown(codec.spec)):
             raise Unsupported(
                 f"model {model!r} cannot learn from cells that nobody saw, of {', '.join(map(repr, blank[:8]))}: these "
                 f"can: {', '.join(who_can('unknown'))}; or fit with missing='state' (--missing state)"
             )
-        if kind in ("text", "audio"):  # long ones are encoded part by part: their rows overlap
+        pool = None
+        if isinstance(rows, Spool):
+            train, valid = (codec.encode(rows.take(sample_of(part, seed))) for part in took[:2])
+            pool = _pooled(codec, rows, took[0], seed, tick)
+        elif kind in ("text", "audio"):  # long ones are encoded part by part: their rows overlap
             train, valid = (codec.encode(rows.take(part)) for part in took[:2])
         else:  # all at once: a cell that cannot be read is named by its row
             train, valid = _parts(codec.encode(rows), took[:2])
@@ -172,7 +179,7 @@ def fit(
             tick(len(rows))
         done = _train(
             made, codec.spec, train, valid, seed, pick_device(device), precision, steps, until, place, resume, quiet,
-            watched,
+            watched, pool,
         )  # fmt: skip
         said = final(watched, made, train, done) if watched is not None else None
         say("" if said is None else str(said), quiet)
@@ -184,7 +191,7 @@ def fit(
         place.remove()
     provenance: dict[str, Any] = own | named(source, UNNAMED.get(kind, f"a {container} frame")) | {
         "container": container, "notes": notes,
-        "reading": words | (source.words if isinstance(source, Place) else {}),
+        "reading": words | (source.words if isinstance(source, Place) else {}) | ({"stream": "yes"} if pool else {}),
         "fit": done | remarks | {"fit seconds": time.monotonic() - began},
         "versions": {"pofx": __version__, "torch": torch.__version__, "python": platform.python_version()},
     } | ({"verdict": said.to_json()} if said is not None else {})  # fmt: skip
@@ -268,6 +275,15 @@ def _parts(x: Columns, took: Sequence[np.ndarray]) -> list[Columns]:
     return [{k: v[part] for k, v in x.items()} for part in took]
 
 
+def _pooled(codec: Any, rows: Spool, part: np.ndarray, seed: int, tick: Tick) -> Pool:
+    """The rows of a part, by their rising numbers, in buckets on disk."""
+    pool = Pool(rows.folder, codec.spec, len(part), seed)
+    for _, some in rows.blocks(part):
+        pool.add(codec.encode(some))
+        tick(some.num_rows)
+    return pool
+
+
 def _unknown(spec: Spec) -> list[str]:
     """The columns some of whose cells nobody saw, but for levels of the condition: those have a vector of their own."""
     told = [f for f in spec.condition.fields if not isinstance(f, Category)] if spec.condition else []
@@ -292,6 +308,7 @@ def _train(
     resume: bool,
     quiet: bool,
     guard: Guard | None = None,
+    pool: Pool | None = None,
 ) -> dict[str, Any]:
     """Fits the model; what happened, in plain values."""
     c = spec.condition.fields if spec.condition else ()
@@ -303,7 +320,9 @@ def _train(
         part = checkpoint.stage(name) if checkpoint is not None else None
         now = time.monotonic()
         ends, count = until and now + (until - now) * share / left, steps and max(1, round(steps * share))
-        told = _stage(stage, name, spec, train, valid, seed, device, precision, count, ends, part, resume, quiet)
+        told = _stage(
+            stage, name, spec, train, valid, seed, device, precision, count, ends, part, resume, quiet, None, pool
+        )
         done[name] = {
             k: told[k] for k in ("steps", "planned", "validation", "batch", "seconds", "step seconds", "cpu seconds")
         }
@@ -311,7 +330,9 @@ def _train(
     name, stage, share = stages[-1]
     count = steps and max(1, round(steps * share))
     return (
-        _stage(stage, "", spec, train, valid, seed, device, precision, count, until, checkpoint, resume, quiet, guard)
+        _stage(
+            stage, "", spec, train, valid, seed, device, precision, count, until, checkpoint, resume, quiet, guard, pool
+        )
         | done
     )
 
@@ -331,13 +352,14 @@ def _stage(
     resume: bool,
     quiet: bool,
     guard: Guard | None = None,
+    pool: Pool | None = None,
 ) -> dict[str, Any]:
     """One of the fits that follow one another; `name` of those before the last, whose end is kept for a resumed fit."""
     c = spec.condition.fields if spec.condition else ()
     batches = [model.prepare(_only(spec.fields, part), _only(c, part) if c else None) for part in (train, valid)]
     torch.manual_seed(seed)
     enough = guard if guard is not None and guard.examiner.enough else None
-    trainer = Trainer(model, batches[0], batches[1], seed, device, precision, enough)
+    trainer = Trainer(model, batches[0], batches[1], seed, device, precision, enough, pool)
     held = checkpoint.read() if checkpoint is not None and resume else None
     if held is not None:
         trainer.restore(held[0], held[1])

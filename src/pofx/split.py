@@ -2,11 +2,12 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .codecs.spool import BLOCK, Spool
 from .errors import SpecError
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ def _spread(order: np.ndarray, cut: int, labels: np.ndarray) -> None:
         free -= 1
 
 
-def fingerprint(table: "pa.Table") -> str:
-    """SHA-256 over names, types and cells."""
+def fingerprint(table: "pa.Table | Spool") -> str:
+    """SHA-256 over names, types and cells; a table on disk has another than the same in memory."""
     import pyarrow as pa
 
     digest = hashlib.sha256()
@@ -66,7 +67,14 @@ def fingerprint(table: "pa.Table") -> str:
 
         def close(self) -> None: ...
 
-    plain = table.replace_schema_metadata(None).combine_chunks()
-    with pa.ipc.new_stream(pa.PythonFile(Sink(), "w"), plain.schema) as stream:
-        stream.write_table(plain, max_chunksize=65_536)
+    with pa.ipc.new_stream(pa.PythonFile(Sink(), "w"), table.schema.remove_metadata()) as stream:
+        for part in _blocks(table):
+            stream.write_table(part.replace_schema_metadata(None), max_chunksize=BLOCK)
     return digest.hexdigest()
+
+
+def _blocks(table: "pa.Table | Spool") -> "Iterator[pa.Table]":
+    if isinstance(table, Spool):
+        yield from (rows for _, rows in table.blocks())
+    else:
+        yield table.combine_chunks()

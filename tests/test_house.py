@@ -55,6 +55,7 @@ FLOORS = {
         "fitted_voices",
         "restoring",
         "opening",
+        "going_on",
         "learn",
         "checkup",
     ),

@@ -172,6 +172,18 @@ def test_a_fit_from_disk_samples_scores_and_is_judged(file, small, tmp_path, mod
     assert load(tmp_path / "m.pofx").learned_from()[0].num_rows == 2080
 
 
+def test_steps_take_all_rows_and_not_the_sample_alone(file, small, monkeypatch):
+    read, got = Pool.read, set()
+
+    def heard(self, bucket):
+        got.add(bucket)
+        return read(self, bucket)
+
+    monkeypatch.setattr(Pool, "read", heard)
+    fit(file, steps=2080 // 32, reading={"stream": "yes"}, quiet=True, guard=False)
+    assert got == set(range(7))
+
+
 def test_it_goes_on_after_a_kill(file, small, tmp_path, monkeypatch):
     words = {"steps": 60, "reading": {"stream": "yes"}, "quiet": True, "seed": 1}
     whole = fit(file, **words)

@@ -83,6 +83,12 @@ def _fit(verbs: Any) -> None:
     verb.add_argument("--steps", type=int, help="how many steps to train, instead of minutes")
     ask_of_task(verb)
     verb.add_argument("--no-guard", action="store_true", help="no verdict at the end, and none watched on the way")
+    verb.add_argument(
+        "--from",
+        dest="start",
+        metavar="MODEL",
+        help="a fitted model of a table to go on from: new rows, or more minutes",
+    )
     verb.add_argument("--resume", action="store_true", help="go on where a killed fit with the same words stopped")
 
 
@@ -287,7 +293,7 @@ def run_fit(told: argparse.Namespace) -> str:
     model = fit(
         told.input, minutes=told.minutes, steps=told.steps, quiet=told.quiet, guard=not told.no_guard,
         checkpoint=output.with_name(output.name + ".checkpoint"), resume=told.resume, **words_of_fitting(told),
-        **words_of_task(told),
+        **words_of_task(told), start=told.start,
     )  # fmt: skip
     model.save(output)
     said = Said(f"{model.info()}\nwrote      {output} ({output.stat().st_size / 2**20:.1f} MiB)")

@@ -20,6 +20,7 @@ from .coding import CALIBRATION, strangeness
 from .compose import Joint, Latent
 from .errors import SpecError, Unsupported
 from .fields import Category
+from .going_on import adopted, begun, reopened
 from .models import create, load_class, sized
 from .models.model import Model, who_can
 from .opening import AUTO, KINDS, OPENERS, UNNAMED, kind_of
@@ -91,6 +92,7 @@ def fit(
     labels: Any = None,
     guard: bool = True,
     task: str | None = None,
+    start: "Fitted | str | Path | None" = None,
     **config: Any,
 ) -> Fitted:
     """Learns p(x) of the rows of a file or frame, of images, text, music or sounds.
@@ -110,8 +112,9 @@ def fit(
     killed there goes on and ends with the weights of an unbroken one. reading: delimiter, encoding, header of a text
     file; table or query of a database, sheet of a workbook (or give a `Place`); of pictures size (height, width),
     broken ("refuse" or "skip" files that cannot be read) and largest (pixels of one). task: "denoise" or "upscale"
-    learns from photos of any sizes to restore such (restoring.py says with which further arguments). Further arguments
-    go to the model.
+    learns from photos of any sizes to restore such (restoring.py says with which further arguments). start: a fitted
+    model of a table, or its file, that the fit goes on from: how columns are read, the model and its arguments are
+    that one's, levels that are new are added (docs/tables.md). Further arguments go to the model.
 
     Raises CodecError for a file that cannot be read, SpecError for arguments that do not fit, Unsupported where the
     model cannot do what was asked.
@@ -136,6 +139,11 @@ def fit(
             )  # fmt: skip
     source, words = located(source, reading)
     kind = kind if kind != "auto" else kind_of(source)
+    old = None
+    if start is not None:
+        settled = {"fields": fields, "condition": condition, "labels": labels, "size": size}
+        old = begun(start, model, settled, config)
+        model = old.provenance["model"]
     model = AUTO.get(kind, "any_order") if model == "auto" else model
     cls = load_class(model)
     condition = [condition] if isinstance(condition, str) else condition
@@ -143,10 +151,13 @@ def fit(
         condition = [] if kind in ("image", "audio") and condition and list(condition) == ["none"] else condition
         if condition and "condition" not in cls.abilities:
             raise Unsupported(f"model {model!r} cannot learn p(x | c): these can: {', '.join(who_can('condition'))}")
-        codec, rows, container, took, notes = OPENERS[kind](
-            source, words, split, seed, fields=fields, condition=condition, missing=missing, labels=labels,
-            cls=cls, tick=tick,
-        )  # fmt: skip
+        if old is not None:
+            (codec, rows, container, took, notes), (split, seed) = reopened(old, source, words, split, seed)
+        else:
+            codec, rows, container, took, notes = OPENERS[kind](
+                source, words, split, seed, fields=fields, condition=condition, missing=missing, labels=labels,
+                cls=cls, tick=tick,
+            )  # fmt: skip
         if "unknown" not in cls.abilities and (blank := _unknown(codec.spec)):
             raise Unsupported(
                 f"model {model!r} cannot learn from cells that nobody saw, of {', '.join(map(repr, blank[:8]))}: these "
@@ -163,7 +174,7 @@ def fit(
         tick(len(rows))
     say("\n".join(f"{k}: {v}" for k, v in notes.items()), quiet)
     config = (sized(model, size) if size is not None else {}) | config
-    made = create(model, codec.spec, seed, **config)
+    made = create(model, codec.spec, seed, **config) if old is None else adopted(old, codec, seed)
     c = codec.spec.condition
     joint = Joint.learn(c.fields, _only(c.fields, train)) if c else None
     own = {
@@ -179,7 +190,7 @@ def fit(
             tick(len(rows))
         done = _train(
             made, codec.spec, train, valid, seed, pick_device(device), precision, steps, until, place, resume, quiet,
-            watched, pool,
+            watched, pool, old is not None,
         )  # fmt: skip
         said = final(watched, made, train, done) if watched is not None else None
         say("" if said is None else str(said), quiet)
@@ -309,6 +320,7 @@ def _train(
     quiet: bool,
     guard: Guard | None = None,
     pool: Pool | None = None,
+    warm: bool = False,
 ) -> dict[str, Any]:
     """Fits the model; what happened, in plain values."""
     c = spec.condition.fields if spec.condition else ()
@@ -321,7 +333,7 @@ def _train(
         now = time.monotonic()
         ends, count = until and now + (until - now) * share / left, steps and max(1, round(steps * share))
         told = _stage(
-            stage, name, spec, train, valid, seed, device, precision, count, ends, part, resume, quiet, None, pool
+            stage, name, spec, train, valid, seed, device, precision, count, ends, part, resume, quiet, None, pool, warm
         )
         done[name] = {
             k: told[k] for k in ("steps", "planned", "validation", "batch", "seconds", "step seconds", "cpu seconds")
@@ -331,7 +343,22 @@ def _train(
     count = steps and max(1, round(steps * share))
     return (
         _stage(
-            stage, "", spec, train, valid, seed, device, precision, count, until, checkpoint, resume, quiet, guard, pool
+            stage,
+            "",
+            spec,
+            train,
+            valid,
+            seed,
+            device,
+            precision,
+            count,
+            until,
+            checkpoint,
+            resume,
+            quiet,
+            guard,
+            pool,
+            warm,
         )
         | done
     )
@@ -353,13 +380,14 @@ def _stage(
     quiet: bool,
     guard: Guard | None = None,
     pool: Pool | None = None,
+    warm: bool = False,
 ) -> dict[str, Any]:
     """One of the fits that follow one another; `name` of those before the last, whose end is kept for a resumed fit."""
     c = spec.condition.fields if spec.condition else ()
     batches = [model.prepare(_only(spec.fields, part), _only(c, part) if c else None) for part in (train, valid)]
     torch.manual_seed(seed)
     enough = guard if guard is not None and guard.examiner.enough else None
-    trainer = Trainer(model, batches[0], batches[1], seed, device, precision, enough, pool)
+    trainer = Trainer(model, batches[0], batches[1], seed, device, precision, enough, pool, warm)
     held = checkpoint.read() if checkpoint is not None and resume else None
     if held is not None:
         trainer.restore(held[0], held[1])

@@ -32,6 +32,7 @@ PROBES = 25  # steps that are timed to turn minutes into N; enough to be within 
 LOOKS = 16  # validations in a fit: often enough to stop in time, about 3 % of the work
 REPAID = 300.0  # seconds of training ahead that a compilation of some 20 s is worth
 EVERY = 4  # steps between those whose weights enter the average, where that has many
+WARM = 0.5  # of the rates, where a fit goes on from another
 LOST = 10  # steps with a loss that is no number before the fit goes back to its average with half the rate
 HOPELESS = 5  # times that it goes back without one good step between before it ends
 MEASURED = 20  # steps between those whose way is measured, for the guard; in short fits once a look
@@ -133,7 +134,8 @@ def rate(recipe: Recipe, clock: Clock) -> float:
 class Trainer:
     """A model, its players and its data: `run` trains it.
 
-    pool: rows on disk that the steps take in the place of `train`, which is then a sample of them.
+    warm: the model was trained already: nothing starts from data, rates are WARM of the recipe's, and what it is at
+    first counts as its best look. pool: rows on disk that the steps take in the place of `train`, now a sample of it.
     precision: `auto` lets wide networks compute in bfloat16 while they train, where the device repays it (nn/mixed.py),
     `float32` does not. Raises SpecError where there is not a single row to learn from.
     """
@@ -148,6 +150,7 @@ class Trainer:
         precision: str = "auto",
         guard: Guard | None = None,
         pool: Pool | None = None,
+        warm: bool = False,
         **recipe: Any,
     ) -> None:
         if len(train[0]) == 0:
@@ -165,15 +168,19 @@ class Trainer:
             if pool is not None
             else Feed(self.train, self.recipe.batch, order)
         )
-        self.model.start(self.train)
+        if not warm:
+            self.model.start(self.train)
         self.mixed = mix(self.model, precision == "auto" and repays(device), narrow=False)
         self.players = {name: Player(ps, self.recipe) for name, ps in model.players().items()}
+        for player in self.players.values() if warm else ():
+            player.scale = WARM
         self.best: list[np.ndarray] = []
         self.history = History()
         self.step = self.bad = self.lost = 0
         self.sound = self._kept()
         self.quick = False  # whether the model is compiled
         self.guard = guard if len(self.players) > 1 else None
+        self.warm = warm
         self.firm = 0  # times that the guard made the penalty firmer
         self.kept: tuple[dict[str, Any], dict[str, np.ndarray]] | None = None  # the state at the guard's best look
 
@@ -356,6 +363,8 @@ class Trainer:
         every = max(1, total // LOOKS)
         self.model.train()
         self.history.planned = total
+        if self.warm and self.step == 0:
+            self.look()
         while self.step < total:
             started = time.monotonic()
             loss = self.advance(total)

@@ -63,6 +63,7 @@ def ask_to_fit(verb: argparse.ArgumentParser) -> None:
         "--condition",
         help="columns c of p(x | c), separated by commas; of images label (the default where labels are found) or none",
     )
+    verb.add_argument("--rare", type=int, metavar="K", help="of a table: merge what fewer than K training rows share")
     verb.add_argument("--device", default="auto", help="auto, cpu or cuda")
     verb.add_argument("--threads", type=int, help="of the processor")
     verb.add_argument("--split", default="0.8,0.1,0.1", help="shares for training, validation, test")
@@ -141,4 +142,5 @@ def words_of_fitting(told: argparse.Namespace) -> dict[str, Any]:
         "reading": words_of_reading(told) | _pixels(told.pixels) | broken | words_of_text(told) | words_of_audio(told)
     }
     words |= {"base": told.base} if told.base else {}
+    words |= {"rare": told.rare} if told.rare is not None else {}
     return words | settings_of(told.set, fit)

@@ -88,6 +88,7 @@ def fit(
     labels: Any = None,
     guard: bool = True,
     task: str | None = None,
+    rare: int | None = None,
     **config: Any,
 ) -> Fitted:
     """Learns p(x) of the rows of a file or frame, of images, text, music or sounds.
@@ -107,7 +108,8 @@ def fit(
     killed there goes on and ends with the weights of an unbroken one. reading: delimiter, encoding, header of a text
     file; table or query of a database, sheet of a workbook (or give a `Place`); of pictures size (height, width),
     broken ("refuse" or "skip" files that cannot be read) and largest (pixels of one). task: "denoise" or "upscale"
-    learns from photos of any sizes to restore such (restoring.py says with which further arguments). Further arguments
+    learns from photos of any sizes to restore such (restoring.py says with which further arguments). rare: of a table,
+    levels and outermost numbers of fewer training rows than this are merged first (codecs/rare.py). Further arguments
     go to the model.
 
     Raises CodecError for a file that cannot be read, SpecError for arguments that do not fit, Unsupported where the
@@ -133,6 +135,8 @@ def fit(
             )  # fmt: skip
     source, words = located(source, reading)
     kind = kind if kind != "auto" else kind_of(source)
+    if rare is not None and kind != "table":
+        raise Unsupported(f"rare values are merged in tables alone, got {kind}: leave rare out")
     model = AUTO.get(kind, "any_order") if model == "auto" else model
     cls = load_class(model)
     condition = [condition] if isinstance(condition, str) else condition
@@ -142,7 +146,7 @@ def fit(
             raise Unsupported(f"model {model!r} cannot learn p(x | c): these can: {', '.join(who_can('condition'))}")
         codec, rows, container, took, notes = OPENERS[kind](
             source, words, split, seed, fields=fields, condition=condition, missing=missing, labels=labels,
-            cls=cls,
+            cls=cls, rare=rare,
         )  # fmt: skip
         if "unknown" not in cls.abilities and (blank := _unknown(codec.spec)):
             raise Unsupported(
@@ -162,7 +166,7 @@ def fit(
     own = {
         "model": model, "config": made.config, "seed": seed, "split": list(split),
         "rows": len(rows), "train_rows": len(took[0]),
-        "fingerprint": fingerprint(rows) if kind == "table" else rows.fingerprint(),
+        "fingerprint": (codec.origin or fingerprint(rows)) if kind == "table" else rows.fingerprint(),
     }  # fmt: skip
     until = None if minutes is None else began + 60 * minutes * (1 - SPARE[1]) - SPARE[0]
     with torch_threads(threads):

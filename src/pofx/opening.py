@@ -12,6 +12,7 @@ from .codecs.music import MusicCodec
 from .codecs.music_io import holds_music, holds_voices, read_pieces
 from .codecs.picture_io import Pictures, holds_images, read_images, words_of
 from .codecs.places import Place
+from .codecs.rare import merged
 from .codecs.table import TableCodec
 from .codecs.tabular_io import notes_of, read_table
 from .codecs.text import TextCodec
@@ -22,7 +23,7 @@ from .errors import SpecError, Unsupported
 from .fitted_music import parts_of as parts_of_music
 from .fitted_text import parts_of
 from .models.model import Model
-from .split import parts
+from .split import fingerprint, parts
 
 KINDS = ("auto", "table", "image", "text", "music", "voices", "audio")
 AUTO = {"text": "autoregressive", "music": "autoregressive", "audio": "flow_matching"}  # models where none is named
@@ -60,7 +61,13 @@ def _table(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed
     rows, container = read_table(source, **reading)
     took = parts(rows.num_rows, split, seed)
     words = {"fields": asked["fields"], "condition": asked["condition"] or (), "missing": asked["missing"]}
-    return TableCodec.learn(rows, part=took[0], like=container, **words), rows, container, took, notes_of(rows)
+    least, notes, came = asked.get("rare"), notes_of(rows), rows
+    if least is not None:
+        rows = merged(rows, least, asked["fields"], took[0])
+        notes["rare"] = f"levels and ends of fewer than {least} training rows are merged (docs/private.md)"
+    codec = TableCodec.learn(rows, part=took[0], like=container, least=least or 0, **words)
+    codec.origin = fingerprint(came) if rows is not came else None
+    return codec, rows, container, took, notes
 
 
 def _images(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:

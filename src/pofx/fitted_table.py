@@ -1,6 +1,7 @@
 """`FittedTable`: a model of the rows of a table, and the verbs on files and frames."""
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,12 +26,16 @@ from .models.model import who_can
 from .progress import bar
 from .rebuilding import rebuilding
 from .spec import Columns, Given
-from .split import fingerprint, parts
+from .split import fingerprint, parts, private_parts
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 GUESSES = 20  # draws behind one best completion
+UNCOVERED = (
+    "the model was fitted with privacy, and what is judged here reads its training rows without noise: its guarantee "
+    "does not cover these figures; keep them to yourself, or leave them out"
+)
 MANY = 200  # columns beyond which a mixture of full covariances would cost minutes
 
 
@@ -267,6 +272,8 @@ class FittedTable(Fitted):
         for path in (report, json):
             if path is not None:
                 store.check_folder(Path(path))
+        if "privacy" in self.provenance:
+            warnings.warn(UNCOVERED, stacklevel=2)
         learned, _, unseen = self.learned_from(train)
         unseen = unseen if holdout is None else read_table(holdout)[0]
         unseen = unseen if unseen.num_rows else None
@@ -312,6 +319,9 @@ class FittedTable(Fitted):
             )
         source, reading = again(self.provenance["path"], self.provenance.get("reading", {}), data)
         table, _ = read_table(source, **reading)
+        if (terms := self.provenance.get("privacy")) is not None:  # no fingerprint was kept
+            of = private_parts(table, self.provenance["split"], self.provenance["seed"], terms["unit"])
+            return of[0], table.slice(0, 0), of[1]
         if fingerprint(table) != self.provenance["fingerprint"]:
             what = str(source) if isinstance(source, str | Place) else "the frame"
             raise CodecError(

@@ -89,6 +89,9 @@ def fit(
     guard: bool = True,
     task: str | None = None,
     rare: int | None = None,
+    epsilon: float | None = None,
+    delta: float | None = None,
+    unit: str = "rows",
     **config: Any,
 ) -> Fitted:
     """Learns p(x) of the rows of a file or frame, of images, text, music or sounds.
@@ -109,8 +112,9 @@ def fit(
     file; table or query of a database, sheet of a workbook (or give a `Place`); of pictures size (height, width),
     broken ("refuse" or "skip" files that cannot be read) and largest (pixels of one). task: "denoise" or "upscale"
     learns from photos of any sizes to restore such (restoring.py says with which further arguments). rare: of a table,
-    levels and outermost numbers of fewer training rows than this are merged first (codecs/rare.py). Further arguments
-    go to the model.
+    levels and outermost numbers of fewer training rows than this are merged first (codecs/rare.py). epsilon: of a
+    table, differential privacy (private_fit.py) with delta (1e-6 by default) of a unit: "rows", or a key column, whose
+    entities are protected. Further arguments go to the model.
 
     Raises CodecError for a file that cannot be read, SpecError for arguments that do not fit, Unsupported where the
     model cannot do what was asked.
@@ -132,6 +136,15 @@ def fit(
                 source, task, minutes=minutes, steps=steps, size=size, seed=seed, split=split,
                 device=pick_device(device), precision=precision, checkpoint=checkpoint, resume=resume, quiet=quiet,
                 reading=reading, **config,
+            )  # fmt: skip
+    if epsilon is not None or delta is not None or unit != "rows":
+        from .private_fit import asked_privately
+
+        with torch_threads(threads):
+            return asked_privately(
+                source, kind, {"condition": condition, "labels": labels, "resume": resume, "rare": rare}, missing,
+                epsilon=epsilon, delta=delta, unit=unit, model=model, minutes=minutes, steps=steps, size=size,
+                seed=seed, fields=fields, split=split, quiet=quiet, reading=reading, config=config,
             )  # fmt: skip
     source, words = located(source, reading)
     kind = kind if kind != "auto" else kind_of(source)

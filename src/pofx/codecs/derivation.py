@@ -28,7 +28,7 @@ def keep_one(plans: list[ColumnPlan], stored: Columns, table: "pa.Table") -> Non
 def derive(
     plans: list[ColumnPlan], stored: Columns, fixed: set[str], condition: set[str], least: int = 0
 ) -> list[Dependency]:
-    """Finds duplicates and dependencies, those of values of `least` rows each, and marks plans that derive from others."""
+    """Finds duplicates, and dependencies of values of `least` rows each; marks plans that derive from others."""
     columns = []
     for i, plan in enumerate(plans):
         if plan.reading in ("levels", "number") and plan.name in stored and stored[plan.name].dtype.kind == "i":

@@ -261,12 +261,14 @@ class FittedTable(Fitted):
         seed: int = 0,
         sandwich: int = 0,
         quiet: bool = False,
+        privacy: bool = False,
     ) -> Evidence:
         """The evidence: fidelity, use, likelihood and privacy of a sample as large as the training rows.
 
         holdout: rows never trained on (by default the test rows of the stored split of the stored path); train: the
         file or frame that was fitted, if it is no longer where it was. sandwich: of how many drawn rows log p is found
-        from both sides (`sandwich`). A model with codes is judged by what it rebuilds too, and one that draws no rows
+        from both sides (`sandwich`). privacy: attacks on training rows beside unseen ones (metrics/attacks.py). A model
+        with codes is judged by what it rebuilds too, and one that draws no rows
         by that alone. Raises CodecError where rows cannot be found, Unsupported for a model with neither.
         """
         for path in (report, json):
@@ -281,7 +283,8 @@ class FittedTable(Fitted):
             evidence = self._of_codes(learned, unseen, target)
         else:
             drawn = self._joined(list(self._draws(learned.num_rows, None, seed, quiet=quiet)))
-            evidence = judged(self.codec, drawn, learned, unseen, target, self._ladder(learned, unseen), seed, quiet)
+            evidence = judged(self.codec, drawn, learned, unseen, target, self._ladder(learned, unseen), seed, quiet,
+                              privacy)  # fmt: skip
             evidence.tables |= {"rebuilding": found} if (found := self._rebuilding(learned, unseen)) else {}
         evidence.tables |= {"annealing": self.sandwich(sandwich, seed=seed).figures()} if sandwich else {}
         publish(

@@ -15,11 +15,13 @@ import pofx
 from pofx import store
 from pofx.cli import main
 from pofx.errors import PofxError
+from pofx.evaluate import Evidence
 from pofx.models import create
 from pofx.models.ghost import Ghost
 from pofx.models.model import Clock, Recipe
 from pofx.privacy import Randomness, epsilon_of, rho_of
 from pofx.private_fit import fit_private
+from pofx.spec import Columns, Spec
 from pofx.split import private_parts
 from pofx.training.private import ORDERS, Descent, cost, least_noise
 
@@ -121,7 +123,12 @@ def test_declared_columns_cost_nothing_and_are_named() -> None:
     assert made.codec.plan("pay").decimals == 1
 
 
-def test_evaluation_warns_and_finds_unseen_rows(tmp_path: Path) -> None:
+def test_evaluation_warns_and_finds_unseen_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bare(spec: Spec, fake: Columns, train: Columns, unseen: Columns, **_: object) -> Evidence:
+        rows = {k: len(x["land"]) for k, x in (("synthetic", fake), ("train", train), ("holdout", unseen))}
+        return Evidence([], "judged", "Judged.", [], "", {}, rows, {"marginals": []})
+
+    monkeypatch.setattr("pofx.judging.evaluate", bare)
     frame(2500).drop(columns=["note", "who"]).to_csv(tmp_path / "t.csv", index=False)
     made = fit(str(tmp_path / "t.csv"), unit="rows", epsilon=8.0)
     with pytest.warns(UserWarning, match="does not cover these figures"):

@@ -228,6 +228,7 @@ def _evaluate(verbs: Any) -> None:
     verb.add_argument(
         "--sandwich", type=int, default=0, metavar="N", help="log p of N drawn rows from both sides (vae)"
     )
+    verb.add_argument("--privacy", action="store_true", help="of a table: attacks on training rows beside unseen ones")
     verb.add_argument("--binarise", action="store_true", help="draw grey pixels black or white once (vae of such)")
     verb.add_argument("--inception", metavar="PATH", help="weights of Inception (.safetensors): FID and KID of images")
     verb.add_argument("--rows", type=int, metavar="N", help="unseen images at most (default 1000)")
@@ -393,7 +394,8 @@ def run_evaluate(told: argparse.Namespace) -> str:
             )
         from .judging import judge
 
-        evidence = judge(told.synthetic, told.train, told.holdout, told.target, fields=json_of(told.fields), **out)
+        more = {"fields": json_of(told.fields), "privacy": told.privacy}
+        evidence = judge(told.synthetic, told.train, told.holdout, told.target, **more, **out)
     elif told.model is None:
         raise PofxError("expected a model file, or --synthetic with --train")
     else:
@@ -403,6 +405,12 @@ def run_evaluate(told: argparse.Namespace) -> str:
         more = {k: getattr(told, k) for k in ("binarise", "inception", "rows") if getattr(told, k)}
         if more and not hasattr(model, "compress"):
             raise PofxError(f"expected --{next(iter(more))} with a model of images, got one of a table: leave it out")
+        if told.privacy:
+            if model.codec.kind != "table":
+                raise PofxError(
+                    f"expected --privacy with a model of a table, got one of {model.codec.kind}: leave it out"
+                )
+            more["privacy"] = True
         if told.beside is not None:
             if model.codec.kind != "text":
                 raise PofxError(f"expected --beside with a model of text, got one of {model.codec.kind}: leave it out")

@@ -1,6 +1,7 @@
 """`FittedTable`: a model of the rows of a table, and the verbs on files and frames."""
 
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,13 +28,17 @@ from .models.model import who_can
 from .progress import bar
 from .rebuilding import rebuilding
 from .spec import Columns, Given
-from .split import fingerprint, parts
+from .split import fingerprint, parts, private_parts
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 GUESSES = 20  # draws behind one best completion
 JUDGED = 100_000  # rows of each part of a table that stays on disk, which its model is judged by
+UNCOVERED = (
+    "the model was fitted with privacy, and what is judged here reads its training rows without noise: its guarantee "
+    "does not cover these figures; keep them to yourself, or leave them out"
+)
 MANY = 200  # columns beyond which a mixture of full covariances would cost minutes
 
 
@@ -272,17 +277,21 @@ class FittedTable(Fitted):
         seed: int = 0,
         sandwich: int = 0,
         quiet: bool = False,
+        privacy: bool = False,
     ) -> Evidence:
         """The evidence: fidelity, use, likelihood and privacy of a sample as large as the training rows.
 
         holdout: rows never trained on (by default the test rows of the stored split of the stored path); train: the
         file or frame that was fitted, if it is no longer where it was. sandwich: of how many drawn rows log p is found
-        from both sides (`sandwich`). A model with codes is judged by what it rebuilds too, and one that draws no rows
+        from both sides (`sandwich`). privacy: attacks on training rows beside unseen ones (metrics/attacks.py). A model
+        with codes is judged by what it rebuilds too, and one that draws no rows
         by that alone. Raises CodecError where rows cannot be found, Unsupported for a model with neither.
         """
         for path in (report, json):
             if path is not None:
                 store.check_folder(Path(path))
+        if "privacy" in self.provenance:
+            warnings.warn(UNCOVERED, stacklevel=2)
         learned, _, unseen = self.learned_from(train)
         unseen = unseen if holdout is None else read_table(holdout)[0]
         unseen = unseen if unseen.num_rows else None
@@ -290,7 +299,8 @@ class FittedTable(Fitted):
             evidence = self._of_codes(learned, unseen, target)
         else:
             drawn = self._joined(list(self._draws(learned.num_rows, None, seed, quiet=quiet)))
-            evidence = judged(self.codec, drawn, learned, unseen, target, self._ladder(learned, unseen), seed, quiet)
+            evidence = judged(self.codec, drawn, learned, unseen, target, self._ladder(learned, unseen), seed, quiet,
+                              privacy)  # fmt: skip
             evidence.tables |= {"rebuilding": found} if (found := self._rebuilding(learned, unseen)) else {}
         evidence.tables |= {"annealing": self.sandwich(sandwich, seed=seed).figures()} if sandwich else {}
         publish(
@@ -328,6 +338,10 @@ class FittedTable(Fitted):
             )
         source, reading = again(self.provenance["path"], self.provenance.get("reading", {}), data)
         spelled = {name: value for name, value in reading.items() if name != "stream"}
+        if (terms := self.provenance.get("privacy")) is not None:  # no fingerprint was kept
+            rows = read_table(source, **spelled)[0]
+            of = private_parts(rows, self.provenance["split"], self.provenance["seed"], terms["unit"])
+            return of[0], rows.slice(0, 0), of[1]
         table = spooled(source, **spelled) if reading.get("stream") == "yes" else read_table(source, **spelled)[0]
         if fingerprint(table) != self.provenance["fingerprint"]:
             what = str(source) if isinstance(source, str | Place) else "the frame"

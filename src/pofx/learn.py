@@ -93,6 +93,10 @@ def fit(
     guard: bool = True,
     task: str | None = None,
     start: "Fitted | str | Path | None" = None,
+    rare: int | None = None,
+    epsilon: float | None = None,
+    delta: float | None = None,
+    unit: str = "rows",
     **config: Any,
 ) -> Fitted:
     """Learns p(x) of the rows of a file or frame, of images, text, music or sounds.
@@ -114,7 +118,10 @@ def fit(
     broken ("refuse" or "skip" files that cannot be read) and largest (pixels of one). task: "denoise" or "upscale"
     learns from photos of any sizes to restore such (restoring.py says with which further arguments). start: a fitted
     model of a table, or its file, that the fit goes on from: how columns are read, the model and its arguments are
-    that one's, levels that are new are added (docs/tables.md). Further arguments go to the model.
+    that one's, levels that are new are added (docs/tables.md). rare: of a table, levels and outermost numbers of fewer
+    training rows than this are merged first (codecs/rare.py). epsilon: of a table, differential privacy
+    (private_fit.py) with delta (1e-6 by default) of a unit: "rows", or a key column, whose entities are protected.
+    Further arguments go to the model.
 
     Raises CodecError for a file that cannot be read, SpecError for arguments that do not fit, Unsupported where the
     model cannot do what was asked.
@@ -137,13 +144,24 @@ def fit(
                 device=pick_device(device), precision=precision, checkpoint=checkpoint, resume=resume, quiet=quiet,
                 reading=reading, **config,
             )  # fmt: skip
+    if epsilon is not None or delta is not None or unit != "rows":
+        from .private_fit import asked_privately
+
+        with torch_threads(threads):
+            return asked_privately(
+                source, kind, {"condition": condition, "labels": labels, "resume": resume, "rare": rare}, missing,
+                epsilon=epsilon, delta=delta, unit=unit, model=model, minutes=minutes, steps=steps, size=size,
+                seed=seed, fields=fields, split=split, quiet=quiet, reading=reading, config=config,
+            )  # fmt: skip
     source, words = located(source, reading)
     kind = kind if kind != "auto" else kind_of(source)
     old = None
     if start is not None:
-        settled = {"fields": fields, "condition": condition, "labels": labels, "size": size}
+        settled = {"fields": fields, "condition": condition, "labels": labels, "size": size, "rare": rare}
         old = begun(start, model, settled, config)
         model = old.provenance["model"]
+    if rare is not None and kind != "table":
+        raise Unsupported(f"rare values are merged in tables alone, got {kind}: leave rare out")
     model = AUTO.get(kind, "any_order") if model == "auto" else model
     cls = load_class(model)
     condition = [condition] if isinstance(condition, str) else condition
@@ -156,7 +174,7 @@ def fit(
         else:
             codec, rows, container, took, notes = OPENERS[kind](
                 source, words, split, seed, fields=fields, condition=condition, missing=missing, labels=labels,
-                cls=cls, tick=tick,
+                cls=cls, tick=tick, rare=rare,
             )  # fmt: skip
         if "unknown" not in cls.abilities and (blank := _unknown(codec.spec)):
             raise Unsupported(
@@ -180,7 +198,7 @@ def fit(
     own = {
         "model": model, "config": made.config, "seed": seed, "split": list(split),
         "rows": len(rows), "train_rows": len(took[0]),
-        "fingerprint": fingerprint(rows) if kind == "table" else rows.fingerprint(),
+        "fingerprint": (codec.origin or fingerprint(rows)) if kind == "table" else rows.fingerprint(),
     }  # fmt: skip
     until = None if minutes is None else began + 60 * minutes * (1 - SPARE[1]) - SPARE[0]
     with torch_threads(threads):

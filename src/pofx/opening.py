@@ -13,6 +13,7 @@ from .codecs.music import MusicCodec
 from .codecs.music_io import holds_music, holds_voices, read_pieces
 from .codecs.picture_io import Pictures, holds_images, read_images, words_of
 from .codecs.places import Place
+from .codecs.rare import merged
 from .codecs.spool import spooled, streams
 from .codecs.table import TableCodec
 from .codecs.tabular_io import notes_of, read_table
@@ -24,7 +25,7 @@ from .errors import SpecError, Unsupported
 from .fitted_music import parts_of as parts_of_music
 from .fitted_text import parts_of
 from .models.model import Model
-from .split import parts
+from .split import fingerprint, parts
 
 KINDS = ("auto", "table", "image", "text", "music", "voices", "audio")
 AUTO = {"text": "autoregressive", "music": "autoregressive", "audio": "flow_matching"}  # models where none is named
@@ -64,7 +65,10 @@ def _table(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed
         raise SpecError(f"expected reading of a table with {', '.join(TABLED)}, got {odd[0]!r}: leave it out")
     words = {"fields": asked["fields"], "condition": asked["condition"] or (), "missing": asked["missing"]}
     spelled = {name: value for name, value in reading.items() if name != "stream"}
+    least = asked.get("rare")
     if streams(source, reading):
+        if least is not None:
+            raise Unsupported("rare values are merged in memory: leave rare out, or give stream no")
         spool = spooled(source, **spelled, tick=asked["tick"])
         took = parts(len(spool), split, seed)
         sample = sample_of(took[0], seed)
@@ -72,7 +76,13 @@ def _table(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed
         return glean(spool, took[0], sample, **words), spool, spool.kind, took, {"streamed": told}
     rows, container = read_table(source, **spelled)
     took = parts(rows.num_rows, split, seed)
-    return TableCodec.learn(rows, part=took[0], like=container, **words), rows, container, took, notes_of(rows)
+    notes, came = notes_of(rows), rows
+    if least is not None:
+        rows = merged(rows, least, asked["fields"], took[0])
+        notes["rare"] = f"levels and ends of fewer than {least} training rows are merged (docs/private.md)"
+    codec = TableCodec.learn(rows, part=took[0], like=container, least=least or 0, **words)
+    codec.origin = fingerprint(came) if rows is not came else None
+    return codec, rows, container, took, notes
 
 
 def _images(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:

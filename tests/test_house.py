@@ -56,6 +56,7 @@ FLOORS = {
         "restoring",
         "opening",
         "going_on",
+        "choosing",
         "private_fit",
         "learn",
         "checkup",

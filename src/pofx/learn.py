@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from .bundle import Fitted, fitted_class
+from .choosing import FEW, choose
 from .codecs.gleaning import sample_of
 from .codecs.picture_io import labels_of
 from .codecs.places import Place, located, named
@@ -105,7 +106,9 @@ def fit(
     (.xlsx), or a pandas, Polars or Arrow frame; for images an array (n, H, W) or (n, H, W, 3), a .npy, .npz or IDX
     file, or a folder, zip or glob of pictures. labels: of images, one each, None where missing; a .npz (array
     `labels`), the labels file beside an IDX file, labels.csv and class sub-folders bring theirs. kind: table, image,
-    text, music, voices or audio, where that is not plain. model: a name of `pofx models`. minutes or steps bound the
+    text, music, voices or audio, where that is not plain. model: a name of `pofx models`; auto is any_order of tables,
+    and of fewer than 1,000 training rows, unless steps, a size or an argument of a model are given, the simplest that
+    is not worse on held-out rows (choosing.py). minutes or steps bound the
     work (by default the model's recipe does); minutes count from the call. size: small, base or large, half, once or
     twice the width a network has by default. fields: how columns are to be read, where inference errs.
     condition: columns c of p(x | c); of images "label", which is also what is done where nothing is said and labels are
@@ -162,6 +165,7 @@ def fit(
         model = old.provenance["model"]
     if rare is not None and kind != "table":
         raise Unsupported(f"rare values are merged in tables alone, got {kind}: leave rare out")
+    chosen = model == "auto" and steps is None and size is None and not config
     model = AUTO.get(kind, "any_order") if model == "auto" else model
     cls = load_class(model)
     condition = [condition] if isinstance(condition, str) else condition
@@ -190,6 +194,12 @@ def fit(
         else:  # all at once: a cell that cannot be read is named by its row
             train, valid = _parts(codec.encode(rows), took[:2])
         tick(len(rows))
+    if kind == "table" and chosen and len(took[0]) < FEW:
+        with torch_threads(threads):
+            half = None if minutes is None else began + 30 * minutes
+            choice = choose(codec.spec, train, seed, half, missing == "unknown", quiet)
+        if choice is not None:
+            model, config, notes = choice.model, choice.config, notes | {"chosen": str(choice)}
     say("\n".join(f"{k}: {v}" for k, v in notes.items()), quiet)
     config = (sized(model, size) if size is not None else {}) | config
     made = create(model, codec.spec, seed, **config) if old is None else adopted(old, codec, seed)

@@ -13,6 +13,7 @@ from ...spec import Columns, Given, Spec
 from ..model import Batch, Model, Rows
 
 SHARES = (0.25, 0.25, 0.5)  # of rho: counts of each field, choices of the pairs, counts of the pairs
+LEAST, MOST = 4, 32  # tokens of a field by default: half the root of its rows, between these
 ROUNDS = 50  # of raking a pair to its margins
 
 
@@ -25,14 +26,15 @@ class MST(Model):
 
         1. M_j + N(0, s_1^2) for every field;
         2. F - 1 times a pair that joins two parts of the forest, by the exponential mechanism on the scores
-           |M_ij - M_i M_j / n|_1 - sqrt(2 / pi) s_3 K_i K_j, the dependence that counting the pair would show beyond
-           the noise that it would add;
+           |M_ij - M_i M_j / n|_1 - sqrt(2 / pi) (s_3 K_i K_j + sum sqrt(M_i M_j / n)), the dependence that counting
+           the pair would show beyond the noise that it would add and what counts show by chance;
         3. M_ij + N(0, s_3^2) for these pairs.
 
     Steps 1 and 3 are then made to agree: a field's counts are the mean of all that was counted of it, weighted by one
     over the variance and brought to n and to 0 or more; a pair's are brought to the simplex and raked to its fields'.
-    Each pair has 1/(n+1) of the product of its fields, so that nothing is impossible. Sums over the tree
-    are exact: draws, likelihoods, and both given any set of values or any known cells, by passing messages.
+    A token of a parent is counted with `prior` further rows in which the child follows its own law,
+    P(b | a) = (M_ab + prior P(b)) / (M_a + prior), so that little is believed of what was seen seldom. Sums over the
+    tree are exact: draws, likelihoods, and both given any set of values or any known cells, by passing messages.
 
     Shapes: tokens (n, F); table (F, K, K), row a of table j being P(t_j | t_parent(j) = a). The condition is ignored.
 
@@ -46,10 +48,15 @@ class MST(Model):
     abilities = frozenset({"sample", "log_prob", "cells", "given", "known", "unknown"})
     trained = False
 
-    def __init__(self, spec: Spec, bins: int = 32) -> None:
+    def __init__(self, spec: Spec, bins: int | None = None, prior: float = 10.0) -> None:
         super().__init__(spec)
+        if bins is None:
+            bins = int(min(MOST, max(LEAST, math.sqrt(max(f.rows for f in spec.fields)) / 2)))
         if bins < 2:
             raise SpecError(f"expected at least two bins, got {bins}")
+        if prior <= 0:
+            raise SpecError(f"expected a prior above zero, got {prior}")
+        self.prior = prior
         self.tokens = [field.tokens(bins) for field in spec.fields]
         self.sizes = [tokens.sizes[0] for tokens in self.tokens]
         count, k = len(self.sizes), max(self.sizes)
@@ -119,7 +126,8 @@ class MST(Model):
     ) -> float:  # fmt: skip
         i, j = edge
         apart = np.abs(self._counts(token, seen, edge) - np.outer(margins[i], margins[j]) / n).sum()
-        return float(apart - math.sqrt(2 / math.pi) * sigma * self.sizes[i] * self.sizes[j])
+        chance = np.sqrt(np.outer(margins[i], margins[j]) / n).sum()
+        return float(apart - math.sqrt(2 / math.pi) * (sigma * self.sizes[i] * self.sizes[j] + chance))
 
     def _agreed(
         self, noisy: list[np.ndarray], joint: dict[tuple[int, int], np.ndarray], one: float, two: float, n: float
@@ -161,8 +169,7 @@ class MST(Model):
                 self.table[j, :, :k] = torch.from_numpy(law[j])
                 continue
             pair = joint[up, j] if (up, j) in joint else joint[j, up].T
-            total = pair.sum(1, keepdims=True)
-            rows = (n * np.divide(pair, total, out=np.tile(law[j], (len(pair), 1)), where=total > 0) + law[j]) / (n + 1)
+            rows = n * pair + self.prior * law[j]
             self.table[j, : len(pair), :k] = torch.from_numpy(rows / rows.sum(1, keepdims=True))
         self.order.copy_(torch.tensor(order))
         self.parent.copy_(torch.from_numpy(parent))

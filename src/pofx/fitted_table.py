@@ -54,6 +54,10 @@ class FittedTable(Fitted):
     def _shape(self) -> str:
         return f"{len(self.codec.plans)} columns"
 
+    def info(self) -> str:
+        """What the model is, in lines for a terminal; the constraints that it keeps."""
+        return "\n".join([super().info(), *(self.codec.held.lines() if self.codec.held.rules else [])])
+
     def _made(self, x: Columns, first: int, plain: bool = False) -> "pa.Table":
         return self.codec.table(x, first, plain=plain)
 
@@ -318,7 +322,8 @@ class FittedTable(Fitted):
                 f"{what!r} is not what the model was fitted on: its rows differ; give that file (train=, --data)"
             )
         took = parts(table.num_rows, self.provenance["split"], self.provenance["seed"])
-        return table.take(took[0]), table.take(took[1]), table.take(took[2])
+        learned, aside = (table.take(self.codec.clean(table, part)) for part in took[:2])
+        return learned, aside, table.take(took[2])
 
     def _ladder(self, learned: "pa.Table", unseen: "pa.Table | None") -> dict[str, np.ndarray]:
         """Held-out log p of this model and of the baselines, by name."""

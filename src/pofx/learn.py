@@ -88,6 +88,8 @@ def fit(
     labels: Any = None,
     guard: bool = True,
     task: str | None = None,
+    constraints: Sequence[str] | str | None = "found",
+    dirty: str = "clean",
     **config: Any,
 ) -> Fitted:
     """Learns p(x) of the rows of a file or frame, of images, text, music or sounds.
@@ -107,8 +109,11 @@ def fit(
     killed there goes on and ends with the weights of an unbroken one. reading: delimiter, encoding, header of a text
     file; table or query of a database, sheet of a workbook (or give a `Place`); of pictures size (height, width),
     broken ("refuse" or "skip" files that cannot be read) and largest (pixels of one). task: "denoise" or "upscale"
-    learns from photos of any sizes to restore such (restoring.py says with which further arguments). Further arguments
-    go to the model.
+    learns from photos of any sizes to restore such (restoring.py says with which further arguments). constraints: of a
+    table, what holds in every row made: texts such as "start <= end", "total = net + tax", "unique id", "fixed country,
+    city", "one of red, green, blue", "age in [0, 120]"; "found", those that the rows suggest (perhaps beside texts);
+    "none". dirty: rows that break one are left out ("clean", at most 5 %) or made as often as seen ("keep"). Further
+    arguments go to the model.
 
     Raises CodecError for a file that cannot be read, SpecError for arguments that do not fit, Unsupported where the
     model cannot do what was asked.
@@ -133,6 +138,8 @@ def fit(
             )  # fmt: skip
     source, words = located(source, reading)
     kind = kind if kind != "auto" else kind_of(source)
+    if kind != "table" and (constraints != "found" or dirty != "clean"):
+        raise Unsupported(f"constraints and dirty rows are of tables, got a source of kind {kind}: leave them out")
     model = AUTO.get(kind, "any_order") if model == "auto" else model
     cls = load_class(model)
     condition = [condition] if isinstance(condition, str) else condition
@@ -142,7 +149,7 @@ def fit(
             raise Unsupported(f"model {model!r} cannot learn p(x | c): these can: {', '.join(who_can('condition'))}")
         codec, rows, container, took, notes = OPENERS[kind](
             source, words, split, seed, fields=fields, condition=condition, missing=missing, labels=labels,
-            cls=cls,
+            cls=cls, constraints=constraints, dirty=dirty,
         )  # fmt: skip
         if "unknown" not in cls.abilities and (blank := _unknown(codec.spec)):
             raise Unsupported(
@@ -164,6 +171,8 @@ def fit(
         "rows": len(rows), "train_rows": len(took[0]),
         "fingerprint": fingerprint(rows) if kind == "table" else rows.fingerprint(),
     }  # fmt: skip
+    if kind == "table" and (held := [rule.words for rule in codec.held.rules]):
+        own["constraints"] = held
     until = None if minutes is None else began + 60 * minutes * (1 - SPARE[1]) - SPARE[0]
     with torch_threads(threads):
         place = Checkpoint(Path(checkpoint), own) if checkpoint is not None else None

@@ -60,7 +60,12 @@ def _table(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed
     rows, container = read_table(source, **reading)
     took = parts(rows.num_rows, split, seed)
     words = {"fields": asked["fields"], "condition": asked["condition"] or (), "missing": asked["missing"]}
-    return TableCodec.learn(rows, part=took[0], like=container, **words), rows, container, took, notes_of(rows)
+    words |= {"constraints": asked["constraints"], "dirty": asked["dirty"], "masks": "orders" in asked["cls"].abilities}
+    codec, notes = TableCodec.learn(rows, part=took[0], like=container, **words), notes_of(rows)
+    clean = (codec.clean(rows, took[0]), codec.clean(rows, took[1]), took[2])
+    if left_out := sum(len(part) for part in took) - sum(len(part) for part in clean):
+        notes = notes | {"dirty": f"{left_out:,} rows that break a constraint are not learned from"}
+    return codec, rows, container, clean, notes
 
 
 def _images(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:

@@ -9,14 +9,17 @@ from ..errors import CodecError, SpecError
 from ..field import Allowed
 from ..spec import Columns, Given, Spec
 from . import conditions
+from .cleaning import DIRTY, kept, with_keys
 from .columns import ColumnPlan
 from .conditions import Between, between
+from .constraint_finding import look_for
+from .constraints import Held
 from .dependencies import Dependency
 from .derivation import derive, keep_one
-from .inference import plan_of
 from .infinite import refuse_infinite
 from .overrides import asked_of
 from .places import TYPED
+from .rules import all_breaks, read_rules
 from .tabular_io import look, read_table, to_frame
 from .writing import write_table
 
@@ -31,7 +34,8 @@ class TableCodec:
 
     spec: the fields to be modelled, and those of the condition; whole: the fields of all columns that have one, the
     derived ones included; plans: one for each column, in order; dependencies: the columns that are functions of another
-    one; schema: of the table that was learned from; rows: how many it had; like: the kind of its container.
+    one; schema: of the table that was learned from; rows: how many it had; like: the kind of its container; held: the
+    constraints, and the hidden columns that stand in the Spec for what follows from them (constraints.py).
 
     With t the table that was learned from, `table(encode(t))` equals t in every cell, except in columns that are made
     anew (keys) or not kept (dropped), and where a column spells one number in several ways.
@@ -47,16 +51,21 @@ class TableCodec:
         rows: int,
         condition: Sequence[str] = (),
         like: str = "pandas",
+        held: Held | None = None,
     ) -> None:
         self.plans, self.dependencies, self.schema = plans, dependencies, schema
         self.rows, self.condition, self.like = rows, tuple(condition), like
         self._by_name = {plan.name: plan for plan in plans}
+        self.held = Held([], self._by_name) if held is None else held
         every = [plan.field for plan in plans if plan.field is not None]
-        some = [plan.field for plan in plans if plan.field is not None and plan.source is None]
+        both = [*plans, *self.held.hidden]
+        some = [plan.field for plan in both if plan.field is not None and plan.source is None]
+        told = {*condition, *self.held.told}
         self.whole = Spec.table(tuple(every))
         self.spec = Spec.table(
-            tuple(field for field in some if field.name not in condition),
-            tuple(field for field in some if field.name in condition),
+            tuple(field for field in some if field.name not in told),
+            tuple(field for field in some if field.name in told),
+            self.held.orders,
         )
 
     @classmethod
@@ -69,6 +78,9 @@ class TableCodec:
         like: str = "pandas",
         missing: str = "state",
         part: np.ndarray | None = None,
+        constraints: Sequence[str] | str | None = "found",
+        dirty: str = "clean",
+        masks: bool = True,
     ) -> Self:
         """The codec of a table (Arrow, a frame or a path), learned from the rows of a part, by their numbers, or all.
 
@@ -76,21 +88,24 @@ class TableCodec:
 
         `fields` overrides how columns are read: {"zip": "category", "note": "drop", "ref": "key", "age": {"kind":
         "bounded", "low": 0, "high": 120}, "size": {"kind": "ordinal", "levels": ["S", "M", "L"]}}. `condition` names
-        the columns of c. Raises SpecError for columns or kinds that do not exist, CodecError for a table without rows,
-        with one row, or with nothing in it, and for infinite numbers in any row, of the part or not.
+        the columns of c. constraints: "found" (those that the rows suggest), "none", or texts (rules.py), "found"
+        perhaps among them; dirty: "clean", rows that break one are not learned, "keep", they are learned too; masks:
+        whether the model keeps orders while it draws. Raises SpecError for columns or kinds that do not exist, and
+        constraints that cannot be held, CodecError for a table without rows, with one row, or with nothing in it, and
+        for infinite numbers in any row, of the part or not.
         """
         table = _as_table(table)
         names = table.column_names
+        rules, search = read_rules(constraints, names)
+        if dirty not in DIRTY:
+            raise SpecError(f"expected dirty among {', '.join(DIRTY)}, got {dirty!r}")
         asked = asked_of(fields, names)
         refuse_infinite(table, asked)
         table = table if part is None else table.take(part)
         _check_rows(table)
         titles = look(table).get("titles", names)
-        pairs = [
-            plan_of(name, title, table[name], asked.get(name, {})) for name, title in zip(names, titles, strict=True)
-        ]
-        plans = [plan for plan, _ in pairs]
-        stored = {plan.name: x for plan, x in pairs if x is not None}
+        asked = with_keys(asked, rules, table, dirty == "keep")
+        table, plans, stored = kept(table, titles, asked, rules, dirty == "keep")
         for name in condition:
             if name in names and name not in stored:
                 raise SpecError(
@@ -106,8 +121,13 @@ class TableCodec:
             if plan.field is not None and plan.field.has_missing:
                 plan.field = plan.field.seen_alone()
         fixed = {*condition, *(name for name, one in asked.items() if one.get("derived") is False)}
+        fixed |= {name for rule in rules for name in rule.names}
         dependencies = derive(plans, stored, fixed, set(condition))
-        return cls(plans, dependencies, table.schema, table.num_rows, condition, like)
+        by_name = {plan.name: plan for plan in plans}
+        found = look_for(by_name, stored, rules, set(condition)) if search else []
+        held = Held([*rules, *found], by_name, dirty == "keep", found, missing == "unknown")
+        held.learn(stored, set(condition), masks)
+        return cls(plans, dependencies, table.schema, table.num_rows, condition, like, held)
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
@@ -119,8 +139,21 @@ class TableCodec:
         """
         table = _as_table(table)
         plans = [plan for plan in self.plans if plan.modelled or (derived and plan.field is not None)]
-        self._check_names(table, [plan.name for plan in plans])
-        return {plan.name: plan.parse(table[plan.name]) for plan in plans}
+        if derived:
+            return self._parsed(table, [plan.name for plan in plans])
+        own = self._parsed(table, [*(plan.name for plan in plans), *sorted(self.held.members)])
+        return {plan.name: own[plan.name] for plan in plans} | self.held.encode(own)
+
+    def _parsed(self, table: "pa.Table", names: Sequence[str]) -> Columns:
+        self._check_names(table, list(names))
+        return {name: self._by_name[name].parse(table[name]) for name in dict.fromkeys(names)}
+
+    def clean(self, table: "pa.Table", rows: np.ndarray) -> np.ndarray:
+        """Of some rows, by their numbers, those that are learned: all of them, or those that break no constraint."""
+        if self.held.keep or not self.held.members or not len(rows):
+            return rows
+        stored = self._parsed(table.take(rows), sorted(self.held.members))
+        return rows[~all_breaks(self.held.rules, self._by_name, stored)]
 
     def _check_names(self, table: "pa.Table", needed: list[str]) -> None:
         gone = [name for name in needed if name not in table.column_names]
@@ -134,18 +167,18 @@ class TableCodec:
         return self._by_name[name]
 
     def broken(self, table: Any) -> np.ndarray:
-        """The number of derived cells in each row, int64 (n,), that break their dependency; 0 where all hold.
-
-        A determinant never seen breaks none.
+        """The number of derived cells in each row, int64 (n,), that break their dependency, and of constraints broken
+        that the fields of the Spec do not tell; 0 where all hold. A determinant never seen breaks none.
         """
         table = _as_table(table)
         names = [name for rule in self.dependencies for name in (rule.source, rule.target)]
-        self._check_names(table, names)
-        stored = {name: self._by_name[name].parse(table[name]) for name in set(names)}
+        stored = self._parsed(table, [*names, *sorted(self.held.members)])
         out = np.zeros(table.num_rows, np.int64)
         for rule in self.dependencies:
             x, y = stored[rule.source], stored[rule.target]
             out += (rule.apply(x) != y) & rule.known(x)
+        for rows in self.held.broken(stored, unscored=True).values():
+            out += rows
         return out
 
     # -- out -----------------------------------------------------------------------------------------------------------
@@ -181,7 +214,7 @@ class TableCodec:
 
     def complete(self, x: Columns) -> Columns:
         """The stored columns together with those that derive from them."""
-        out = dict(x)
+        out = self.held.decode(x)
         for rule in self.dependencies:
             out[rule.target] = rule.apply(out[rule.source])
         for plan in self.plans:
@@ -210,8 +243,8 @@ class TableCodec:
 
         `asked` are strings such as "age in [20, 30)", "sex = Female", "`odd name` is missing", or a mapping from
         column to a value, a set, `between(a, b)` or None for missing. A condition on a derived column becomes a set on
-        its determinant. Raises CodecError for a column or a value that does not exist, and where nothing that was seen
-        fulfils the conditions.
+        its determinant. Raises CodecError for a column or a value that does not exist, where nothing that was seen
+        fulfils the conditions, and for a column that follows from others which are drawn first (a sum, a gap).
         """
         out: Given = {}
         words: dict[str, list[str]] = {}
@@ -229,16 +262,18 @@ class TableCodec:
         return out
 
     def _rooted(self, plan: ColumnPlan, allowed: Allowed, term: conditions.Term) -> tuple[ColumnPlan | None, Allowed]:
+        self.held.refuse(plan.name, term.words)
         if plan.source is not None:
-            root = self._by_name[plan.source]
-            rule = next((rule for rule in self.dependencies if rule.target == plan.name), None)
+            root = self._by_name.get(plan.source) or next(p for p in self.held.hidden if p.name == plan.source)
+            links = [*self.dependencies, *self.held.links]
+            rule = next((rule for rule in links if rule.target == plan.name), None)
             if rule is None:
-                return root, allowed
+                return self._rooted(root, allowed, term)
             stored = rule.values[conditions.holds(plan, allowed, rule.images)]
             if not len(stored):
                 self._check_seen(plan, allowed, [term.words])
                 raise CodecError(f"the condition {term.words!r} holds no value that was seen")
-            return root, conditions.set_of(root, stored)
+            return self._rooted(root, conditions.set_of(root, stored), term)
         if plan.field is None:
             self._check_constant(plan, allowed, term)
             return None, allowed
@@ -253,7 +288,9 @@ class TableCodec:
             )
 
     def _check_seen(self, plan: ColumnPlan, allowed: Allowed, words: list[str]) -> None:
-        field = self.whole.field(plan.name)
+        field = plan.field
+        if field is None:
+            return
         try:
             field.allow(field.tokens(1, 1, whole=True), allowed)
         except SpecError as error:
@@ -283,6 +320,9 @@ class TableCodec:
             arrays[f"from.{i}"], arrays[f"to.{i}"] = rule.values, rule.images
         rules = [[rule.source, rule.target] for rule in self.dependencies]
         meta = {"whole": header, "plans": plans, "rules": rules, "condition": list(self.condition)}
+        if self.held.rules:
+            meta["constraints"], own = self.held.to_json()
+            arrays |= {f"held.{k}": v for k, v in own.items()}
         return meta | {"rows": self.rows, "like": self.like}, arrays
 
     @classmethod
@@ -305,12 +345,16 @@ class TableCodec:
             Dependency(source, target, arrays[f"from.{i}"], arrays[f"to.{i}"])
             for i, (source, target) in enumerate(meta["rules"])
         ]
-        return cls(plans, rules, schema, meta["rows"], meta["condition"], meta["like"])
+        held = None
+        if "constraints" in meta:
+            own = {k.removeprefix("held."): v for k, v in arrays.items() if k.startswith("held.")}
+            held = Held.from_json(meta["constraints"], own, {plan.name: plan for plan in plans})
+        return cls(plans, rules, schema, meta["rows"], meta["condition"], meta["like"], held)
 
     # -- in words ------------------------------------------------------------------------------------------------------
 
     def profile(self) -> str:
-        """How each column is read and why, for a terminal; then the dependencies that were found."""
+        """How each column is read and why, for a terminal; then the dependencies and constraints that hold."""
         lines = [("column", "read as", "missing", "examples", "why")]
         for plan in self.plans:
             shown = ", ".join(_short(text, 14) for text in plan.examples[:3])
@@ -323,6 +367,7 @@ class TableCodec:
         out.insert(1, "-" * min(max(map(len, out)), 120))
         rules = [f"  {rule.source} -> {rule.target} ({len(rule.values)} values)" for rule in self.dependencies]
         words = ["", "dependencies, kept by construction:", *rules] if rules else []
+        words += ["", *self.held.lines()] if self.held.rules else []
         return "\n".join([f"{self.rows:,} rows, {len(self.plans):,} columns", "", *out, *words])
 
 

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from ...errors import SpecError
 from ...field import Tokens
+from ...orders import Line
 from ...spec import Columns, Given, Spec
 from ..infilling import Infilling
 from ..made import Made, Pass
+from ..masks import Keeper, Slots
 from ..model import Batch, Clock, Model, Recipe, Rows
 from ..tokens import Codes, invert
 from ..voiced import Voiced
@@ -40,6 +42,10 @@ class AnyOrder(Model):
     unbiased estimates of a negative log-likelihood: of the stored order, and averaged over the others.
     Shapes: tokens (B, F) -> hidden (B, width) -> terms (B, F), nats.
 
+    Orders between fields (Spec.orders) are kept in every row: what is drawn earlier bounds what is drawn later
+    (masks.py), and log p is of the law so cut. Conditions on several fields of one order hold, each drawn by its own
+    law inside the bounds.
+
     With nothing known a field has exactly its marginal law. Conditions (`given`) on sets hold in every row:
     constrained fields come first, their joint cells are enumerated up to 4,096, and beyond that as many are kept by
     weight. Known cells come first too. Such draws, completions and marginal likelihoods are those of the orders that
@@ -52,7 +58,7 @@ class AnyOrder(Model):
     """
 
     family = "flows"
-    abilities = frozenset({"sample", "log_prob", "cells", "given", "known", "condition", "unknown"})
+    abilities = frozenset({"sample", "log_prob", "cells", "given", "known", "condition", "unknown", "orders"})
     sequenced: ClassVar[type[Model] | None] = Infilling
     voiced: ClassVar[type[Model] | None] = Voiced
     others = 4  # one batch in so many is seen in another order than the stored one; 0: none
@@ -72,6 +78,7 @@ class AnyOrder(Model):
         own = range(self.before, len(self.codes.sizes))
         self.order = [*range(self.before), *sorted(own, key=lambda j: math.prod(self.codes.sizes[j]))]
         self.net = Made(self.codes, self.before, *SIZES[size], dropout)
+        self.line = Line(spec.orders, {field.name: field for field in fields}) if spec.orders else None
 
     # -- training ----------------------------------------------------------------------------------------------------
 
@@ -138,29 +145,61 @@ class AnyOrder(Model):
             code, _, got = field.encode(values[field.name], tokens)
             token[:, j], seen[:, j] = code, got | ~fixed[:, j]  # a cell never seen is kept, and tells nothing
         cuts = {j: self._cut(j, given) for j, f in enumerate(self.codes.fields) if f.name in given}
-        drawn = ~fixed
+        keeper = self._keeper(n, cuts, values, fixed)
+        drawn = (~fixed).astype(np.int8) * 2
         if cuts and not known:  # they come first, and all but the last from their joint law
-            first = [j for j in self.order if j in cuts]
+            ordered = [j for j in self.order if keeper and j in cuts and j in keeper.slots]
+            first = [j for j in self.order if j in cuts and not (len(ordered) > 1 and j in ordered)]
             if len(first) > 1:
                 self._joint(first, cuts, token, seen, u)
             fixed[:, first[:-1]] = True
-            drawn[:, first] = False
-        self._walk(self._orders(drawn), token, seen, u, fixed, cuts)
+            drawn[:, ordered], drawn[:, first] = 1, 0
+            for j in set(first[:-1]) & set(ordered) if keeper else ():
+                keeper.learn(j, np.arange(n), self.codes.fields[j].decode(token[:, j], u[:, j], cuts[j].tokens))
+        self._walk(self._orders(drawn), token, seen, u, fixed, cuts, keeper)
         out = {}
         for j, field in enumerate(self.codes.fields[start:], start):
             inside = cuts[j].tokens if j in cuts else self.codes.tokens[j]
             kept = known is not None and fixed[:, j]
-            v = field.none(n) if np.all(kept) else field.decode(token[:, j], u[:, j], inside)
+            if keeper and j in keeper.slots:
+                v = keeper.values[j]
+            else:
+                v = field.none(n) if np.all(kept) else field.decode(token[:, j], u[:, j], inside)
             out[field.name] = np.where(kept, known[0][field.name], v) if known else v
         return out
 
+    def _keeper(self, n: int, cuts: "Cuts", values: Columns, fixed: np.ndarray) -> Keeper | None:
+        """What keeps the orders of n rows, of whose cells those under `fixed` (n, F) are known."""
+        if self.line is None:
+            return None
+        held = {j: f for j, f in enumerate(self.codes.fields) if f.name in self.line.names}
+        whole = self.codes.tokens
+        slots = {j: Slots(f, cuts[j].tokens if j in cuts else whole[j], whole[j]) for j, f in held.items()}
+        keeper = Keeper(self.line, slots, n)
+        for j, field in held.items():
+            rows = np.flatnonzero(fixed[:, j])
+            if len(rows):
+                keeper.learn(j, rows, values[field.name][rows])
+        if asked := [j for j in held if j in cuts]:
+            keeper.narrow(asked)
+            for j in asked:
+                cuts[j] = Cut(keeper.slots[j].tokens, whole[j])
+        return keeper
+
     def _orders(self, later: np.ndarray) -> np.ndarray:
-        """The stored order for each row, the fields under `later` (n, F) moved behind the others."""
+        """The stored order for each row, the fields of higher `later` (n, F) moved behind the others."""
         order = np.array(self.order)
         return order[np.argsort(later[:, order], axis=1, kind="stable")]
 
     def _walk(
-        self, orders: np.ndarray, token: np.ndarray, seen: np.ndarray, u: np.ndarray, fixed: np.ndarray, cuts: "Cuts"
+        self,
+        orders: np.ndarray,
+        token: np.ndarray,
+        seen: np.ndarray,
+        u: np.ndarray,
+        fixed: np.ndarray,
+        cuts: "Cuts",
+        keeper: Keeper | None = None,
     ) -> None:
         """Enters the tokens that are not fixed, in each row's order, from u; u becomes the level inside each token."""
         rows, walk = np.arange(len(token)), Pass(self.net, len(token))
@@ -170,7 +209,10 @@ class AnyOrder(Model):
                 mine = np.flatnonzero((field == j) & ~fixed[:, j])
                 if len(mine):
                     h = walk.hidden if len(mine) == len(rows) else walk.hidden[torch.from_numpy(mine)]
-                    token[mine, j], u[mine, j] = self._draw(int(j), h, u[mine, j], cuts.get(int(j)))
+                    if keeper and j in keeper.slots:
+                        token[mine, j] = self._draw_inside(keeper, int(j), h, mine, u[mine, j], cuts.get(int(j)))
+                    else:
+                        token[mine, j], u[mine, j] = self._draw(int(j), h, u[mine, j], cuts.get(int(j)))
             if i + 1 < orders.shape[1]:
                 walk.learn(field, token[rows, field], seen[rows, field])
 
@@ -181,6 +223,34 @@ class AnyOrder(Model):
             return coarse, level
         fine, level = invert(self._fine_law(j, h, torch.from_numpy(coarse), cut), level)
         return coarse * m + fine, level
+
+    def _draw_inside(
+        self, keeper: Keeper, j: int, h: Tensor, rows: np.ndarray, u: np.ndarray, cut: "Cut | None"
+    ) -> np.ndarray:
+        """Tokens of field j inside what the orders leave it, whose values the keeper learns."""
+        slots, m = keeper.slots[j], self.codes.sizes[j][1]
+        low, high = keeper.bounds(j, rows)
+        law = self._law_inside(slots, j, h, low, high, cut)
+        token, level = invert(law, u)
+        if m > 1:
+            at = token[:, None] * m + np.arange(m)
+            fine = self._fine_law(j, h, torch.from_numpy(token), None).double()
+            inner, level = invert(fine * slots.share(at, *slots.between(low, high)), level)
+            token = token * m + inner
+        none = (law.sum(1) <= 0).numpy()
+        token, v = slots.place(token, level, low, high, none)
+        keeper.learn(j, rows, v)
+        return token
+
+    def _law_inside(
+        self, slots: Slots, j: int, h: Tensor, low: np.ndarray, high: np.ndarray, cut: "Cut | None"
+    ) -> Tensor:
+        """P(coarse, allowed, inside [low, high]) of field j, (B, K)."""
+        coarse = self.net.write.coarse_logits(j, h).cpu().double().softmax(1)
+        whole = coarse if cut is None else self._coarse_law(j, h, cut).double()
+        return slots.coarse_law(
+            coarse, whole, lambda at: self._fine_law(j, h, at, None).double(), *slots.between(low, high)
+        )
 
     def _coarse_law(self, j: int, h: Tensor, cut: "Cut | None") -> Tensor:
         """Unnormalised P(coarse, allowed) of field j, (B, K); its sum is P(allowed)."""
@@ -269,7 +339,49 @@ class AnyOrder(Model):
             some = torch.from_numpy(token[at].astype(np.int64)).to(self.device)
             known = torch.from_numpy(seen[at]).to(self.device)
             nll[at] = self.net(some, known, [(len(some), order)]).cpu().double().numpy()
-        return (inside - np.where(seen, nll, 0.0))[:, self.before :]
+        out = inside - np.where(seen, nll, 0.0)
+        if self.line is not None:
+            every = np.ones(token.shape, bool)
+            out -= self._room(x | (c or {}), np.tile(order, (len(token), 1)), every, token.astype(np.int64), seen)
+        return out[:, self.before :]
+
+    def _room(
+        self, x: Columns, orders: np.ndarray, mask: np.ndarray, token: np.ndarray, seen: np.ndarray
+    ) -> np.ndarray:
+        """log P(inside what the orders leave | what comes before), (n, F), of the cells under `mask`, which come first
+        in each row's order; zero for cells outside.
+        """
+        out = np.zeros(mask.shape)
+        for start in range(0, len(token), CHUNK):
+            at = slice(start, start + CHUNK)
+            some = {name: x[name][at] for name in x}
+            out[at] = self._room_of(some, orders[at], mask[at], token[at], seen[at])
+        return out
+
+    def _room_of(
+        self, x: Columns, orders: np.ndarray, mask: np.ndarray, token: np.ndarray, seen: np.ndarray
+    ) -> np.ndarray:
+        rows, walk, out = np.arange(len(token)), Pass(self.net, len(token)), np.zeros(mask.shape)
+        keeper = self._keeper(len(rows), {}, x, np.zeros_like(mask))
+        for i in range(int(mask.sum(1).max()) if keeper else 0):
+            field = orders[:, i]
+            for j in np.unique(field[mask[rows, field]]) if keeper else ():
+                mine = np.flatnonzero((field == j) & mask[:, j])
+                if j not in keeper.slots:
+                    continue
+                slots, v = keeper.slots[j], x[self.codes.fields[j].name][mine]
+                low, high = keeper.bounds(int(j), mine)
+                bound = np.flatnonzero(np.isfinite(low) | np.isfinite(high)) if j >= self.before else []
+                if len(bound):
+                    h = walk.hidden[torch.from_numpy(mine[bound])]
+                    law = self._law_inside(slots, int(j), h, low[bound], high[bound], None).sum(1).numpy()
+                    gone, cell = slots.field.absent(v[bound]), slots.field.cell(v[bound])
+                    fits = gone | ((cell >= low[bound]) & (cell <= high[bound]))
+                    out[mine[bound], j] = np.where(fits & (law > 0), np.log(np.maximum(law, 1e-300)), 0.0)
+                keeper.learn(int(j), mine, v)
+            if i + 1 < orders.shape[1]:
+                walk.learn(field, token[rows, field], seen[rows, field] & mask[rows, field])
+        return out
 
     @torch.inference_mode()
     def marginal(self, rows: Rows, c: Columns | None = None) -> np.ndarray:
@@ -280,6 +392,8 @@ class AnyOrder(Model):
         for at in range(0, len(token), CHUNK):
             part = slice(at, at + CHUNK)
             total[part] -= self._nll_first(mask[part], token[part], seen[part])
+        if self.line is not None:
+            total -= self._room(rows[0] | (c or {}), self._orders(~mask), mask, token, seen).sum(1)
         return total
 
     def _nll_first(self, mask: np.ndarray, token: np.ndarray, seen: np.ndarray) -> np.ndarray:

@@ -113,8 +113,9 @@ class Sum:
             lost = words.gaps(self.hidden, rest)
             own = words.in_steps(self.hidden, rest, scale)
             total, gone = total + np.where(gone | self.free, own, 0), lost
+        there = np.logical_not(gone)
         total = total // 10 ** (scale - plan.decimals)
-        return _number(total, plan.decimals, ~gone, plan.whole)
+        return _number(total, plan.decimals, there, plan.whole)
 
 
 @dataclass
@@ -438,7 +439,9 @@ def _level(rule: Rule, plans: Plans, images: Columns, i: int) -> str:
 def _text(plan: ColumnPlan, v: Any) -> str:
     if plan.reading == "levels":
         return str(plan.levels[v]) if v < len(plan.levels) else "?"
-    return str(np.datetime64(int(v), plan.field.unit)) if isinstance(plan.field, Datetime) else f"{v}"
+    if isinstance(plan.field, Datetime):
+        return str(np.array([v]).astype(f"datetime64[{plan.field.unit}]")[0])
+    return f"{v}"
 
 
 def _unique(texts: list[str]) -> list[str]:

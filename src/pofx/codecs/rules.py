@@ -60,7 +60,7 @@ class Rule:
     @property
     def order(self) -> Order:
         """The order that it is."""
-        return Order(*self.names, self.strict)
+        return Order(self.names[0], self.names[1], self.strict)
 
 
 def quoted(name: str) -> str:

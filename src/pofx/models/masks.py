@@ -154,4 +154,3 @@ class Keeper:
                     told = " and ".join(map(str, self.line.orders))
                     raise SpecError(f"the conditions leave {self.names[j]!r} no value, as {told}: change them")
                 self.slots[j] = Slots(old.field, cut, old.whole)
-

@@ -1,31 +1,30 @@
 """any_order: a flow over mixed fields, any of them given any others."""
 
 import math
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ...errors import SpecError
-from ...field import Tokens
 from ...orders import Line
 from ...spec import Columns, Given, Spec
+from ..bounded import CHUNK, Bounded, Cut, Cuts
 from ..infilling import Infilling
 from ..made import Made, Pass
-from ..masks import Keeper, Slots
+from ..masks import Keeper
 from ..model import Batch, Clock, Model, Recipe, Rows
 from ..tokens import Codes, invert
 from ..voiced import Voiced
 
 SIZES = {"small": (256, 1), "base": (512, 2), "large": (1024, 3)}
-CHUNK = 4096  # rows that are drawn or scored together
 JOINT = 4096  # joint cells of a condition that are enumerated
 BINS = 128  # coarse codes of a number; fewer where a table has more than a hundred columns
 GROUPS = 4  # orders that the validation rows are seen in, beside the stored one
 
 
-class AnyOrder(Model):
+class AnyOrder(Bounded):
     """Any-order autoregressive flow over tokens; a discrete flow with a mask source.
 
     A row x has fields 1..F, each one or two codes (tokens.py). For an order o of the fields one pass of one network
@@ -154,8 +153,10 @@ class AnyOrder(Model):
                 self._joint(first, cuts, token, seen, u)
             fixed[:, first[:-1]] = True
             drawn[:, ordered], drawn[:, first] = 1, 0
-            for j in set(first[:-1]) & set(ordered) if keeper else ():
-                keeper.learn(j, np.arange(n), self.codes.fields[j].decode(token[:, j], u[:, j], cuts[j].tokens))
+            for j in set(first[:-1]) & set(ordered):
+                cast(Keeper, keeper).learn(
+                    j, np.arange(n), self.codes.fields[j].decode(token[:, j], u[:, j], cuts[j].tokens)
+                )
         self._walk(self._orders(drawn), token, seen, u, fixed, cuts, keeper)
         out = {}
         for j, field in enumerate(self.codes.fields[start:], start):
@@ -167,24 +168,6 @@ class AnyOrder(Model):
                 v = field.none(n) if np.all(kept) else field.decode(token[:, j], u[:, j], inside)
             out[field.name] = np.where(kept, known[0][field.name], v) if known else v
         return out
-
-    def _keeper(self, n: int, cuts: "Cuts", values: Columns, fixed: np.ndarray) -> Keeper | None:
-        """What keeps the orders of n rows, of whose cells those under `fixed` (n, F) are known."""
-        if self.line is None:
-            return None
-        held = {j: f for j, f in enumerate(self.codes.fields) if f.name in self.line.names}
-        whole = self.codes.tokens
-        slots = {j: Slots(f, cuts[j].tokens if j in cuts else whole[j], whole[j]) for j, f in held.items()}
-        keeper = Keeper(self.line, slots, n)
-        for j, field in held.items():
-            rows = np.flatnonzero(fixed[:, j])
-            if len(rows):
-                keeper.learn(j, rows, values[field.name][rows])
-        if asked := [j for j in held if j in cuts]:
-            keeper.narrow(asked)
-            for j in asked:
-                cuts[j] = Cut(keeper.slots[j].tokens, whole[j])
-        return keeper
 
     def _orders(self, later: np.ndarray) -> np.ndarray:
         """The stored order for each row, the fields of higher `later` (n, F) moved behind the others."""
@@ -198,7 +181,7 @@ class AnyOrder(Model):
         seen: np.ndarray,
         u: np.ndarray,
         fixed: np.ndarray,
-        cuts: "Cuts",
+        cuts: Cuts,
         keeper: Keeper | None = None,
     ) -> None:
         """Enters the tokens that are not fixed, in each row's order, from u; u becomes the level inside each token."""
@@ -216,7 +199,7 @@ class AnyOrder(Model):
             if i + 1 < orders.shape[1]:
                 walk.learn(field, token[rows, field], seen[rows, field])
 
-    def _draw(self, j: int, h: Tensor, u: np.ndarray, cut: "Cut | None") -> tuple[np.ndarray, np.ndarray]:
+    def _draw(self, j: int, h: Tensor, u: np.ndarray, cut: Cut | None) -> tuple[np.ndarray, np.ndarray]:
         coarse, level = invert(self._coarse_law(j, h, cut), u)
         m = self.codes.sizes[j][1]
         if m == 1:
@@ -224,58 +207,9 @@ class AnyOrder(Model):
         fine, level = invert(self._fine_law(j, h, torch.from_numpy(coarse), cut), level)
         return coarse * m + fine, level
 
-    def _draw_inside(
-        self, keeper: Keeper, j: int, h: Tensor, rows: np.ndarray, u: np.ndarray, cut: "Cut | None"
-    ) -> np.ndarray:
-        """Tokens of field j inside what the orders leave it, whose values the keeper learns."""
-        slots, m = keeper.slots[j], self.codes.sizes[j][1]
-        low, high = keeper.bounds(j, rows)
-        law = self._law_inside(slots, j, h, low, high, cut)
-        token, level = invert(law, u)
-        if m > 1:
-            at = token[:, None] * m + np.arange(m)
-            fine = self._fine_law(j, h, torch.from_numpy(token), None).double()
-            inner, level = invert(fine * slots.share(at, *slots.between(low, high)), level)
-            token = token * m + inner
-        none = (law.sum(1) <= 0).numpy()
-        token, v = slots.place(token, level, low, high, none)
-        keeper.learn(j, rows, v)
-        return token
-
-    def _law_inside(
-        self, slots: Slots, j: int, h: Tensor, low: np.ndarray, high: np.ndarray, cut: "Cut | None"
-    ) -> Tensor:
-        """P(coarse, allowed, inside [low, high]) of field j, (B, K)."""
-        coarse = self.net.write.coarse_logits(j, h).cpu().double().softmax(1)
-        whole = coarse if cut is None else self._coarse_law(j, h, cut).double()
-        return slots.coarse_law(
-            coarse, whole, lambda at: self._fine_law(j, h, at, None).double(), *slots.between(low, high)
-        )
-
-    def _coarse_law(self, j: int, h: Tensor, cut: "Cut | None") -> Tensor:
-        """Unnormalised P(coarse, allowed) of field j, (B, K); its sum is P(allowed)."""
-        logits = self.net.write.coarse_logits(j, h)
-        if cut is None:
-            return logits.softmax(1).cpu()
-        law = logits.cpu().double().softmax(1)  # a condition may leave only what float32 rounds to zero
-        share = cut.share.max(1).values.repeat(len(h), 1)
-        for c in cut.coarse[(cut.share[cut.coarse] < 1).any(1)].tolist():
-            fine = self._fine_law(j, h, torch.full((len(h),), c), None) if cut.share.shape[1] > 1 else torch.ones(1, 1)
-            share[:, c] = (fine * cut.share[c]).sum(1)
-        return law * share
-
-    def _fine_law(self, j: int, h: Tensor, coarse: Tensor, cut: "Cut | None") -> Tensor:
-        """Unnormalised P(fine, allowed | coarse), (B, M)."""
-        logits = self.net.write.fine_logits(j, h, coarse.to(h.device))
-        return logits.softmax(1).cpu() if cut is None else logits.cpu().double().softmax(1) * cut.share[coarse]
-
     # -- conditions --------------------------------------------------------------------------------------------------
 
-    def _cut(self, j: int, given: Given) -> "Cut":
-        field, tokens = self.codes.fields[j], self.codes.tokens[j]
-        return Cut(field.allow(tokens, given[field.name]), tokens)
-
-    def _joint(self, first: list[int], cuts: "Cuts", token: np.ndarray, seen: np.ndarray, u: np.ndarray) -> None:
+    def _joint(self, first: list[int], cuts: Cuts, token: np.ndarray, seen: np.ndarray, u: np.ndarray) -> None:
         """Draws all but the last of several constrained fields from their joint law given that all hold."""
         start = np.where(seen, token, -1)[:, : self.before]
         _, at, group = np.unique(start, axis=0, return_index=True, return_inverse=True)
@@ -289,7 +223,7 @@ class AnyOrder(Model):
             chosen, u[mine, first[0]] = invert(torch.from_numpy(weight)[None], u[mine, first[0]])
             token[mine[:, None], first[:-1]] = tokens[chosen]
 
-    def _beginnings(self, walk: Pass, first: list[int], cuts: "Cuts", offset: float) -> tuple[np.ndarray, np.ndarray]:
+    def _beginnings(self, walk: Pass, first: list[int], cuts: Cuts, offset: float) -> tuple[np.ndarray, np.ndarray]:
         """Joint tokens (P, fields - 1) of the constrained fields but the last, and their weights (P,).
 
         All of them where they are at most 4,096; else as many, kept at each field by systematic resampling.
@@ -311,7 +245,7 @@ class AnyOrder(Model):
         left = self._coarse_law(first[-1], walk.hidden, cuts[first[-1]]).sum(1)
         return tokens, weight * left.numpy()
 
-    def _allowed(self, j: int, h: Tensor, cut: "Cut") -> tuple[np.ndarray, np.ndarray]:
+    def _allowed(self, j: int, h: Tensor, cut: Cut) -> tuple[np.ndarray, np.ndarray]:
         """(P(token, allowed), token) of field j's allowed tokens: (groups, A) and (A,)."""
         coarse = self.net.write.coarse_logits(j, h).cpu().double().softmax(1)
         k, m = self.codes.sizes[j]
@@ -344,44 +278,6 @@ class AnyOrder(Model):
             every = np.ones(token.shape, bool)
             out -= self._room(x | (c or {}), np.tile(order, (len(token), 1)), every, token.astype(np.int64), seen)
         return out[:, self.before :]
-
-    def _room(
-        self, x: Columns, orders: np.ndarray, mask: np.ndarray, token: np.ndarray, seen: np.ndarray
-    ) -> np.ndarray:
-        """log P(inside what the orders leave | what comes before), (n, F), of the cells under `mask`, which come first
-        in each row's order; zero for cells outside.
-        """
-        out = np.zeros(mask.shape)
-        for start in range(0, len(token), CHUNK):
-            at = slice(start, start + CHUNK)
-            some = {name: x[name][at] for name in x}
-            out[at] = self._room_of(some, orders[at], mask[at], token[at], seen[at])
-        return out
-
-    def _room_of(
-        self, x: Columns, orders: np.ndarray, mask: np.ndarray, token: np.ndarray, seen: np.ndarray
-    ) -> np.ndarray:
-        rows, walk, out = np.arange(len(token)), Pass(self.net, len(token)), np.zeros(mask.shape)
-        keeper = self._keeper(len(rows), {}, x, np.zeros_like(mask))
-        for i in range(int(mask.sum(1).max()) if keeper else 0):
-            field = orders[:, i]
-            for j in np.unique(field[mask[rows, field]]) if keeper else ():
-                mine = np.flatnonzero((field == j) & mask[:, j])
-                if j not in keeper.slots:
-                    continue
-                slots, v = keeper.slots[j], x[self.codes.fields[j].name][mine]
-                low, high = keeper.bounds(int(j), mine)
-                bound = np.flatnonzero(np.isfinite(low) | np.isfinite(high)) if j >= self.before else []
-                if len(bound):
-                    h = walk.hidden[torch.from_numpy(mine[bound])]
-                    law = self._law_inside(slots, int(j), h, low[bound], high[bound], None).sum(1).numpy()
-                    gone, cell = slots.field.absent(v[bound]), slots.field.cell(v[bound])
-                    fits = gone | ((cell >= low[bound]) & (cell <= high[bound]))
-                    out[mine[bound], j] = np.where(fits & (law > 0), np.log(np.maximum(law, 1e-300)), 0.0)
-                keeper.learn(int(j), mine, v)
-            if i + 1 < orders.shape[1]:
-                walk.learn(field, token[rows, field], seen[rows, field] & mask[rows, field])
-        return out
 
     @torch.inference_mode()
     def marginal(self, rows: Rows, c: Columns | None = None) -> np.ndarray:
@@ -418,16 +314,5 @@ class AnyOrder(Model):
         rows = np.stack([self._cells(x, c, order).sum(1) for order in orders])
         return {"orders disagree by, nats": float(rows.std(0).mean())}
 
-
-class Cut:
-    """A condition on one field: its tokens cut to the allowed set, and how much of each token remains."""
-
-    def __init__(self, tokens: Tokens, whole: Tokens) -> None:
-        self.tokens = tokens
-        self.share = torch.from_numpy(tokens.marginal / np.maximum(whole.marginal, 1e-300)).clamp(0, 1)
-        self.coarse = torch.from_numpy(np.flatnonzero(tokens.marginal.sum(1) > 0))
-
-
-Cuts = dict[int, Cut]
 
 MODEL = AnyOrder

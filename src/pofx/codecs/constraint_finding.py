@@ -1,12 +1,243 @@
-"""Constraints that the rows suggest."""
+"""Constraints that the rows suggest, believed if they hold in every row and are no accident.
 
-from collections.abc import Mapping, Sequence
+The accident is measured in nats, I = -log P(it holds in all rows | it is none), and must exceed 50 beside the logarithm
+of the number of candidates:
 
+    one of    columns of 0 and 1, three or more. One with k ones in n rows, put there at random, would fill exactly the
+              rows that the others leave with probability 1 / C(n, k): I = log C(n, k), of every member.
+    sum       total = a + b + ...: I = - sum log p(total), p its marginal law, over the rows in which a part and another
+              one are not zero; of every part.
+    order     a <= b of numbers, or of moments. Were they drawn apart from each other, a share q of the rows would break
+              it: I = - n log(1 - q); and q must be a tenth or more, as only ranges that overlap make an order a rule.
+              It is strict where ties, were they drawn apart, would be expected likewise.
+    fixed     two columns of labels, neither a function of the other. Were they drawn apart, the combinations never seen
+              would be absent with I = n * their mass; half of all combinations or more must be, and each that was seen
+              must have been seen ten times: with none seen once, Good and Turing's estimate of what is unseen is zero.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..fields import Datetime, Number
+from ..orders import Order, connected
 from ..spec import Columns
+from . import rules as words
 from .columns import ColumnPlan
+from .dependencies import EVIDENCE, LEVELS, SAMPLE
 from .rules import Rule
 
+if TYPE_CHECKING:
+    from ..field import Field
 
-def look_for(plans: Mapping[str, ColumnPlan], x: Columns, given: Sequence[Rule], condition: set[str]) -> list[Rule]:
-    """The rules that hold in every row and are no accident."""
-    return []
+Plans = Mapping[str, ColumnPlan]
+COLUMNS = 60  # numbers that sums and orders are sought among
+ROWS = 100  # with all cells there, that an order or a sum needs
+APART = 0.1  # share of rows that must break an order, were its columns drawn apart
+OFTEN = 10  # times that a fixed combination is seen
+LONGEST = 60  # parts of a sum
+
+
+def look_for(plans: Plans, x: Columns, given: Sequence[Rule], condition: set[str]) -> list[Rule]:
+    """The rules that hold in every row and are no accident; of columns that no given rule names, nor a condition."""
+    taken = {name for rule in given for name in rule.names} | condition
+    free = [name for name, plan in plans.items() if plan.modelled and plan.reading != "key" and name not in taken]
+    out: list[Rule] = []
+    for search in (_groups, _sums, _pairs):
+        out += search(plans, x, free)
+        free = [name for name in free if not any(name in _decided(rule) for rule in out)]
+    return out + _orders(plans, x, free)
+
+
+def _decided(rule: Rule) -> tuple[str, ...]:
+    return rule.names if rule.kind in ("one", "fixed") else rule.names[:1] if rule.kind == "sum" else ()
+
+
+# -- one-hot groups ----------------------------------------------------------------------------------------------------
+
+
+def _groups(plans: Plans, x: Columns, free: Sequence[str]) -> list[Rule]:
+    two = [name for name in free if _is_switch(plans[name], x[name])]
+    if len(two) < 3:
+        return []
+    hot = np.stack([words.is_hot(plans[name], x[name]) for name in two], 1)
+    n, counts, out, used = len(hot), hot.sum(0), [], set()
+    need = EVIDENCE + 2 * math.log(len(two))
+    for i in range(len(two)):
+        group, covered = [i], hot[:, i].copy()
+        for j in range(i + 1, len(two)):
+            if i not in used and j not in used and not (covered & hot[:, j]).any():
+                group.append(j)
+                covered |= hot[:, j]
+        if len(group) >= 3 and covered.all() and all(_choices(n, int(counts[j])) >= need for j in group):
+            out.append(Rule("one", tuple(two[j] for j in group)))
+            used |= set(group)
+    return out
+
+
+def _is_switch(plan: ColumnPlan, v: np.ndarray) -> bool:
+    if words.gaps(plan, v).any() or plan.reading not in ("levels", "number"):
+        return False
+    return words.two_valued(plan, v) and 0 < words.is_hot(plan, v).sum() < len(v)
+
+
+def _choices(n: int, k: int) -> float:
+    """log C(n, k)."""
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
+# -- sums --------------------------------------------------------------------------------------------------------------
+
+
+def _sums(plans: Plans, x: Columns, free: Sequence[str]) -> list[Rule]:
+    names = [n for n in free if plans[n].reading == "number" and plans[n].how != "angle" and not _thin(plans[n], x[n])]
+    names = names[:COLUMNS]
+    if len(names) < 3:
+        return []
+    scale = words.finest(names, plans)
+    if any(_reach(plans[name].field) * 10.0 ** (scale - plans[name].decimals) > 2.0**53 for name in names):
+        return []
+    cells = {name: words.in_steps(plans[name], x[name], scale) for name in names}
+    there = ~np.any([words.gaps(plans[name], x[name]) for name in names], 0)
+    if there.sum() < ROWS:
+        return []
+    out: list[Rule] = []
+    for total, parts in sorted(_candidates(cells, np.flatnonzero(there)[:SAMPLE]), key=lambda pair: len(pair[1])):
+        rule = Rule("sum", (total, *sorted(parts, key=names.index)))
+        if total in {rule.names[0] for rule in out} or _closes(rule, out):
+            continue
+        if not words.breaks(rule, plans, x).any() and _sum_holds(cells, there, rule, len(names)):
+            out.append(rule)
+    return words.sums_in_order(out)
+
+
+def _thin(plan: ColumnPlan, v: np.ndarray) -> bool:
+    return bool(words.gaps(plan, v).mean() > 0.2)
+
+
+def _reach(field: "Field | None") -> float:
+    return float(max(abs(field.left[0]), abs(field.right[-1])) + abs(field.base)) if isinstance(field, Number) else 0.0
+
+
+def _candidates(cells: Columns, rows: np.ndarray) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """(total, parts) that agree in a random linear hash of some rows: two to four parts, or neighbours in a row."""
+    weight = np.random.default_rng(0).integers(-(2**62), 2**62, len(rows))
+    names = list(cells)
+    with np.errstate(over="ignore"):
+        hash_of = {name: int((cells[name][rows] * weight).sum()) % 2**64 for name in names}
+    by_hash = {h: name for name, h in hash_of.items()}
+    pairs = {(hash_of[a] + hash_of[b]) % 2**64: (a, b) for a, b in combinations(names, 2)}
+    for total in names:
+        left = {(hash_of[total] - h) % 2**64: parts for h, parts in pairs.items() if total not in parts}
+        for h, parts in left.items():
+            if h == 0:
+                yield total, parts
+            elif h in by_hash and by_hash[h] not in (total, *parts):
+                yield total, (*parts, by_hash[h])
+            elif h in pairs and not {total, *parts} & set(pairs[h]):
+                yield total, (*parts, *pairs[h])
+    for i in range(len(names)):
+        run = 0
+        for j in range(i, min(len(names), i + LONGEST)):
+            run = (run + hash_of[names[j]]) % 2**64
+            if j - i >= 4 and run in by_hash and by_hash[run] not in names[i : j + 1]:
+                yield by_hash[run], tuple(names[i : j + 1])
+
+
+def _closes(rule: Rule, others: Sequence[Rule]) -> bool:
+    """Whether the rule says what others say the other way round: its columns are those of one of them."""
+    return any(set(rule.names) <= set(other.names) or set(other.names) <= set(rule.names) for other in others)
+
+
+def _sum_holds(cells: Columns, there: np.ndarray, rule: Rule, count: int) -> bool:
+    total, *parts = rule.names
+    values, at, counts = np.unique(cells[total][there], return_inverse=True, return_counts=True)
+    surprise = -np.log(counts / counts.sum())[at]
+    some = np.stack([cells[name][there] != 0 for name in parts], 1)
+    together = some & (some.sum(1) >= 2)[:, None]
+    need = EVIDENCE + 4 * math.log(count)
+    return len(values) > 2 and bool((surprise @ together >= need).all())
+
+
+# -- fixed combinations ------------------------------------------------------------------------------------------------
+
+
+def _pairs(plans: Plans, x: Columns, free: Sequence[str]) -> list[Rule]:
+    labels = {}
+    for name in free:
+        if plans[name].reading == "levels" and 3 <= len(plans[name].levels) <= LEVELS and len(labels) < COLUMNS:
+            labels[name] = x[name] + 1
+    need, out = EVIDENCE + 2 * math.log(max(len(labels), 1)), []
+    for a, b in combinations(labels, 2):
+        if any({a, b} & set(rule.names) for rule in out):
+            continue
+        size = int(labels[b].max()) + 1
+        counts = np.bincount(labels[a].astype(np.int64) * size + labels[b])
+        counts = np.r_[counts, np.zeros(-len(counts) % size, np.int64)].reshape(-1, size)
+        counts = counts[counts.any(1)][:, counts.any(0)]
+        n = counts.sum()
+        apart = counts.sum(1)[:, None] * counts.sum(0)[None] / n
+        blank = counts == 0
+        if blank.mean() >= 0.5 and counts[~blank].min() >= OFTEN and apart[blank].sum() >= need:
+            out.append(Rule("fixed", (a, b)))
+    return out
+
+
+# -- orders ------------------------------------------------------------------------------------------------------------
+
+
+def _orders(plans: Plans, x: Columns, free: Sequence[str]) -> list[Rule]:
+    out: list[Order] = []
+    for kind in ("number", "moment"):
+        names = [n for n in free if plans[n].reading == kind and plans[n].how != "angle" and len(np.unique(x[n])) > 2]
+        for a, b in combinations(names[:COLUMNS], 2):
+            order = _order(plans, x, a, b, len(names)) or _order(plans, x, b, a, len(names))
+            if order is not None:
+                out.append(order)
+    return [Rule("order", (o.low, o.high), o.strict) for o in _reduced(out)]
+
+
+def _order(plans: Plans, x: Columns, low: str, high: str, count: int) -> Order | None:
+    there = ~words.gaps(plans[low], x[low]) & ~words.gaps(plans[high], x[high])
+    a, b = (_on_line(plans[name], x[name][there]) for name in (low, high))
+    same_zone = getattr(plans[low].type, "tz", None) == getattr(plans[high].type, "tz", None)
+    if len(a) < ROWS or not same_zone or (a[:SAMPLE] > b[:SAMPLE]).any() or (a > b).any():
+        return None
+    rising = np.sort(b)
+    broken = float(np.searchsorted(rising, a, side="left").mean() / len(b))
+    ties = float(np.searchsorted(rising, a, side="right").mean() / len(b)) - broken
+    need = EVIDENCE + 2 * math.log(count)
+    if broken < APART or -len(a) * math.log1p(-min(broken, 1 - 1e-9)) < need:
+        return None
+    return Order(low, high, strict=not (a == b).any() and -len(a) * math.log1p(-min(ties, 1 - 1e-9)) >= need)
+
+
+def _on_line(plan: ColumnPlan, v: np.ndarray) -> np.ndarray:
+    """Numbers as they are; moments in days."""
+    if isinstance(plan.field, Datetime):
+        return v.astype(f"datetime64[{plan.field.unit}]").astype("datetime64[ns]").astype(np.int64) / 86400e9
+    return np.round(v, plan.decimals) if v.dtype.kind == "f" else v
+
+
+def _reduced(orders: Sequence[Order]) -> list[Order]:
+    """The orders that do not follow from the others."""
+    out = list(orders)
+    for order in orders:
+        rest = [other for other in out if other != order]
+        if _follows(order, rest):
+            out = rest
+    return out
+
+
+def _follows(order: Order, others: Sequence[Order]) -> bool:
+    if not any({order.low, order.high} <= part for part in connected(others)):
+        return False
+    best = {order.low: False}  # the fields at or above the lower one, and whether strictly
+    for _ in others:
+        for other in others:
+            if other.low in best:
+                best[other.high] = best.get(other.high, False) or best[other.low] or other.strict
+    return order.high in best and (best[order.high] or not order.strict)

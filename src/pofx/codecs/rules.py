@@ -258,7 +258,7 @@ def check_columns(rules: Iterable[Rule], plans: Mapping[str, ColumnPlan], x: Col
                     f"the constraint {rule.words!r} needs columns of {what}, {name!r} is read as {plan.how}: leave it "
                     "out, or say how the column is read (fields)"
                 )
-            if rule.kind == "one" and not _two_valued(plan, x[name]):
+            if rule.kind == "one" and not two_valued(plan, x[name]):
                 raise SpecError(
                     f"the constraint {rule.words!r} needs columns of 0 and 1, or of true and false, {name!r} is none"
                 )
@@ -269,7 +269,8 @@ def check_columns(rules: Iterable[Rule], plans: Mapping[str, ColumnPlan], x: Col
     line_of(rules, plans)
 
 
-def _two_valued(plan: ColumnPlan, v: np.ndarray) -> bool:
+def two_valued(plan: ColumnPlan, v: np.ndarray) -> bool:
+    """Whether a column is of 0 and 1, or of two words of which one says yes."""
     if plan.reading == "levels":
         return len(plan.levels) == 2 and sum(level.lower() in YES for level in plan.levels) == 1
     return bool(np.isin(v[~gaps(plan, v)], (0, 1)).all())

@@ -13,6 +13,7 @@ from .codecs.columns import amiss, as_texts
 from .codecs.places import TYPED, Place, again, place_of
 from .codecs.table import TableCodec
 from .codecs.tabular_io import TEXT, container, read_table, to_frame, with_column
+from .codecs.told import Told
 from .codecs.writing import check_path, write_table
 from .completion import centre, filled
 from .editing import Examples
@@ -213,23 +214,29 @@ class FittedTable(Fitted):
             check_path(path)
         table, kind, x, c = self._read(source)
         seed = self._seed(seed)
-        known = ~self.model.spec.absent(x)
+        known, told = ~self.model.spec.absent(x), self.codec.told(table)
+        names = [f.name for f in self.model.spec.fields]
+        for name, rows in told.unsure().items():
+            if name in names:
+                known[rows, names.index(name)] = False
+        unknown = {name: ~known[:, j] for j, name in enumerate(names)}
+        sets = told.sets(unknown)
         likely = self.model.settled(self._own(x), c, known)
         kept = {}
         if self.joint and c and likely:
             fields = self.joint.fields
             kept = {f.name: np.where(f.absent(c[f.name]), likely[f.name], c[f.name]) for f in fields}
         with bar("completing", (draws or GUESSES) * len(known), "row", quiet) as tick:
-            made = [filled(self.model, x, known, likely, seed + k, tick) for k in range(draws or GUESSES)]
+            made = [filled(self.model, x, known, likely, seed + k, tick, sets) for k in range(draws or GUESSES)]
         made = made if draws else [centre(self.model.spec, made, known)]
-        tables = [self._filled(table, m | kept) for m in made]
+        tables = [self._filled(table, told.settled(m | kept, unknown), told) for m in made]
         if draws:
             tables = [with_column(t, "draw", pa.array(np.full(len(known), k + 1))) for k, t in enumerate(tables)]
         if path is not None:
             return write_table(tables, path, like=self.codec if not draws else None)
         return self._out(pa.concat_tables(tables), kind)
 
-    def _filled(self, table: "pa.Table", x: Columns) -> "pa.Table":
+    def _filled(self, table: "pa.Table", x: Columns, told: Told) -> "pa.Table":
         """The table with the columns that the model knows taken from x; keys, texts, and levels that were never seen as
         they were.
         """
@@ -238,7 +245,10 @@ class FittedTable(Fitted):
 
         both = (*self.model.spec.fields, *(self.joint.fields if self.joint else ()))
         strange = {f.name: x[f.name] >= len(f.levels) for f in both if isinstance(f, Category)}
-        full = self.codec.table(x | {name: np.where(new, -1, x[name]) for name, new in strange.items()})
+        hidden = {plan.name for plan in self.codec.held.hidden}
+        strange = {name: new for name, new in strange.items() if name not in hidden}
+        full = self.codec.table(x | {name: np.where(new, -1, x[name]) for name, new in strange.items()}, told=told)
+        strange |= told.strange
         for at, name in enumerate(full.column_names):
             if self.codec.plan(name).how in ("key", "dropped"):
                 full = full.set_column(at, name, table.column(name))

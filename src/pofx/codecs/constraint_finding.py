@@ -166,11 +166,12 @@ def _sum_holds(cells: Columns, there: np.ndarray, rule: Rule, count: int) -> boo
 
 
 def _pairs(plans: Plans, x: Columns, free: Sequence[str]) -> list[Rule]:
-    labels = {}
+    labels: dict[str, np.ndarray] = {}
     for name in free:
         if plans[name].reading == "levels" and 3 <= len(plans[name].levels) <= LEVELS and len(labels) < COLUMNS:
             labels[name] = x[name] + 1
-    need, out = EVIDENCE + 2 * math.log(max(len(labels), 1)), []
+    need = EVIDENCE + 2 * math.log(max(len(labels), 1))
+    out: list[Rule] = []
     for a, b in combinations(labels, 2):
         if any({a, b} & set(rule.names) for rule in out):
             continue

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import CodecError, SpecError
-from ..field import MISSING, Field
+from ..field import Field
 from ..fields import Category, Datetime, Integer, Number, Real
 from ..orders import HIGHEST, UNKNOWN, Line, Order
 from ..spec import Columns, Spec
@@ -96,12 +96,12 @@ class Sum:
         if unknown or (not free and np.array_equal(whole, there)):
             return cls(rule, None, False)
         decimals = words.finest(rule.names, plans)
-        made = (Real if decimals else Integer).learn(name, _number(rest, decimals, there), decimals)
+        made = (Real if decimals else Integer).learn(name, words.number(rest, decimals, there), decimals)
         return cls(rule, _hidden(made, made.kind, rule), free)
 
     def encode(self, plans: Plans, x: Columns) -> np.ndarray:
         rest, _, there = words.left_over(self.rule, plans, x)
-        return _number(rest, words.finest(self.rule.names, plans), there)
+        return words.number(rest, words.finest(self.rule.names, plans), there)
 
     def decode(self, plans: Plans, x: Columns) -> np.ndarray:
         """The total, in its stored form."""
@@ -115,7 +115,7 @@ class Sum:
             total, gone = total + np.where(gone | self.free, own, 0), lost
         there = np.logical_not(gone)
         total = total // 10 ** (scale - plan.decimals)
-        return _number(total, plan.decimals, there, plan.whole)
+        return words.number(total, plan.decimals, there, plan.whole)
 
 
 @dataclass
@@ -179,7 +179,7 @@ class Gaps:
             gap = (places[name] - self._from(name, places)) // self.line.steps[name] * (-1 if self.down else 1)
             there, own = places[name] != UNKNOWN, self.line.fields[name]
             decimals = own.decimals if isinstance(own, Number) else 0
-            out[name] = _number(np.where(there, gap, 0), decimals, there, own.dtype.kind == "i")
+            out[name] = words.number(np.where(there, gap, 0), decimals, there, own.dtype.kind == "i")
         return out
 
     def decode(self, x: Columns) -> Columns:
@@ -408,13 +408,6 @@ def _free(name: str, taken: set[str]) -> str:
         name += "'"
     taken.add(name)
     return name
-
-
-def _number(cells: np.ndarray, decimals: int, there: np.ndarray, whole: bool | None = None) -> np.ndarray:
-    """Steps of 10^-decimals as stored numbers."""
-    if whole if whole is not None else not decimals:
-        return np.where(there, cells, MISSING).astype(np.int64)
-    return np.where(there, cells / 10.0**decimals, np.nan)
 
 
 def _codes(v: np.ndarray, among: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import CodecError, SpecError
+from ..field import MISSING
 from ..fields import Number
 from ..orders import Line, Order, connected, sorted_names
 from ..spec import Columns
@@ -226,6 +227,13 @@ def in_steps(plan: ColumnPlan, v: np.ndarray, decimals: int) -> np.ndarray:
     if v.dtype.kind == "f":
         v = np.round(v * 10.0**plan.decimals).astype(np.int64)
     return v * np.int64(10 ** (decimals - plan.decimals))
+
+
+def number(cells: np.ndarray, decimals: int, there: np.ndarray, whole: bool | None = None) -> np.ndarray:
+    """Steps of 10^-decimals as stored numbers."""
+    if whole if whole is not None else not decimals:
+        return np.where(there, cells, MISSING).astype(np.int64)
+    return np.where(there, cells / 10.0**decimals, np.nan)
 
 
 def gaps(plan: ColumnPlan, v: np.ndarray) -> np.ndarray:

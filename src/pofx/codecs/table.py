@@ -21,6 +21,7 @@ from .overrides import asked_of
 from .places import TYPED
 from .rules import all_breaks, read_rules
 from .tabular_io import look, read_table, to_frame
+from .told import Told
 from .writing import write_table
 
 if TYPE_CHECKING:
@@ -189,16 +190,18 @@ class TableCodec:
         first_row: int = 0,
         *,
         plain: bool = False,
+        told: Told | None = None,
     ) -> "pa.Table":
         """A table of all columns, as the one that was learned from, of stored columns.
 
         Derived columns follow from their determinants, keys count from `first_row`, so that no two rows share one.
-        With `plain`, texts that stand for numbers, dates and truth values become such.
+        With `plain`, texts that stand for numbers, dates and truth values become such; with `told`, known cells are
+        kept (told.py).
         """
         import pyarrow as pa
 
         n = len(next(iter(x.values())))
-        full = self.complete(x)
+        full = self.complete(x) if told is None else told.kept(self.complete(x))
         blank = np.zeros(n, np.int32)
         cells = []
         for plan in self.plans:
@@ -221,6 +224,13 @@ class TableCodec:
             if plan.how == "duplicate" and plan.source is not None:
                 out[plan.name] = out[plan.source]
         return out
+
+    def told(self, table: "pa.Table") -> Told:
+        """What the known cells of rows say of the fields of the Spec that are not among their columns."""
+        follow = {rule.target for rule in self.dependencies}
+        own = self._parsed(table, sorted(self.held.members | follow))
+        both = {plan.name: plan for plan in (*self.plans, *self.held.hidden) if plan.field is not None}
+        return Told(self.held, self.dependencies, own, {name: both[name] for name in both if both[name].modelled})
 
     def typed(self, table: "pa.Table") -> "pa.Table":
         """The table with texts that stand for numbers, dates and truth values turned into such; of a container that has

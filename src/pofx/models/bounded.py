@@ -133,7 +133,7 @@ class Bounded(Model):
         return out
 
     def _log_inside(self, keeper: Keeper, j: int, walk: Pass, rows: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """log P(inside the bounds) of field j in some rows of values v; zero where there is no bound, or v is beyond."""
+        """log P(inside the bounds) of field j in some rows of values v; zero where none is, or v is beyond."""
         slots, out = keeper.slots[j], np.zeros(len(rows))
         low, high = keeper.bounds(j, rows)
         cell = slots.field.cell(v)

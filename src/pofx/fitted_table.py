@@ -46,9 +46,10 @@ class FittedTable(Fitted):
         sets = self.codec.given([given] if isinstance(given, str) else given)
         own = {f.name for f in self.model.spec.fields} & set(sets)
         if own and "given" not in self.model.abilities:
+            columns = sorted(name for one in own for name in self.codec.held.columns_of(one))
             raise Unsupported(
-                f"model {self.model.name!r} cannot sample under conditions on {', '.join(sorted(own))}: "
-                f"these can: {', '.join(who_can('given'))}; or fit with condition={sorted(own)}"
+                f"model {self.model.name!r} cannot sample under conditions on {', '.join(columns)}: "
+                f"these can: {', '.join(who_can('given'))}; or fit with condition={columns}"
             )
         return sets
 

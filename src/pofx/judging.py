@@ -44,7 +44,15 @@ def judged(
             done = int(share * 100)
 
         return evaluate(
-            codec.whole, fake, real, other, target=target, log_probs=log_probs or None, seed=seed, progress=hear
+            codec.whole,
+            fake,
+            real,
+            other,
+            target=target,
+            log_probs=log_probs or None,
+            seed=seed,
+            progress=hear,
+            rules=codec.held.checks(),
         )
 
 

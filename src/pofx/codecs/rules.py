@@ -253,8 +253,11 @@ def check_columns(rules: Iterable[Rule], plans: Mapping[str, ColumnPlan], x: Col
     for rule in rules:
         for name in rule.names if rule.kind != "unique" else ():
             plan = plans[name]
-            if name not in x and plan.how not in ("constant",):
-                raise SpecError(f"the constraint {rule.words!r} needs {name!r}, which is not learned ({plan.why})")
+            if name not in x and plan.how != "constant":
+                raise SpecError(
+                    f"the constraint {rule.words!r} needs {name!r}, which is not learned ({plan.why}): leave it out, or "
+                    "say how the column is read (fields)"
+                )
             if name not in x:
                 raise SpecError(
                     f"the constraint {rule.words!r} needs values, {name!r} is always the same: leave it out"

@@ -19,6 +19,7 @@ from .derivation import derive, keep_one
 from .infinite import refuse_infinite
 from .overrides import asked_of
 from .places import TYPED
+from .profiling import profile_of
 from .rules import all_breaks, read_rules
 from .tabular_io import look, read_table, to_frame
 from .told import Told
@@ -164,8 +165,8 @@ class TableCodec:
             raise CodecError(f"the table lacks the column(s) {', '.join(map(repr, gone[:8]))}{hint}")
 
     def plan(self, name: str) -> ColumnPlan:
-        """How the column of this name is read and written."""
-        return self._by_name[name]
+        """How the column of this name is read and written, one that is hidden in the Spec included."""
+        return next((plan for plan in self.held.hidden if plan.name == name), None) or self._by_name[name]
 
     def broken(self, table: Any) -> np.ndarray:
         """The number of derived cells in each row, int64 (n,), that break their dependency, and of constraints broken
@@ -178,9 +179,7 @@ class TableCodec:
         for rule in self.dependencies:
             x, y = stored[rule.source], stored[rule.target]
             out += (rule.apply(x) != y) & rule.known(x)
-        for rows in self.held.broken(stored, unscored=True).values():
-            out += rows
-        return out
+        return out + (self.held.unscored(stored) if stored else 0)
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
@@ -361,24 +360,9 @@ class TableCodec:
             held = Held.from_json(meta["constraints"], own, {plan.name: plan for plan in plans})
         return cls(plans, rules, schema, meta["rows"], meta["condition"], meta["like"], held)
 
-    # -- in words ------------------------------------------------------------------------------------------------------
-
     def profile(self) -> str:
         """How each column is read and why, for a terminal; then the dependencies and constraints that hold."""
-        lines = [("column", "read as", "missing", "examples", "why")]
-        for plan in self.plans:
-            shown = ", ".join(_short(text, 14) for text in plan.examples[:3])
-            lines.append((_short(plan.name, 28), plan.how, f"{plan.share:.1%}" if plan.share else "", shown, plan.why))
-        widths = [max(len(line[i]) for line in lines) for i in range(4)]
-        out = [
-            "  ".join([*(cell.ljust(w) for cell, w in zip(line, widths, strict=False)), line[4]]).rstrip()
-            for line in lines
-        ]
-        out.insert(1, "-" * min(max(map(len, out)), 120))
-        rules = [f"  {rule.source} -> {rule.target} ({len(rule.values)} values)" for rule in self.dependencies]
-        words = ["", "dependencies, kept by construction:", *rules] if rules else []
-        words += ["", *self.held.lines()] if self.held.rules else []
-        return "\n".join([f"{self.rows:,} rows, {len(self.plans):,} columns", "", *out, *words])
+        return profile_of(self.plans, self.rows, self.dependencies, self.held)
 
 
 def _as_table(table: Any) -> "pa.Table":
@@ -407,8 +391,3 @@ def _unpacked(data: np.ndarray) -> "pa.Array":
 
     column = pa.ipc.open_stream(pa.py_buffer(np.ascontiguousarray(data).tobytes())).read_all()["values"]
     return column.chunk(0) if column.num_chunks else pa.array([], column.type)
-
-
-def _short(text: str, width: int) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= width else text[: width - 1] + "…"

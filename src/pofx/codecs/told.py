@@ -18,8 +18,9 @@ from ..spec import Columns, Given
 from . import conditions
 from . import rules as words
 from .columns import ColumnPlan
-from .constraints import Held, Sum
+from .constraints import Held
 from .dependencies import Dependency
+from .hidden import Sum
 
 
 class Told:

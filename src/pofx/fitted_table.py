@@ -155,7 +155,8 @@ class FittedTable(Fitted):
             value = cells.sum(1)
         else:
             value, more = self._bound(x, c, draws, known)
-        why = self._unlikely(table, cells) if cells is not None or self.codec.dependencies else None
+        rules = self.codec.dependencies or self.codec.held.rules
+        why = self._unlikely(table, cells) if cells is not None or rules else None
         return {"log_prob": value + extra, **more, **({"unlikely": why} if why is not None else {})}, cells
 
     def _extra(self, table: "pa.Table", c: Columns | None) -> np.ndarray:
@@ -168,9 +169,8 @@ class FittedTable(Fitted):
         """The columns, at most three, whose cells fell furthest below what is usual for them; a dependency broken."""
         broken = self.codec.broken(table)
         out = [""] * len(broken) if cells is None else self._deep(cells)
-        return [
-            ", ".join(filter(None, (o, "a broken dependency" if b else ""))) for o, b in zip(out, broken, strict=True)
-        ]
+        rule = "a broken dependency or constraint" if self.codec.held.rules else "a broken dependency"
+        return [", ".join(filter(None, (o, rule if b else ""))) for o, b in zip(out, broken, strict=True)]
 
     def _deep(self, cells: np.ndarray) -> list[str]:
         names = [f.name for f in self.model.spec.fields]

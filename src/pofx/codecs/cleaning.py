@@ -1,13 +1,16 @@
 """Columns planned from the rows that keep the constraints, and what is said of rows that do not."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import SpecError
+from ..fields import Number
 from ..spec import Columns
 from .columns import ColumnPlan, amiss, coded
+from .conditions import allowed_by
 from .inference import plan_of
 from .rules import MOST, Rule, all_breaks, breaks, check_columns
 
@@ -66,12 +69,24 @@ def kept(
     broken = all_breaks(rules, by_name, stored)
     if broken.all():
         raise SpecError("expected constraints that hold together in some rows, no row meets all: leave some out")
-    if keep or not broken.any():
+    if keep:
         return table, plans, stored
-    table = table.filter(pa.array(~broken))
-    plans, stored = planned(table, titles, asked)
-    check_columns(rules, {plan.name: plan for plan in plans}, stored)
+    if broken.any():
+        table = table.filter(pa.array(~broken))
+        plans, stored = planned(table, titles, asked)
+        check_columns(rules, {plan.name: plan for plan in plans}, stored)
+    for rule in rules:
+        plan = next(plan for plan in plans if plan.name == rule.names[0])
+        if rule.term is not None and isinstance(plan.field, Number):
+            low, high = _ends(plan.field.spans(allowed_by(plan, rule.term)))
+            low, high = max(plan.field.lowest, low), min(plan.field.highest, high)
+            plan.field = replace(plan.field, lowest=low, highest=high)
     return table, plans, stored
+
+
+def _ends(spans: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """The first and the last cell of what is allowed."""
+    return spans[0][0] + 0.5, spans[-1][1] - 0.5
 
 
 def _judge(rule: Rule, broken: np.ndarray, table: "pa.Table", keep: bool) -> None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..fields import Datetime, Number
-from ..orders import Order, connected
+from ..orders import NANOSECONDS, Order, connected
 from ..spec import Columns
 from . import rules as words
 from .columns import ColumnPlan
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..field import Field
 
 Plans = Mapping[str, ColumnPlan]
-COLUMNS = 60  # numbers that sums and orders are sought among
+COLUMNS, SWITCHES = 60, 400  # numbers, or labels, and columns of 0 and 1 that rules are sought among
 ROWS = 100  # with all cells there, that an order or a sum needs
 APART = 0.1  # share of rows that must break an order, were its columns drawn apart
 OFTEN = 10  # times that a fixed combination is seen
@@ -60,22 +60,30 @@ def _decided(rule: Rule) -> tuple[str, ...]:
 
 
 def _groups(plans: Plans, x: Columns, free: Sequence[str]) -> list[Rule]:
-    two = [name for name in free if _is_switch(plans[name], x[name])]
+    two = [name for name in free if _is_switch(plans[name], x[name])][:SWITCHES]
     if len(two) < 3:
         return []
     hot = np.stack([words.is_hot(plans[name], x[name]) for name in two], 1)
-    n, counts, out, used = len(hot), hot.sum(0), [], set()
-    need = EVIDENCE + 2 * math.log(len(two))
+    some, n, counts = hot[_spread(len(hot))], len(hot), hot.sum(0)
+    used: set[int] = set()
+    out, need = [], EVIDENCE + 2 * math.log(len(two))
     for i in range(len(two)):
-        group, covered = [i], hot[:, i].copy()
+        group, covered = [i], some[:, i].copy()
         for j in range(i + 1, len(two)):
-            if i not in used and j not in used and not (covered & hot[:, j]).any():
+            if not {i, j} & used and not (covered & some[:, j]).any():
                 group.append(j)
-                covered |= hot[:, j]
-        if len(group) >= 3 and covered.all() and all(_choices(n, int(counts[j])) >= need for j in group):
+                covered |= some[:, j]
+        if len(group) < 3 or not covered.all() or not all(_choices(n, int(counts[j])) >= need for j in group):
+            continue
+        if (hot[:, group].sum(1) == 1).all():
             out.append(Rule("one", tuple(two[j] for j in group)))
             used |= set(group)
     return out
+
+
+def _spread(n: int) -> np.ndarray:
+    """The numbers of SAMPLE rows among n, or of all."""
+    return np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64)
 
 
 def _is_switch(plan: ColumnPlan, v: np.ndarray) -> bool:
@@ -95,21 +103,21 @@ def _choices(n: int, k: int) -> float:
 def _sums(plans: Plans, x: Columns, free: Sequence[str]) -> list[Rule]:
     names = [n for n in free if plans[n].reading == "number" and plans[n].how != "angle" and not _thin(plans[n], x[n])]
     names = names[:COLUMNS]
+    scale = words.finest(names, plans) if len(names) >= 3 else 0
+    names = [n for n in names if _reach(plans[n].field) * 10.0 ** (scale - plans[n].decimals) < 2.0**53]
     if len(names) < 3:
         return []
-    scale = words.finest(names, plans)
-    if any(_reach(plans[name].field) * 10.0 ** (scale - plans[name].decimals) > 2.0**53 for name in names):
-        return []
-    cells = {name: words.in_steps(plans[name], x[name], scale) for name in names}
-    there = ~np.any([words.gaps(plans[name], x[name]) for name in names], 0)
+    some = {name: x[name][_spread(len(x[name]))] for name in names}
+    there = ~np.any([words.gaps(plans[name], some[name]) for name in names], 0)
     if there.sum() < ROWS:
         return []
+    cells = {name: words.in_steps(plans[name], some[name], scale)[there] for name in names}
     out: list[Rule] = []
-    for total, parts in sorted(_candidates(cells, np.flatnonzero(there)[:SAMPLE]), key=lambda pair: len(pair[1])):
+    for total, parts in sorted(_candidates(cells), key=lambda pair: len(pair[1])):
         rule = Rule("sum", (total, *sorted(parts, key=names.index)))
         if total in {rule.names[0] for rule in out} or _closes(rule, out):
             continue
-        if not words.breaks(rule, plans, x).any() and _sum_holds(cells, there, rule, len(names)):
+        if not words.breaks(rule, plans, x).any() and _sum_holds(plans, x, rule, len(names)):
             out.append(rule)
     return words.sums_in_order(out)
 
@@ -122,12 +130,12 @@ def _reach(field: "Field | None") -> float:
     return float(max(abs(field.left[0]), abs(field.right[-1])) + abs(field.base)) if isinstance(field, Number) else 0.0
 
 
-def _candidates(cells: Columns, rows: np.ndarray) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _candidates(cells: Columns) -> Iterator[tuple[str, tuple[str, ...]]]:
     """(total, parts) that agree in a random linear hash of some rows: two to four parts, or neighbours in a row."""
-    weight = np.random.default_rng(0).integers(-(2**62), 2**62, len(rows))
+    weight = np.random.default_rng(0).integers(-(2**62), 2**62, len(next(iter(cells.values()))))
     names = list(cells)
     with np.errstate(over="ignore"):
-        hash_of = {name: int((cells[name][rows] * weight).sum()) % 2**64 for name in names}
+        hash_of = {name: int((cells[name] * weight).sum()) % 2**64 for name in names}
     by_hash = {h: name for name, h in hash_of.items()}
     pairs = {(hash_of[a] + hash_of[b]) % 2**64: (a, b) for a, b in combinations(names, 2)}
     for total in names:
@@ -152,11 +160,12 @@ def _closes(rule: Rule, others: Sequence[Rule]) -> bool:
     return any(set(rule.names) <= set(other.names) or set(other.names) <= set(rule.names) for other in others)
 
 
-def _sum_holds(cells: Columns, there: np.ndarray, rule: Rule, count: int) -> bool:
+def _sum_holds(plans: Plans, x: Columns, rule: Rule, count: int) -> bool:
     total, *parts = rule.names
-    values, at, counts = np.unique(cells[total][there], return_inverse=True, return_counts=True)
+    there = ~np.any([words.gaps(plans[name], x[name]) for name in rule.names], 0)
+    values, at, counts = np.unique(x[total][there], return_inverse=True, return_counts=True)
     surprise = -np.log(counts / counts.sum())[at]
-    some = np.stack([cells[name][there] != 0 for name in parts], 1)
+    some = np.stack([x[name][there] != 0 for name in parts], 1)
     together = some & (some.sum(1) >= 2)[:, None]
     need = EVIDENCE + 4 * math.log(count)
     return len(values) > 2 and bool((surprise @ together >= need).all())
@@ -175,16 +184,21 @@ def _pairs(plans: Plans, x: Columns, free: Sequence[str]) -> list[Rule]:
     for a, b in combinations(labels, 2):
         if any({a, b} & set(rule.names) for rule in out):
             continue
-        size = int(labels[b].max()) + 1
-        counts = np.bincount(labels[a].astype(np.int64) * size + labels[b])
-        counts = np.r_[counts, np.zeros(-len(counts) % size, np.int64)].reshape(-1, size)
-        counts = counts[counts.any(1)][:, counts.any(0)]
-        n = counts.sum()
-        apart = counts.sum(1)[:, None] * counts.sum(0)[None] / n
-        blank = counts == 0
+        rows = _spread(len(labels[a]))
+        if (_table(labels[a][rows], labels[b][rows]) == 0).mean() < 0.5:  # all rows fill more of it than some do
+            continue
+        counts = _table(labels[a], labels[b])
+        blank, apart = counts == 0, counts.sum(1)[:, None] * counts.sum(0)[None] / counts.sum()
         if blank.mean() >= 0.5 and counts[~blank].min() >= OFTEN and apart[blank].sum() >= need:
             out.append(Rule("fixed", (a, b)))
     return out
+
+
+def _table(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """How often each pair of codes occurs, those that occur at all."""
+    size = int(b.max()) + 1
+    counts = np.bincount(a.astype(np.int64) * size + b, minlength=(int(a.max()) + 1) * size).reshape(-1, size)
+    return counts[counts.any(1)][:, counts.any(0)]
 
 
 # -- orders ------------------------------------------------------------------------------------------------------------
@@ -193,34 +207,37 @@ def _pairs(plans: Plans, x: Columns, free: Sequence[str]) -> list[Rule]:
 def _orders(plans: Plans, x: Columns, free: Sequence[str]) -> list[Rule]:
     out: list[Order] = []
     for kind in ("number", "moment"):
-        names = [n for n in free if plans[n].reading == kind and plans[n].how != "angle" and len(np.unique(x[n])) > 2]
-        for a, b in combinations(names[:COLUMNS], 2):
-            order = _order(plans, x, a, b, len(names)) or _order(plans, x, b, a, len(names))
-            if order is not None:
-                out.append(order)
+        names = [n for n in free if plans[n].reading == kind and plans[n].how != "angle"][:COLUMNS]
+        line = {name: _on_line(plans[name], x[name]) for name in names}
+        for a, b in combinations(names, 2):
+            if getattr(plans[a].type, "tz", None) == getattr(plans[b].type, "tz", None):
+                order = _order(line, a, b) or _order(line, b, a)
+                out += [order] if order is not None else []
     return [Rule("order", (o.low, o.high), o.strict) for o in _reduced(out)]
 
 
-def _order(plans: Plans, x: Columns, low: str, high: str, count: int) -> Order | None:
-    there = ~words.gaps(plans[low], x[low]) & ~words.gaps(plans[high], x[high])
-    a, b = (_on_line(plans[name], x[name][there]) for name in (low, high))
-    same_zone = getattr(plans[low].type, "tz", None) == getattr(plans[high].type, "tz", None)
-    if len(a) < ROWS or not same_zone or (a[:SAMPLE] > b[:SAMPLE]).any() or (a > b).any():
+def _order(line: Columns, low: str, high: str) -> Order | None:
+    a, b = line[low], line[high]
+    rows = _spread(len(a))
+    if (a[rows] > b[rows]).any() or (a > b).any():
         return None
-    rising = np.sort(b)
-    broken = float(np.searchsorted(rising, a, side="left").mean() / len(b))
-    ties = float(np.searchsorted(rising, a, side="right").mean() / len(b)) - broken
-    need = EVIDENCE + 2 * math.log(count)
+    there = ~np.isnan(a + b)
+    a, b = a[there], np.sort(b[there])
+    if len(a) < ROWS:
+        return None
+    broken = float(np.searchsorted(b, a, side="left").mean() / len(b))
+    ties = float(np.searchsorted(b, a, side="right").mean() / len(b)) - broken
+    need = EVIDENCE + 2 * math.log(len(line))
     if broken < APART or -len(a) * math.log1p(-min(broken, 1 - 1e-9)) < need:
         return None
-    return Order(low, high, strict=not (a == b).any() and -len(a) * math.log1p(-min(ties, 1 - 1e-9)) >= need)
+    apart = -len(a) * math.log1p(-min(ties, 1 - 1e-9)) >= need
+    return Order(low, high, strict=apart and not (line[low] == line[high]).any())
 
 
 def _on_line(plan: ColumnPlan, v: np.ndarray) -> np.ndarray:
-    """Numbers as they are; moments in days."""
-    if isinstance(plan.field, Datetime):
-        return v.astype(f"datetime64[{plan.field.unit}]").astype("datetime64[ns]").astype(np.int64) / 86400e9
-    return np.round(v, plan.decimals) if v.dtype.kind == "f" else v
+    """Numbers as they are, moments in nanoseconds, float64; NaN where missing."""
+    step = NANOSECONDS[plan.field.unit] if isinstance(plan.field, Datetime) else 1
+    return np.where(words.gaps(plan, v), np.nan, v.astype(np.float64) * step)
 
 
 def _reduced(orders: Sequence[Order]) -> list[Order]:

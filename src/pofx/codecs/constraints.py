@@ -98,6 +98,12 @@ class Held:
         ]
 
     @property
+    def read(self) -> set[str]:
+        """The columns that the hidden ones are made of."""
+        sums = {name for one in self.sums if one.hidden is not None for name in one.rule.names}
+        return sums | {n for group in self.groups for n in group.images} | {n for g in self.gaps for n in g.line.names}
+
+    @property
     def members(self) -> set[str]:
         """The columns that some rule names, but for unique ones."""
         return {name for rule in self.rules if rule.kind != "unique" for name in rule.names}

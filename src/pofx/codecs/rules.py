@@ -255,8 +255,8 @@ def check_columns(rules: Iterable[Rule], plans: Mapping[str, ColumnPlan], x: Col
             plan = plans[name]
             if name not in x and plan.how != "constant":
                 raise SpecError(
-                    f"the constraint {rule.words!r} needs {name!r}, which is not learned ({plan.why}): leave it out, or "
-                    "say how the column is read (fields)"
+                    f"the constraint {rule.words!r} needs {name!r}, which is not learned ({plan.why}): leave it out, "
+                    "or say how the column is read (fields)"
                 )
             if name not in x:
                 raise SpecError(

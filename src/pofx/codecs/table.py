@@ -143,7 +143,7 @@ class TableCodec:
         plans = [plan for plan in self.plans if plan.modelled or (derived and plan.field is not None)]
         if derived:
             return self._parsed(table, [plan.name for plan in plans])
-        own = self._parsed(table, [*(plan.name for plan in plans), *sorted(self.held.members)])
+        own = self._parsed(table, [*(plan.name for plan in plans), *sorted(self.held.read)])
         return {plan.name: own[plan.name] for plan in plans} | self.held.encode(own)
 
     def _parsed(self, table: "pa.Table", names: Sequence[str]) -> Columns:
@@ -227,7 +227,10 @@ class TableCodec:
     def told(self, table: "pa.Table") -> Told:
         """What the known cells of rows say of the fields of the Spec that are not among their columns."""
         follow = {rule.target for rule in self.dependencies}
-        own = self._parsed(table, sorted(self.held.members | follow))
+        wanted = self.held.members | follow
+        own = self._parsed(table, [name for name in table.column_names if name in wanted])
+        for name in self.held.members - own.keys():  # a column that is not there is missing in every row
+            own[name] = self.whole.field(name).none(table.num_rows)
         both = {plan.name: plan for plan in (*self.plans, *self.held.hidden) if plan.field is not None}
         return Told(self.held, self.dependencies, own, {name: both[name] for name in both if both[name].modelled})
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 import pofx
+from pofx.bundle import Fitted
 from pofx.cli import main
 from pofx.codecs.table import TableCodec, read_table
 from pofx.errors import CodecError, PofxError, SpecError
@@ -97,7 +98,7 @@ def broken(frame: pd.DataFrame) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module", params=MODELS)
-def fitted(request: pytest.FixtureRequest) -> pofx.bundle.Fitted:
+def fitted(request: pytest.FixtureRequest) -> Fitted:
     words = {"steps": 3, "guard": False, "quiet": True, "constraints": RULES}
     return pofx.fit(SHOP, model=request.param, **words, **MODELS[request.param])
 
@@ -110,13 +111,13 @@ def test_the_counts_of_this_file_see_broken_rows() -> None:
     assert len(broken(mixed)) == 9
 
 
-def test_no_row_made_breaks_a_constraint(fitted: pofx.bundle.Fitted) -> None:
+def test_no_row_made_breaks_a_constraint(fitted: Fitted) -> None:
     made = fitted.sample(1500, seed=1, quiet=True)
     assert broken(made) == {}
     assert made.middle.isna().any() or fitted.model.name == "gan"
 
 
-def test_saved_and_loaded_it_makes_the_same_rows(fitted: pofx.bundle.Fitted, tmp_path: Path) -> None:
+def test_saved_and_loaded_it_makes_the_same_rows(fitted: Fitted, tmp_path: Path) -> None:
     fitted.save(tmp_path / "a.pofx")
     again = pofx.load(tmp_path / "a.pofx")
     assert again.sample(60, seed=1, quiet=True).equals(fitted.sample(60, seed=1, quiet=True))
@@ -125,7 +126,7 @@ def test_saved_and_loaded_it_makes_the_same_rows(fitted: pofx.bundle.Fitted, tmp
     assert {k: v.tolist() for k, v in again.codec.encode(SHOP).items()}.keys() == x.keys()
 
 
-def test_rows_come_back(fitted: pofx.bundle.Fitted) -> None:
+def test_rows_come_back(fitted: Fitted) -> None:
     table = read_table(SHOP)[0]
     codec = TableCodec.learn(table, constraints=RULES, masks=fitted.model.name == "any_order")
     meta, arrays = codec.to_json()
@@ -135,7 +136,7 @@ def test_rows_come_back(fitted: pofx.bundle.Fitted) -> None:
 
 
 @pytest.mark.parametrize("name", MEMBERS)
-def test_a_known_cell_stays_and_the_others_fit_it(fitted: pofx.bundle.Fitted, name: str) -> None:
+def test_a_known_cell_stays_and_the_others_fit_it(fitted: Fitted, name: str) -> None:
     if "known" not in fitted.model.abilities:
         with pytest.raises(PofxError, match="complete missing cells"):
             fitted.complete(SHOP)
@@ -170,7 +171,7 @@ CONDITIONS = {
 
 
 @pytest.mark.parametrize("name", CONDITIONS)
-def test_conditions_on_members_hold_with_the_constraints(fitted: pofx.bundle.Fitted, name: str) -> None:
+def test_conditions_on_members_hold_with_the_constraints(fitted: Fitted, name: str) -> None:
     if "given" not in fitted.model.abilities:
         with pytest.raises(PofxError, match=r"any_order"):
             fitted.sample(10, CONDITIONS[name], quiet=True)
@@ -233,6 +234,14 @@ def test_the_masked_law_is_a_law() -> None:
     drawn = model.sample(8000, seed=1, quiet=True).groupby(["a", "b", "k"]).size()
     seen = cells[held].apply(lambda row: drawn.get((row.a, row.b, row.k), 0), axis=1).to_numpy() / 8000
     assert np.abs(seen - mass[held]).max() < 0.02
+
+
+def test_a_cell_beyond_what_was_seen_is_unlikely_where_bounds_leave_no_mass() -> None:
+    a = np.random.default_rng(0).integers(0, 50, 300)
+    model = pofx.fit(pd.DataFrame({"a": a, "b": a + 1}), steps=3, guard=False, quiet=True, constraints=["a < b"])
+    beyond = model.log_prob(pd.DataFrame({"a": [49, 60, 60], "b": [50, 61, 59]}))
+    assert beyond[0] > beyond[1] > -25
+    assert beyond[1] > beyond[2] + 4
 
 
 def test_bounds_follow_along_a_chain() -> None:
@@ -348,7 +357,7 @@ def test_evidence_counts_broken_constraints() -> None:
     assert {rule["rule"] for rule in figure.detail["rules"]} == set(RULES) - {"unique id"}
 
 
-def test_a_row_that_breaks_a_constraint_is_unlikely(fitted: pofx.bundle.Fitted) -> None:
+def test_a_row_that_breaks_a_constraint_is_unlikely(fitted: Fitted) -> None:
     if "log_prob" not in fitted.model.abilities:
         pytest.skip("the model has no likelihood")
     rows = SHOP.dropna().head(20)

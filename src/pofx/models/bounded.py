@@ -106,7 +106,7 @@ class Bounded(Model):
         self, x: Columns, orders: np.ndarray, mask: np.ndarray, token: np.ndarray, seen: np.ndarray
     ) -> np.ndarray:
         """log P(inside what the orders leave | what comes before), (n, F), of the cells under `mask`, which come first
-        in each row's order; zero for cells outside.
+        in each row's order; zero for cells outside, and those that were never seen, whose mass is apart.
         """
         out = np.zeros(mask.shape)
         for start in range(0, len(token), CHUNK):
@@ -126,7 +126,7 @@ class Bounded(Model):
                 if keeper and j in keeper.slots:
                     mine, v = np.flatnonzero((field == j) & mask[:, j]), x[self.codes.fields[j].name]
                     if j >= self.before:
-                        out[mine, j] = self._log_inside(keeper, j, walk, mine, v[mine])
+                        out[mine, j] = self._log_inside(keeper, j, walk, mine, v[mine]) * seen[mine, j]
                     keeper.learn(j, mine, v[mine])
             if i + 1 < orders.shape[1]:
                 walk.learn(field, token[rows, field], seen[rows, field] & mask[rows, field])
@@ -141,5 +141,6 @@ class Bounded(Model):
         at = np.flatnonzero(fits & (np.isfinite(low) | np.isfinite(high)))
         if len(at):
             law = self._law_inside(slots, j, walk.hidden[torch.from_numpy(rows[at])], low[at], high[at], None)
-            out[at] = np.log(np.clip(law.sum(1).numpy(), 1e-300, 1.0))
+            mass = law.sum(1).numpy()
+            out[at] = np.log(np.where(mass > 0, mass, 1.0))
         return out

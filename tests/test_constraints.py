@@ -152,6 +152,20 @@ def test_a_known_cell_stays_and_the_others_fit_it(fitted: Fitted, name: str) -> 
     assert not made.loc[1:, MEMBERS].isna().any().any()
 
 
+def test_a_known_cell_beyond_what_was_seen_bounds_the_others(fitted: Fitted) -> None:
+    if "known" not in fitted.model.abilities:
+        pytest.skip("the model completes no rows")
+    rows = SHOP.dropna().head(4).reset_index(drop=True)
+    rows.loc[0, ["low", "high"]] = 50.0, np.nan
+    rows.loc[1, ["low", "high"]] = np.nan, -50.0
+    rows.loc[2, ["start", "middle", "end"]] = pd.Timestamp("2030-01-01"), pd.NaT, pd.NaT
+    made = fitted.complete(rows, draws=1, quiet=True)
+    assert broken(made) == {}
+    assert made.high[0] == 50.01
+    assert made.low[1] == -50.01
+    assert made.middle[2] == made.end[2] == pd.Timestamp("2030-01-02")
+
+
 def test_one_missing_part_is_what_a_sum_leaves() -> None:
     model = pofx.fit(SHOP, model="independent", constraints=RULES, quiet=True, guard=False)
     rows = SHOP.dropna().head(40).reset_index(drop=True)
@@ -217,6 +231,16 @@ def test_columns_of_a_condition_keep_orders_and_groups() -> None:
         pofx.fit(SHOP, model="vae", condition=["middle"], **words)
 
 
+@pytest.mark.parametrize("model", ["any_order", "vae"])
+def test_cells_that_nobody_saw_are_made_within_the_constraints(model: str) -> None:
+    words = {"steps": 3, "guard": False, "quiet": True, "constraints": RULES, "missing": "unknown"}
+    frame = SHOP.copy()
+    frame.loc[::9, "red"] = np.nan
+    made = pofx.fit(frame, model=model, **words).sample(300, seed=1, quiet=True)
+    assert broken(made) == {}
+    assert not made.isna().any().any()
+
+
 # -- the law of a model that masks -------------------------------------------------------------------------------------
 
 
@@ -234,6 +258,15 @@ def test_the_masked_law_is_a_law() -> None:
     drawn = model.sample(8000, seed=1, quiet=True).groupby(["a", "b", "k"]).size()
     seen = cells[held].apply(lambda row: drawn.get((row.a, row.b, row.k), 0), axis=1).to_numpy() / 8000
     assert np.abs(seen - mass[held]).max() < 0.02
+
+
+def test_a_total_counts_in_the_measure_of_its_grid() -> None:
+    """In cents the same rows are log 100 less likely a column, whether it is drawn or follows."""
+    frame = shop(200, gaps=0.0)[["net", "tax", "total"]]
+    cents = pd.DataFrame({name: np.round(frame[name] * 100).astype(int) for name in frame})
+    words = {"model": "independent", "guard": False, "quiet": True, "constraints": ["total = net + tax"]}
+    apart = pofx.fit(frame, **words).log_prob(frame) - pofx.fit(cents, **words).log_prob(cents)
+    assert apart == pytest.approx(3 * np.log(100), abs=1e-6)
 
 
 def test_a_cell_beyond_what_was_seen_is_unlikely_where_bounds_leave_no_mass() -> None:

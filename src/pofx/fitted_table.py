@@ -160,9 +160,11 @@ class FittedTable(Fitted):
         return {"log_prob": value + extra, **more, **({"unlikely": why} if why is not None else {})}, cells
 
     def _extra(self, table: "pa.Table", c: Columns | None) -> np.ndarray:
-        """log p(c) where there is a condition, and 1/(n+1) for each dependency that a row breaks."""
+        """log p(c) where there is a condition, 1/(n+1) for each dependency or constraint that a row breaks, and the
+        grids of columns that follow from constraints.
+        """
         broken = self.codec.broken(table)
-        out = broken * -math.log(self.provenance["train_rows"] + 1.0)
+        out = broken * -math.log(self.provenance["train_rows"] + 1.0) + self.codec.log_steps(table)
         return out + (self.joint.log_prob(c) if self.joint and c else 0.0)
 
     def _unlikely(self, table: "pa.Table", cells: np.ndarray | None) -> list[str]:

@@ -17,21 +17,19 @@ of the number of candidates:
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..fields import Datetime, Number
+from ..errors import SpecError
+from ..fields import Datetime
 from ..orders import NANOSECONDS, Order, connected
 from ..spec import Columns
 from . import rules as words
 from .columns import ColumnPlan
 from .dependencies import EVIDENCE, LEVELS, SAMPLE
 from .rules import Rule
-
-if TYPE_CHECKING:
-    from ..field import Field
 
 Plans = Mapping[str, ColumnPlan]
 COLUMNS, SWITCHES = 60, 400  # numbers, or labels, and columns of 0 and 1 that rules are sought among
@@ -41,10 +39,11 @@ OFTEN = 10  # times that a fixed combination is seen
 LONGEST = 60  # parts of a sum
 
 
-def look_for(plans: Plans, x: Columns, given: Sequence[Rule], condition: set[str]) -> list[Rule]:
-    """The rules that hold in every row and are no accident; of columns that no given rule names, nor a condition."""
-    taken = {name for rule in given for name in rule.names} | condition
-    free = [name for name, plan in plans.items() if plan.modelled and plan.reading != "key" and name not in taken]
+def look_for(plans: Plans, x: Columns, fixed: set[str]) -> list[Rule]:
+    """The rules that hold in every row and are no accident; none of columns that are `fixed`, as given rules, the
+    condition and the user's words about fields make them.
+    """
+    free = [name for name, plan in plans.items() if plan.modelled and plan.reading != "key" and name not in fixed]
     out: list[Rule] = []
     for search in (_groups, _sums, _pairs):
         out += search(plans, x, free)
@@ -104,7 +103,7 @@ def _sums(plans: Plans, x: Columns, free: Sequence[str]) -> list[Rule]:
     names = [n for n in free if plans[n].reading == "number" and plans[n].how != "angle" and not _thin(plans[n], x[n])]
     names = names[:COLUMNS]
     scale = words.finest(names, plans) if len(names) >= 3 else 0
-    names = [n for n in names if _reach(plans[n].field) * 10.0 ** (scale - plans[n].decimals) < 2.0**53]
+    names = [n for n in names if words.reach(plans[n]) * 10.0 ** (scale - plans[n].decimals) < 2.0**53]
     if len(names) < 3:
         return []
     some = {name: x[name][_spread(len(x[name]))] for name in names}
@@ -124,10 +123,6 @@ def _sums(plans: Plans, x: Columns, free: Sequence[str]) -> list[Rule]:
 
 def _thin(plan: ColumnPlan, v: np.ndarray) -> bool:
     return bool(words.gaps(plan, v).mean() > 0.2)
-
-
-def _reach(field: "Field | None") -> float:
-    return float(max(abs(field.left[0]), abs(field.right[-1])) + abs(field.base)) if isinstance(field, Number) else 0.0
 
 
 def _candidates(cells: Columns) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -213,7 +208,13 @@ def _orders(plans: Plans, x: Columns, free: Sequence[str]) -> list[Rule]:
             if getattr(plans[a].type, "tz", None) == getattr(plans[b].type, "tz", None):
                 order = _order(line, a, b) or _order(line, b, a)
                 out += [order] if order is not None else []
-    return [Rule("order", (o.low, o.high), o.strict) for o in _reduced(out)]
+    rules: list[Rule] = []
+    for one in _reduced(out):
+        rule = Rule("order", (one.low, one.high), one.strict)
+        with suppress(SpecError):  # grids that cannot be compared
+            words.line_of([*rules, rule], plans)
+            rules.append(rule)
+    return rules
 
 
 def _order(line: Columns, low: str, high: str) -> Order | None:

@@ -70,7 +70,7 @@ class Held:
             if masks and not free:
                 self.orders += tuple(part)
             else:
-                self.gaps.append(Gaps.learn(own, self.plans, x, condition, free, taken))
+                self.gaps.append(Gaps.learn(own, self.plans, x, condition, free, taken, self.unknown))
         self._mark()
         return self
 
@@ -162,6 +162,20 @@ class Held:
         untold |= {rule for rule in self.rules if rule.kind == "order" and rule.order in self.orders}
         return sum((self._breaks(rule, x).astype(np.int64) for rule in untold), np.zeros(n, np.int64))
 
+    def log_steps(self, x: Columns) -> np.ndarray:
+        """What the cells that follow add to log p in the house measure, (n,): their mass is one, so - log h of each
+        that is there, less that of the hidden column in their place.
+        """
+        out = np.zeros(len(next(iter(x.values()), ())))
+        for one in self.sums:
+            total = one.rule.names[0]
+            rest = 0.0 if one.hidden is None else _field(one.hidden).log_step
+            out -= np.where(words.gaps(self.plans[total], x[total]), 0.0, _field(self.plans[total]).log_step - rest)
+        for group in self.groups:
+            for name in group.images:
+                out -= np.where(words.gaps(self.plans[name], x[name]), 0.0, _field(self.plans[name]).log_step)
+        return out
+
     def _breaks(self, rule: Rule, x: Columns) -> np.ndarray:
         if rule.kind != "fixed":
             return words.breaks(rule, self.plans, x)
@@ -225,7 +239,7 @@ class Held:
             line = Line(orders, {n: _field(plans[n]) for o in orders for n in (o.low, o.high)})
             rule = next(r for r in rules if r.kind == "order" and r.order in orders)
             hidden = {name: hidden_plan(fields[h], fields[h].kind, rule) for name, h in one["hidden"].items()}
-            out.gaps.append(Gaps(line, one["down"], one["free"], one["anchors"], one["ends"], hidden))
+            out.gaps.append(Gaps(line, one["down"], one["free"], out.unknown, one["anchors"], one["ends"], hidden))
         return out
 
 

@@ -111,19 +111,28 @@ class Gaps:
     """The fields of some orders, of which all that have others below them (or, `down`, above) are learned as gaps.
 
     anchors: of each such field, the place from which it counts where nothing is below it; ends: the places of the last
-    value seen at the other side, which no draw passes.
+    value seen at the other side, which no draw passes. free: whether gaps below zero are kept; unknown: whether a
+    missing cell is one that nobody saw, and so is then the gap beside it.
     """
 
     line: Line
     down: bool
     free: bool
+    unknown: bool
     anchors: dict[str, int]
     ends: dict[str, int]
     hidden: dict[str, ColumnPlan] = field(default_factory=dict)
 
     @classmethod
     def learn(
-        cls, rules: Sequence[Rule], plans: Plans, x: Columns, told: set[str], free: bool, taken: set[str]
+        cls,
+        rules: Sequence[Rule],
+        plans: Plans,
+        x: Columns,
+        told: set[str],
+        free: bool,
+        taken: set[str],
+        unknown: bool = False,
     ) -> "Gaps":
         """Raises SpecError where a condition stands between columns that are not told."""
         line = words.line_of(rules, plans)
@@ -134,17 +143,17 @@ class Gaps:
             names = ", ".join(sorted(told))
             raise SpecError(f"expected the condition {names} at one end of its orders: leave the constraint out")
         places = line.places(x)
-        made = cls(line, down, free, {}, {})
+        made = cls(line, down, free, unknown, {}, {})
         for name in made.follow:
             own = places[name][places[name] != UNKNOWN]
             ends = (int(own.min()), int(own.max())) if len(own) else (0, 0)
             made.anchors[name], made.ends[name] = ends[::-1] if down else ends
         for name, gap in made.encode(x).items():
-            beside = [o for o in line.orders if (o.low if down else o.high) == name]
-            title = " and ".join(o.high if down else o.low for o in beside)
+            title = " and ".join(made.beside(name))
             hidden = free_name(f"{title} - {name}" if down else f"{name} - {title}", taken)
             whole, decimals = gap.dtype.kind == "i", plans[name].decimals
             one = (Integer if whole else Real).learn(hidden, gap, decimals)
+            one = one.seen_alone() if unknown and one.has_missing else one
             made.hidden[name] = hidden_plan(one, one.kind, rules[0])
         return made
 
@@ -154,6 +163,12 @@ class Gaps:
         if self.down:
             return [name for name in reversed(self.line.names) if any(o.low == name for o in self.line.orders)]
         return [name for name in self.line.names if any(o.high == name for o in self.line.orders)]
+
+    def beside(self, name: str) -> list[str]:
+        """The fields right below one that is learned as a gap (or, `down`, above)."""
+        if self.down:
+            return [o.high for o in self.line.orders if o.low == name]
+        return [o.low for o in self.line.orders if o.high == name]
 
     def _from(self, name: str, places: Columns) -> np.ndarray:
         """The place that a gap is counted from."""
@@ -166,6 +181,8 @@ class Gaps:
         for name in self.follow:
             gap = (places[name] - self._from(name, places)) // self.line.steps[name] * (-1 if self.down else 1)
             there, own = places[name] != UNKNOWN, self.line.fields[name]
+            if self.unknown:
+                there = there & np.all([places[other] != UNKNOWN for other in self.beside(name)], 0)
             decimals = own.decimals if isinstance(own, Number) else 0
             out[name] = words.number(np.where(there, gap, 0), decimals, there, own.dtype.kind == "i")
         return out

@@ -221,6 +221,14 @@ def finest(names: Iterable[str], plans: Mapping[str, ColumnPlan]) -> int:
     return max(plans[name].decimals for name in names)
 
 
+def reach(plan: ColumnPlan) -> float:
+    """The largest size of a number that was seen, in steps of its grid."""
+    field = _field(plan)
+    return float(
+        max(abs(field.left[-1] + field.base), abs(field.left[0] + field.base), abs(field.right[-1] + field.base))
+    )
+
+
 def in_steps(plan: ColumnPlan, v: np.ndarray, decimals: int) -> np.ndarray:
     """Stored numbers as steps of 10^-decimals, int64; zero where missing."""
     v = np.where(gaps(plan, v), 0, v)
@@ -273,6 +281,10 @@ def check_columns(rules: Iterable[Rule], plans: Mapping[str, ColumnPlan], x: Col
                 raise SpecError(
                     f"the constraint {rule.words!r} needs columns of 0 and 1, or of true and false, {name!r} is none"
                 )
+        if rule.kind == "sum":
+            scale = finest(rule.names, plans)
+            if far := [n for n in rule.names if reach(plans[n]) * 10.0 ** (scale - plans[n].decimals) > 2.0**60]:
+                raise SpecError(f"the constraint {rule.words!r} is on grids too far apart: {far[0]!r} is too coarse")
         if rule.kind == "order":
             zones = {getattr(plans[name].type, "tz", None) for name in rule.names}
             if len(zones) > 1:

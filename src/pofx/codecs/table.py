@@ -126,7 +126,7 @@ class TableCodec:
         fixed |= {name for rule in rules for name in rule.names}
         dependencies = derive(plans, stored, fixed, set(condition))
         by_name = {plan.name: plan for plan in plans}
-        found = look_for(by_name, stored, rules, set(condition)) if search else []
+        found = look_for(by_name, stored, fixed) if search else []
         held = Held([*rules, *found], by_name, dirty == "keep", found, missing == "unknown")
         held.learn(stored, set(condition), masks)
         return cls(plans, dependencies, table.schema, table.num_rows, condition, like, held)
@@ -180,6 +180,15 @@ class TableCodec:
             x, y = stored[rule.source], stored[rule.target]
             out += (rule.apply(x) != y) & rule.known(x)
         return out + (self.held.unscored(stored) if stored else 0)
+
+    def log_steps(self, table: Any) -> np.ndarray:
+        """What the columns that follow from constraints add to log p of each row, (n,), nats: the grids that they are
+        on.
+        """
+        table = _as_table(table)
+        if not (self.held.sums or self.held.groups):
+            return np.zeros(table.num_rows)
+        return self.held.log_steps(self._parsed(table, sorted(self.held.members)))
 
     # -- out -----------------------------------------------------------------------------------------------------------
 

@@ -46,8 +46,7 @@ class Told:
                 out[one.hidden.name] = np.any([self.gone[name] for name in one.rule.names], 0)
         for gaps in self.held.gaps:
             for name in gaps.follow:
-                beside = [o.high if gaps.down else o.low for o in gaps.line.orders if name in (o.low, o.high)]
-                out[gaps.hidden[name].name] = np.any([self.gone[n] for n in {name, *beside}], 0)
+                out[gaps.hidden[name].name] = np.any([self.gone[n] for n in (name, *gaps.beside(name))], 0)
         return out
 
     def sets(self, unknown: Mapping[str, np.ndarray]) -> list[tuple[np.ndarray, Given]]:

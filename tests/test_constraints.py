@@ -218,6 +218,17 @@ def test_a_condition_on_a_gap_is_a_clear_error() -> None:
         model.sample(5, "high > 0", quiet=True)
 
 
+def test_members_of_a_group_can_be_balanced() -> None:
+    model = pofx.fit(SHOP, model="independent", constraints=RULES, quiet=True, guard=False)
+    made = model.sample(4096, balance={"city": {"Lyon": 0.5}}, seed=1, quiet=True)
+    assert broken(made) == {}
+    assert (made.city == "Lyon").mean() == pytest.approx(0.5, abs=0.001)
+    with pytest.raises(SpecError, match="one constraint holds with it"):
+        model.sample(10, balance={"city": None, "country": None}, quiet=True)
+    with pytest.raises(SpecError, match="one constraint holds with it"):
+        model.sample(10, "city = Ulm", balance="country", quiet=True)
+
+
 def test_columns_of_a_condition_keep_orders_and_groups() -> None:
     for model, condition in (("any_order", ["start", "red", "green", "blue"]), ("vae", ["end", "low"])):
         words = {"steps": 3, "guard": False, "quiet": True, "constraints": RULES}
@@ -427,6 +438,7 @@ BAD = {
     "net <= start": "numbers, or moments",
     "age = net + country": "needs columns of numbers",
     "one of age, red": "0 and 1",
+    "age = net + tax": "on the grid of its parts",
     "age in [200, 300]": "no row meets it",
     "high < low": "no row meets it",
     "age in [40, 65]": "of 192 break it",

@@ -19,6 +19,7 @@ from .completion import centre, filled
 from .editing import Examples
 from .errors import CodecError, SpecError, Unsupported
 from .evaluate import Evidence, of_codes
+from .field import Field
 from .fields import Category
 from .judging import judged, publish
 from .models import create
@@ -55,6 +56,9 @@ class FittedTable(Fitted):
 
     def _shape(self) -> str:
         return f"{len(self.codec.plans)} columns"
+
+    def _fields(self) -> dict[str, Field]:
+        return super()._fields() | {link.target: self.codec.whole.field(link.target) for link in self.codec.held.links}
 
     def info(self) -> str:
         """What the model is, in lines for a terminal; the constraints that it keeps."""

@@ -114,7 +114,8 @@ def _sums(plans: Plans, x: Columns, free: Sequence[str]) -> list[Rule]:
     out: list[Rule] = []
     for total, parts in sorted(_candidates(cells), key=lambda pair: len(pair[1])):
         rule = Rule("sum", (total, *sorted(parts, key=names.index)))
-        if total in {rule.names[0] for rule in out} or _closes(rule, out):
+        coarse = plans[total].decimals < words.finest(parts, plans)
+        if coarse or total in {rule.names[0] for rule in out} or _closes(rule, out):
             continue
         if not words.breaks(rule, plans, x).any() and _sum_holds(plans, x, rule, len(names)):
             out.append(rule)

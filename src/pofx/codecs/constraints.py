@@ -119,7 +119,10 @@ class Held:
 
     def encode(self, x: Columns) -> Columns:
         """The hidden columns of stored columns."""
-        out = {group.hidden.name: group.encode(x) for group in self.groups}
+        out = {}
+        for group in self.groups:
+            gone = np.any([words.gaps(self.plans[name], x[name]) for name in group.images], 0)
+            out[group.hidden.name] = np.where(gone & self.unknown, -1, group.encode(x)).astype(np.int32)
         out |= {one.hidden.name: one.encode(self.plans, x) for one in self.sums if one.hidden is not None}
         for gaps in self.gaps:
             out |= {gaps.hidden[name].name: v for name, v in gaps.encode(x).items()}

@@ -102,7 +102,6 @@ class Sum:
             own = words.in_steps(self.hidden, rest, scale)
             total, gone = total + np.where(gone | self.free, own, 0), lost
         there = np.logical_not(gone)
-        total = total // 10 ** (scale - plan.decimals)
         return words.number(total, plan.decimals, there, plan.whole)
 
 

@@ -283,6 +283,11 @@ def check_columns(rules: Iterable[Rule], plans: Mapping[str, ColumnPlan], x: Col
                 )
         if rule.kind == "sum":
             scale = finest(rule.names, plans)
+            if plans[rule.names[0]].decimals < scale:
+                raise SpecError(
+                    f"the constraint {rule.words!r} needs a total on the grid of its parts, {rule.names[0]!r} has "
+                    "fewer decimals: leave it out, or say how many it has (fields)"
+                )
             if far := [n for n in rule.names if reach(plans[n]) * 10.0 ** (scale - plans[n].decimals) > 2.0**60]:
                 raise SpecError(f"the constraint {rule.words!r} is on grids too far apart: {far[0]!r} is too coarse")
         if rule.kind == "order":

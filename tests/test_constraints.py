@@ -252,6 +252,26 @@ def test_cells_that_nobody_saw_are_made_within_the_constraints(model: str) -> No
     assert not made.isna().any().any()
 
 
+@pytest.mark.parametrize("model", ["any_order", "vae", "independent"])
+def test_missing_members_of_a_group_are_completed(model: str) -> None:
+    frame = SHOP[["red", "green", "blue", "country", "city", "age"]].astype({"red": float}).copy()
+    frame.loc[::4, "red"], frame.loc[1::9, "city"] = np.nan, None
+    words = {"steps": 3} if model != "independent" else {}
+    rules = ["one of red, green, blue", "fixed country, city"]
+    fitted = pofx.fit(frame, model=model, guard=False, quiet=True, constraints=rules, **words)
+    table = read_table(frame)[0]
+    back = fitted.codec.table(fitted.codec.encode(table))
+    assert all(back[name].to_pylist() == table[name].to_pylist() for name in ("red", "green", "country", "city"))
+    made = fitted.complete(frame, draws=1, quiet=True)
+    assert not made.isna().any().any()
+    assert made[["green", "blue", "country", "age"]].equals(SHOP[["green", "blue", "country", "age"]])
+    assert (made[["red", "green", "blue"]].sum(axis=1) == 1).all()
+    drawn = fitted.sample(400, seed=1, quiet=True)
+    assert drawn.red.isna().any()
+    assert (drawn[["red", "green", "blue"]].sum(axis=1)[drawn.red.notna()] == 1).all()
+    assert set(made.city) == {"Ulm", "Bonn", "Lyon"}
+
+
 # -- the law of a model that masks -------------------------------------------------------------------------------------
 
 

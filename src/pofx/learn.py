@@ -128,6 +128,7 @@ def fit(
     _check(steps, minutes)
     _check_words(kind, missing, precision)
     if task is not None:
+        _check_rules("photo", constraints, dirty)
         from .restoring import fit_restorer
 
         with torch_threads(threads):
@@ -138,8 +139,7 @@ def fit(
             )  # fmt: skip
     source, words = located(source, reading)
     kind = kind if kind != "auto" else kind_of(source)
-    if kind != "table" and (constraints != "found" or dirty != "clean"):
-        raise Unsupported(f"constraints and dirty rows are of tables, got a source of kind {kind}: leave them out")
+    _check_rules(kind, constraints, dirty)
     model = AUTO.get(kind, "any_order") if model == "auto" else model
     cls = load_class(model)
     condition = [condition] if isinstance(condition, str) else condition
@@ -270,6 +270,11 @@ def _check_words(kind: str, missing: str, precision: str) -> None:
     ):
         if word not in among:
             raise SpecError(f"expected {name} among {', '.join(among)}, got {word!r}")
+
+
+def _check_rules(kind: str, constraints: Sequence[str] | str | None, dirty: str) -> None:
+    if kind != "table" and (constraints not in ("found", "none", None) or dirty != "clean"):
+        raise Unsupported(f"constraints and dirty rows are of tables, got a source of kind {kind}: leave them out")
 
 
 def _parts(x: Columns, took: Sequence[np.ndarray]) -> list[Columns]:

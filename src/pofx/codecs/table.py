@@ -82,7 +82,7 @@ class TableCodec:
         part: np.ndarray | None = None,
         constraints: Sequence[str] | str | None = "found",
         dirty: str = "clean",
-        masks: bool = True,
+        masks: bool = False,
     ) -> Self:
         """The codec of a table (Arrow, a frame or a path), learned from the rows of a part, by their numbers, or all.
 
@@ -92,7 +92,7 @@ class TableCodec:
         "bounded", "low": 0, "high": 120}, "size": {"kind": "ordinal", "levels": ["S", "M", "L"]}}. `condition` names
         the columns of c. constraints: "found" (those that the rows suggest), "none", or texts (rules.py), "found"
         perhaps among them; dirty: "clean", rows that break one are not learned, "keep", they are learned too; masks:
-        whether the model keeps orders while it draws. Raises SpecError for columns or kinds that do not exist, and
+        whether the model keeps orders while it draws, else they are held by gaps. Raises SpecError for columns or kinds that do not exist, and
         constraints that cannot be held, CodecError for a table without rows, with one row, or with nothing in it, and
         for infinite numbers in any row, of the part or not.
         """

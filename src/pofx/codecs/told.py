@@ -68,7 +68,7 @@ class Told:
         """(which set each row has, the sets; None: all values)."""
         values, key = links[0].values, np.zeros(len(unknown), np.int64)
         fits, some = [np.ones(len(values), bool)], np.zeros(len(values), bool)
-        for link in links:
+        for link in (link for link in links if link.target in self.own):
             own, gone = self.own[link.target], self.gone[link.target]
             image, absent = link.images, words.gaps(self.plans[link.target], link.images)
             some |= absent
@@ -80,7 +80,8 @@ class Told:
         out: list[Allowed | None] = []
         for fit in fits:
             full = fit & ~some if (fit & ~some).any() else fit
-            out.append(conditions.set_of(self.roots[name], values[full]) if full.any() and not fit.all() else None)
+            free = full.all() or not full.any()
+            out.append(None if free else conditions.set_of(self.roots[name], values[full]))
         return key, out
 
     # -- a completion --------------------------------------------------------------------------------------------------

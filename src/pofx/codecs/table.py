@@ -92,9 +92,11 @@ class TableCodec:
         "bounded", "low": 0, "high": 120}, "size": {"kind": "ordinal", "levels": ["S", "M", "L"]}}. `condition` names
         the columns of c. constraints: "found" (those that the rows suggest), "none", or texts (rules.py), "found"
         perhaps among them; dirty: "clean", rows that break one are not learned, "keep", they are learned too; masks:
-        whether the model keeps orders while it draws, else they are held by gaps. Raises SpecError for columns or kinds that do not exist, and
-        constraints that cannot be held, CodecError for a table without rows, with one row, or with nothing in it, and
-        for infinite numbers in any row, of the part or not.
+        whether the model keeps orders while it draws, else they are held by gaps.
+
+        Raises SpecError for columns or kinds that do not exist, and constraints that cannot be held, CodecError for a
+        table without rows, with one row, or with nothing in it, and for infinite numbers in any row, of the part or
+        not.
         """
         table = _as_table(table)
         names = table.column_names

@@ -159,17 +159,17 @@ class Held:
         """For each rule that is no key, in words, the function of stored columns that says which rows break it."""
         return {rule.words: partial(self._breaks, rule) for rule in self.rules if rule.kind != "unique"}
 
-    def unscored(self, x: Columns) -> np.ndarray:
+    def unscored(self, x: Columns, n: int) -> np.ndarray:
         """How many rules each row breaks, int64 (n,), of those that the fields of the Spec do not tell."""
-        n, untold = len(next(iter(x.values()), ())), {one.rule for one in self.sums if not one.free}
+        untold = {one.rule for one in self.sums if not one.free}
         untold |= {rule for rule in self.rules if rule.kind == "order" and rule.order in self.orders}
         return sum((self._breaks(rule, x).astype(np.int64) for rule in untold), np.zeros(n, np.int64))
 
-    def log_steps(self, x: Columns) -> np.ndarray:
+    def log_steps(self, x: Columns, n: int) -> np.ndarray:
         """What the cells that follow add to log p in the house measure, (n,): their mass is one, so - log h of each
         that is there, less that of the hidden column in their place.
         """
-        out = np.zeros(len(next(iter(x.values()), ())))
+        out = np.zeros(n)
         for one in self.sums:
             total = one.rule.names[0]
             rest = 0.0 if one.hidden is None else _field(one.hidden).log_step
@@ -187,12 +187,11 @@ class Held:
         return (group.encode(x) >= len(group.hidden.levels)) & ~gone
 
     def lines(self) -> list[str]:
-        """The rules in words that can be given back, for a terminal."""
-        told = [f"  {rule.words}{'' if rule not in self.found else '  (found)'}" for rule in self.rules]
-        return [
-            "constraints, kept by construction:" if not self.keep else "constraints, broken as often as seen:",
-            *told,
-        ]
+        """The rules in words that can be given back, for a terminal: those given, then those found."""
+        how = "constraints, kept by construction" if not self.keep else "constraints, broken as often as seen"
+        given = [f"  {rule.words}" for rule in self.rules if rule not in self.found]
+        found = [f"  {rule.words}" for rule in self.rules if rule in self.found]
+        return [*([f"{how}:", *given] if given else []), *([f"{how}, found in the rows:", *found] if found else [])]
 
     # -- kept ----------------------------------------------------------------------------------------------------------
 

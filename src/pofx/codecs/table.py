@@ -60,8 +60,7 @@ class TableCodec:
         self._by_name = {plan.name: plan for plan in plans}
         self.held = Held([], self._by_name) if held is None else held
         every = [plan.field for plan in plans if plan.field is not None]
-        both = [*plans, *self.held.hidden]
-        some = [plan.field for plan in both if plan.field is not None and plan.source is None]
+        some = [plan.field for plan in (*plans, *self.held.hidden) if plan.field is not None and plan.source is None]
         told = {*condition, *self.held.told}
         self.whole = Spec.table(tuple(every))
         self.spec = Spec.table(
@@ -181,16 +180,12 @@ class TableCodec:
         for rule in self.dependencies:
             x, y = stored[rule.source], stored[rule.target]
             out += (rule.apply(x) != y) & rule.known(x)
-        return out + (self.held.unscored(stored) if stored else 0)
+        return out + self.held.unscored(stored, table.num_rows)
 
     def log_steps(self, table: Any) -> np.ndarray:
-        """What the columns that follow from constraints add to log p of each row, (n,), nats: the grids that they are
-        on.
-        """
+        """What the columns that follow from constraints add to log p of each row, (n,), nats."""
         table = _as_table(table)
-        if not (self.held.sums or self.held.groups):
-            return np.zeros(table.num_rows)
-        return self.held.log_steps(self._parsed(table, sorted(self.held.members)))
+        return self.held.log_steps(self._parsed(table, sorted(self.held.members)), table.num_rows)
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
@@ -237,8 +232,7 @@ class TableCodec:
 
     def told(self, table: "pa.Table") -> Told:
         """What the known cells of rows say of the fields of the Spec that are not among their columns."""
-        follow = {rule.target for rule in self.dependencies}
-        wanted = self.held.members | follow
+        wanted = self.held.members | {rule.target for rule in self.dependencies}
         own = self._parsed(table, [name for name in table.column_names if name in wanted])
         for name in self.held.members - own.keys():  # a column that is not there is missing in every row
             own[name] = self.whole.field(name).none(table.num_rows)
@@ -311,8 +305,7 @@ class TableCodec:
             )
 
     def _check_seen(self, plan: ColumnPlan, allowed: Allowed, words: list[str]) -> None:
-        field = plan.field
-        if field is None:
+        if (field := plan.field) is None:
             return
         try:
             field.allow(field.tokens(1, 1, whole=True), allowed)

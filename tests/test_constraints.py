@@ -7,15 +7,18 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
 
 import pofx
 from pofx.bundle import Fitted
 from pofx.cli import main
 from pofx.codecs.table import TableCodec, read_table
 from pofx.errors import CodecError, PofxError, SpecError
-from pofx.field import MISSING
+from pofx.field import MISSING, Allowed
 from pofx.fields import Datetime, Integer, Real
+from pofx.models import create
 from pofx.orders import HIGHEST, LOWEST, Line, Order
+from pofx.spec import Spec
 
 RULES = [
     "total = net + tax",
@@ -306,6 +309,21 @@ def test_a_cell_beyond_what_was_seen_is_unlikely_where_bounds_leave_no_mass() ->
     beyond = model.log_prob(pd.DataFrame({"a": [49, 60, 60], "b": [50, 61, 59]}))
     assert beyond[0] > beyond[1] > -25
     assert beyond[1] > beyond[2] + 4
+
+
+def test_what_is_known_counts_before_what_was_seen() -> None:
+    """The model alone, without what a completion repairs."""
+    v = np.arange(100)
+    gone = np.where(v % 10 == 0, MISSING, v + 3)
+    spec = Spec.table((Integer.learn("a", v), Integer.learn("b", gone)), orders=(Order("a", "b", True),))
+    model = create("any_order", spec, size="small")
+    rows = {"a": np.array([500, 7, 0]), "b": np.array([0, 0, -40])}
+    known = np.array([[True, False], [True, False], [False, True]])
+    given = {"b": Allowed(intervals=((-np.inf, np.inf),))}
+    made = model.decode(model.noise(3, torch.Generator().manual_seed(0)), None, given, (rows, known))
+    assert made["b"][0] == 501
+    assert made["b"][1] > 7
+    assert made["a"].tolist() == [500, 7, -41]
 
 
 def test_bounds_follow_along_a_chain() -> None:

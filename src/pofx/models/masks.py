@@ -121,11 +121,17 @@ class Keeper:
         self.places[self.names[j]][rows] = self.line.place(self.names[j], v)
 
     def bounds(self, j: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The first and the last cell that is left to field j in some rows, float64, infinite where all are."""
+        """The first and the last cell that is left to field j in some rows, float64, infinite where all are.
+
+        What is known of a row counts before what conditions say of fields to come.
+        """
         name = self.names[j]
         known = {key: at[rows] for key, at in self.places.items()} | {name: np.full(len(rows), UNKNOWN)}
-        low = self._cells(j, self.line.lower(known, self.least)[name])
-        return low, self._cells(j, self.line.upper(known, self.most)[name])
+        low, high = self.line.lower(known)[name], self.line.upper(known)[name]
+        if self.least:
+            later = self.line.lower(known, self.least)[name], self.line.upper(known, self.most)[name]
+            low, high = np.minimum(later[0], high), np.maximum(later[1], low)
+        return self._cells(j, low), self._cells(j, high)
 
     def _cells(self, j: int, place: np.ndarray) -> np.ndarray:
         name, field = self.names[j], self.slots[j].field

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import pofx
+from pofx import split
 from pofx.bundle import Fitted
 from pofx.cli import main
 from pofx.codecs.table import TableCodec, read_table
@@ -419,6 +420,18 @@ def test_nothing_is_found_where_nothing_is(seed: int) -> None:
         | {f"l{i}": rng.choice(list("abcdef"), n, p=[0.6, 0.3, 0.05, 0.03, 0.01, 0.01]) for i in range(3)}
     )
     assert TableCodec.learn(frame).held.rules == []
+
+
+def test_rows_aside_that_break_what_was_found_stay_aside() -> None:
+    """They are evidence against it, and counted as such."""
+    frame = shop(600, gaps=0.0)[["net", "tax", "total"]]
+    frame.loc[split.parts(600, (0.8, 0.1, 0.1), 0)[2][:6], "total"] += 1.0
+    model = pofx.fit(frame, model="independent", quiet=True, guard=False)
+    assert [rule.words for rule in model.codec.held.found] == ["total = net + tax"]
+    assert "dirty" not in model.provenance["notes"]
+    figure = model.evaluate(train=frame, quiet=True)["broken_constraints"]
+    assert figure.value == 0.0
+    assert figure.ceiling == pytest.approx(0.1)
 
 
 def test_a_year_is_the_sum_of_its_months() -> None:

@@ -94,8 +94,7 @@ class TableCodec:
         whether the model keeps orders while it draws, else they are held by gaps.
 
         Raises SpecError for columns or kinds that do not exist, and constraints that cannot be held, CodecError for a
-        table without rows, with one row, or with nothing in it, and for infinite numbers in any row, of the part or
-        not.
+        table without rows, with one row, or with nothing in it, and for infinite numbers in any row of it.
         """
         table = _as_table(table)
         names = table.column_names
@@ -152,11 +151,12 @@ class TableCodec:
         return {name: self._by_name[name].parse(table[name]) for name in dict.fromkeys(names)}
 
     def clean(self, table: "pa.Table", rows: np.ndarray) -> np.ndarray:
-        """Of some rows, by their numbers, those that are learned: all of them, or those that break no constraint."""
-        if self.held.keep or not self.held.members or not len(rows):
+        """Of some rows, by their numbers, those that are learned: all of them, or those that break no given rule."""
+        rules = [rule for rule in self.held.rules if rule not in self.held.found and rule.kind != "unique"]
+        if self.held.keep or not rules or not len(rows):
             return rows
-        stored = self._parsed(table.take(rows), sorted(self.held.members))
-        return rows[~all_breaks(self.held.rules, self._by_name, stored)]
+        stored = self._parsed(table.take(rows), sorted({name for rule in rules for name in rule.names}))
+        return rows[~all_breaks(rules, self._by_name, stored)]
 
     def _check_names(self, table: "pa.Table", needed: list[str]) -> None:
         gone = [name for name in needed if name not in table.column_names]

@@ -48,7 +48,12 @@ def parts_of(
             raise SpecError(f"expected a column that is learned, got {name!r}: it follows from others, or is made anew")
         if given and name in given:
             raise SpecError(f"expected {name!r} among the conditions or balanced, got both: leave one out")
-        each.append(_parts_of_column(name, field, shares, sets))
+        made = _parts_of_column(name, field, shares, sets)
+        held = {root for part in made for root in part.sets}
+        if held & {*(given or ()), *(root for other in each for part in other for root in part.sets)}:
+            raise SpecError(f"expected {name!r} to be free, got it beside a column that one constraint holds with it: "
+                            "leave one out")  # fmt: skip
+        each.append(made)
     return [
         Part(math.prod(part.share for part in row), {k: v for part in row for k, v in part.sets.items()})
         for row in itertools.product(*each)
@@ -64,7 +69,7 @@ def _parts_of_column(name: str, field: Field, shares: Mapping[Any, float] | None
     if not isinstance(shares, Mapping) or not all(_is_share(v) for v in shares.values()):
         raise SpecError(f"expected shares from 0 to 1 of values of {name!r}, got {shares!r}: write {WORDS}")
     made = [Part(share, sets(about(name, key, levels)) or {}) for key, share in shares.items() if share > 0]
-    for a, b in itertools.combinations([part.sets[name] for part in made if name in part.sets], 2):
+    for a, b in itertools.combinations([one for part in made for one in part.sets.values()], 2):
         if not empty(both(a, b)):
             raise SpecError(
                 f"expected values of {name!r} that exclude each other, got some that overlap: write {WORDS}"

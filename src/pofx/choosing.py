@@ -62,6 +62,7 @@ def choose(spec: Spec, x: Columns, seed: int, until: float | None, missing: bool
         return None
     fold = np.random.default_rng(seed).permutation(np.arange(rows) % FOLDS)
     needed = {"log_prob"} | ({"condition"} if spec.condition else set()) | ({"unknown"} if missing else set())
+    needed |= {"orders"} if spec.orders else set()  # which the codec left to the model
     able = [
         one for one in CANDIDATES
         if needed <= load_class(one[1]).abilities and (one[0] != "mixture" or len(spec.fields) <= COLUMNS)

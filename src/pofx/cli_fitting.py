@@ -73,6 +73,15 @@ def ask_to_fit(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--epsilon", type=float, help="of a table: differential privacy (mst, any_order)")
     verb.add_argument("--delta", type=float, help="of it (default 1e-6)")
     verb.add_argument("--unit", default="rows", help="whom it protects: rows, or the entities of a key column")
+    verb.add_argument(
+        "--constraints",
+        default="found",
+        metavar="JSON",
+        help='what every row keeps: found (default), none, or a file, ["start <= end", "total = net + tax"]',
+    )
+    verb.add_argument(
+        "--dirty", choices=("clean", "keep"), default="clean", help="rows that break them: left out, or made as seen"
+    )
     verb.add_argument("--device", default="auto", help="auto, cpu or cuda")
     verb.add_argument("--threads", type=int, help="of the processor")
     verb.add_argument("--split", default="0.8,0.1,0.1", help="shares for training, validation, test")
@@ -92,6 +101,19 @@ def json_of(path: str | None) -> dict[str, Any] | None:
         raise PofxError(f"expected a JSON file at {path!r}: {error}") from error
     if not isinstance(found, dict):
         raise PofxError(f'expected {{"column": kind, ...}} in {path!r}, got {type(found).__name__}')
+    return found
+
+
+def constraints_of(text: str) -> str | list[str]:
+    """found, none, or the texts in a JSON file."""
+    if text in ("found", "none"):
+        return text
+    try:
+        found = json.loads(Path(text).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PofxError(f"expected --constraints as found, none or a JSON file, got {text!r}: {error}") from error
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise PofxError(f'expected a list of texts in {text!r}, ["start <= end", ...], got {type(found).__name__}')
     return found
 
 
@@ -146,6 +168,7 @@ def words_of_fitting(told: argparse.Namespace) -> dict[str, Any]:
     same = ("model", "size", "seed", "device", "threads", "kind", "missing", "precision")
     words = {name: getattr(told, name) for name in same} | {"split": split}
     words |= {"fields": json_of(told.fields), "condition": _words_of(told.condition)}
+    words |= {"constraints": constraints_of(told.constraints), "dirty": told.dirty}
     broken = {"broken": told.broken} if told.broken else {}
     words |= {
         "reading": words_of_reading(told) | _pixels(told.pixels) | broken | words_of_text(told) | words_of_audio(told)

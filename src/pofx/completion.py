@@ -1,27 +1,42 @@
 """Missing cells filled from p(missing | known): draws, and their centre."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
 from .models.model import Model, Rows
-from .spec import Columns, Spec
+from .spec import Columns, Given, Spec
 
 
 def filled(
-    model: Model, x: Columns, known: np.ndarray, c: Columns | None, seed: int, tick: Callable[[int], None]
+    model: Model,
+    x: Columns,
+    known: np.ndarray,
+    c: Columns | None,
+    seed: int,
+    tick: Callable[[int], None],
+    sets: Sequence[tuple[np.ndarray, Given]] = (),
 ) -> Columns:
-    """One draw of the cells of x that are not known, (n, fields); no draw is missing where a field has other values."""
+    """One draw of the cells of x that are not known, (n, fields); no draw is missing where a field has other values.
+
+    sets: (rows, bool (n,), and the sets that their cells lie in), of a model that can keep them.
+    """
     rows = np.flatnonzero(~known.all(1))
     out = {f.name: x[f.name].copy() for f in model.spec.fields}
     if len(rows):
         present = {f.name: f.present() for f in model.spec.fields if f.has_missing and len(f.mass) > 1}
         z = model.noise(len(rows), torch.Generator().manual_seed(seed))
-        held: Rows = ({k: v[rows] for k, v in out.items()}, known[rows])
-        some = {k: v[rows] for k, v in c.items()} if c else None
-        for name, v in model.decode(z, some, present or None, held).items():
-            out[name][rows] = v
+        apart = sets if "given" in model.abilities else ()
+        other = ~np.any([part for part, _ in apart], 0) if apart else np.ones(len(known), bool)
+        for part, given in (*apart, (other, {})):
+            at = np.flatnonzero(part[rows])
+            if len(at):
+                mine = rows[at]
+                held: Rows = ({k: v[mine] for k, v in x.items() if k in out}, known[mine])
+                some = {k: v[mine] for k, v in c.items()} if c else None
+                for name, v in model.decode(z[at], some, present | given or None, held).items():
+                    out[name][mine] = v
     tick(len(known))
     return out
 

@@ -69,8 +69,8 @@ class Evidence:
 
 
 HEADLINES = ("auc_train", "score_train", "auc_unseen", "shape", "trend", "trend_common", "alpha_precision",
-             "beta_recall", "broken_dependencies", "use_auc", "use_rmse", "lift", "log_prob", "closer", "copies",
-             "nearest_auc", "ratio_auc")  # fmt: skip
+             "beta_recall", "broken_dependencies", "broken_constraints", "use_auc", "use_rmse", "lift", "log_prob",
+             "closer", "copies", "nearest_auc", "ratio_auc")  # fmt: skip
 
 
 def _line(figure: Figure) -> str:
@@ -117,12 +117,14 @@ def evaluate(
     seed: int = 0,
     progress: Callable[[float, str], None] | None = None,
     quick: bool = False,
+    rules: Mapping[str, Callable[[Columns], np.ndarray]] | None = None,
 ) -> Evidence:
     """Judges synthetic rows by the rows that a model learned from and rows that it never saw.
 
     `log_probs`: log p of each held-out row, in nats, by name: the model, "independent", "gaussian_copula", and
     "truth" where the law is known. `progress(done, what)` hears of each metric, done in [0, 1]. `quick` bounds the
-    rows of the slow metrics. Without `holdout` the figures that need unseen rows are skipped, with the reason.
+    rows of the slow metrics. `rules`: for each constraint, in words, which rows break it. Without `holdout` the figures
+    that need unseen rows are skipped, with the reason.
 
     Raises SpecError where a table lacks a column or the target is none.
     """
@@ -130,7 +132,7 @@ def evaluate(
     if target is not None:
         spec.field(target)
     case = Case(spec, synthetic, train, holdout if count(holdout) else None, target, log_probs, seed, DRAWS,
-                QUICK_ROWS if quick else None)  # fmt: skip
+                QUICK_ROWS if quick else None, rules or None)  # fmt: skip
     figures, skipped = [], {}
     members = registry()
     for k, (name, metric) in enumerate(members.items()):

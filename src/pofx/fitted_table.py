@@ -16,11 +16,13 @@ from .codecs.places import TYPED, Place, again, place_of
 from .codecs.spool import Spool, spooled, streams
 from .codecs.table import TableCodec
 from .codecs.tabular_io import TEXT, container, read_table, to_frame, with_column
+from .codecs.told import Told
 from .codecs.writing import check_path, write_table
 from .completion import centre, filled
 from .editing import Examples
 from .errors import CodecError, SpecError, Unsupported
 from .evaluate import Evidence, of_codes
+from .field import Field
 from .fields import Category
 from .judging import judged, publish
 from .models import create
@@ -62,14 +64,22 @@ class FittedTable(Fitted):
         sets = self.codec.given([given] if isinstance(given, str) else given)
         own = {f.name for f in self.model.spec.fields} & set(sets)
         if own and "given" not in self.model.abilities:
+            columns = sorted(name for one in own for name in self.codec.held.columns_of(one))
             raise Unsupported(
-                f"model {self.model.name!r} cannot sample under conditions on {', '.join(sorted(own))}: "
-                f"these can: {', '.join(who_can('given'))}; or fit with condition={sorted(own)}"
+                f"model {self.model.name!r} cannot sample under conditions on {', '.join(columns)}: "
+                f"these can: {', '.join(who_can('given'))}; or fit with condition={columns}"
             )
         return sets
 
     def _shape(self) -> str:
         return f"{len(self.codec.plans)} columns"
+
+    def _fields(self) -> dict[str, Field]:
+        return super()._fields() | {link.target: self.codec.whole.field(link.target) for link in self.codec.held.links}
+
+    def info(self) -> str:
+        """What the model is, in lines for a terminal; the constraints that it keeps."""
+        return "\n".join([super().info(), *(self.codec.held.lines() if self.codec.held.rules else [])])
 
     def _made(self, x: Columns, first: int, plain: bool = False) -> "pa.Table":
         return self.codec.table(x, first, plain=plain)
@@ -163,22 +173,24 @@ class FittedTable(Fitted):
             value = cells.sum(1)
         else:
             value, more = self._bound(x, c, draws, known)
-        why = self._unlikely(table, cells) if cells is not None or self.codec.dependencies else None
+        rules = self.codec.dependencies or self.codec.held.rules
+        why = self._unlikely(table, cells) if cells is not None or rules else None
         return {"log_prob": value + extra, **more, **({"unlikely": why} if why is not None else {})}, cells
 
     def _extra(self, table: "pa.Table", c: Columns | None) -> np.ndarray:
-        """log p(c) where there is a condition, and 1/(n+1) for each dependency that a row breaks."""
+        """log p(c) where there is a condition, 1/(n+1) for each dependency or constraint that a row breaks, and the
+        grids of columns that follow from constraints.
+        """
         broken = self.codec.broken(table)
-        out = broken * -math.log(self.provenance["train_rows"] + 1.0)
+        out = broken * -math.log(self.provenance["train_rows"] + 1.0) + self.codec.log_steps(table)
         return out + (self.joint.log_prob(c) if self.joint and c else 0.0)
 
     def _unlikely(self, table: "pa.Table", cells: np.ndarray | None) -> list[str]:
         """The columns, at most three, whose cells fell furthest below what is usual for them; a dependency broken."""
         broken = self.codec.broken(table)
         out = [""] * len(broken) if cells is None else self._deep(cells)
-        return [
-            ", ".join(filter(None, (o, "a broken dependency" if b else ""))) for o, b in zip(out, broken, strict=True)
-        ]
+        rule = "a broken dependency or constraint" if self.codec.held.rules else "a broken dependency"
+        return [", ".join(filter(None, (o, rule if b else ""))) for o, b in zip(out, broken, strict=True)]
 
     def _deep(self, cells: np.ndarray) -> list[str]:
         names = [f.name for f in self.model.spec.fields]
@@ -230,23 +242,29 @@ class FittedTable(Fitted):
             check_path(path)
         table, kind, x, c = self._read(source)
         seed = self._seed(seed)
-        known = ~self.model.spec.absent(x)
+        known, told = ~self.model.spec.absent(x), self.codec.told(table)
+        names = [f.name for f in self.model.spec.fields]
+        for name, rows in told.unsure().items():
+            if name in names:
+                known[rows, names.index(name)] = False
+        unknown = {name: ~known[:, j] for j, name in enumerate(names)}
+        sets = told.sets(unknown)
         likely = self.model.settled(self._own(x), c, known)
         kept = {}
         if self.joint and c and likely:
             fields = self.joint.fields
             kept = {f.name: np.where(f.absent(c[f.name]), likely[f.name], c[f.name]) for f in fields}
         with bar("completing", (draws or GUESSES) * len(known), "row", quiet) as tick:
-            made = [filled(self.model, x, known, likely, seed + k, tick) for k in range(draws or GUESSES)]
+            made = [filled(self.model, x, known, likely, seed + k, tick, sets) for k in range(draws or GUESSES)]
         made = made if draws else [centre(self.model.spec, made, known)]
-        tables = [self._filled(table, m | kept) for m in made]
+        tables = [self._filled(table, told.settled(m | kept, unknown), told) for m in made]
         if draws:
             tables = [with_column(t, "draw", pa.array(np.full(len(known), k + 1))) for k, t in enumerate(tables)]
         if path is not None:
             return write_table(tables, path, like=self.codec if not draws else None)
         return self._out(pa.concat_tables(tables), kind)
 
-    def _filled(self, table: "pa.Table", x: Columns) -> "pa.Table":
+    def _filled(self, table: "pa.Table", x: Columns, told: Told) -> "pa.Table":
         """The table with the columns that the model knows taken from x; keys, texts, and levels that were never seen as
         they were.
         """
@@ -255,7 +273,10 @@ class FittedTable(Fitted):
 
         both = (*self.model.spec.fields, *(self.joint.fields if self.joint else ()))
         strange = {f.name: x[f.name] >= len(f.levels) for f in both if isinstance(f, Category)}
-        full = self.codec.table(x | {name: np.where(new, -1, x[name]) for name, new in strange.items()})
+        hidden = {plan.name for plan in self.codec.held.hidden}
+        strange = {name: new for name, new in strange.items() if name not in hidden}
+        full = self.codec.table(x | {name: np.where(new, -1, x[name]) for name, new in strange.items()}, told=told)
+        strange |= told.strange
         for at, name in enumerate(full.column_names):
             if self.codec.plan(name).how in ("key", "dropped"):
                 full = full.set_column(at, name, table.column(name))
@@ -348,10 +369,13 @@ class FittedTable(Fitted):
             raise CodecError(
                 f"{what!r} is not what the model was fitted on: its rows differ; give that file (train=, --data)"
             )
-        a, b, c = parts(table.num_rows, self.provenance["split"], self.provenance["seed"])
+        took = parts(table.num_rows, self.provenance["split"], self.provenance["seed"])
         if isinstance(table, Spool):
-            a, b, c = (sample_of(part, self.provenance["seed"], JUDGED) for part in (a, b, c))
-        return table.take(a), table.take(b), table.take(c)
+            learned, aside, unseen = (table.take(sample_of(part, self.provenance["seed"], JUDGED)) for part in took)
+        else:
+            learned, aside, unseen = (table.take(part) for part in took)
+        clean = (some.take(self.codec.clean(some, np.arange(some.num_rows))) for some in (learned, aside))
+        return *clean, unseen
 
     def _ladder(self, learned: "pa.Table", unseen: "pa.Table | None") -> dict[str, np.ndarray]:
         """Held-out log p of this model and of the baselines, by name."""

@@ -51,7 +51,15 @@ def judged(
             done = int(share * 100)
 
         evidence = evaluate(
-            codec.whole, fake, real, other, target=target, log_probs=log_probs or None, seed=seed, progress=hear
+            codec.whole,
+            fake,
+            real,
+            other,
+            target=target,
+            log_probs=log_probs or None,
+            seed=seed,
+            progress=hear,
+            rules=codec.held.checks(),
         )
     if attacked and other is not None:
         with bar("attacking", None, "row", quiet) as tick:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from .codecs.gleaning import sample_of
 from .codecs.picture_io import labels_of
 from .codecs.places import Place, located, named
 from .codecs.spool import Spool
+from .codecs.table import TableCodec
 from .coding import CALIBRATION, strangeness
 from .compose import Joint, Latent
 from .errors import SpecError, Unsupported
@@ -34,6 +35,9 @@ from .training.guard import Guard, final, watch
 from .training.loop import Trainer
 from .training.pool import Pool
 from .version import __version__
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SPLIT = (0.8, 0.1, 0.1)
 TELLING = 0.01  # a cell is called unlikely below this quantile of its column on held-out rows
@@ -98,6 +102,8 @@ def fit(
     epsilon: float | None = None,
     delta: float | None = None,
     unit: str = "rows",
+    constraints: Sequence[str] | str | None = "found",
+    dirty: str = "clean",
     **config: Any,
 ) -> Fitted:
     """Learns p(x) of the rows of a file or frame, of images, text, music or sounds.
@@ -124,7 +130,10 @@ def fit(
     that one's, levels that are new are added (docs/tables.md). rare: of a table, levels and outermost numbers of fewer
     training rows than this are merged first (codecs/rare.py). epsilon: of a table, differential privacy
     (private_fit.py) with delta (1e-6 by default) of a unit: "rows", or a key column, whose entities are protected.
-    Further arguments go to the model.
+    constraints: of a table, what holds in every row made: texts such as "start <= end", "total = net + tax", "unique
+    id", "fixed country, city", "one of red, green, blue", "age in [0, 120]"; "found", those that the rows suggest
+    (perhaps beside texts); "none". dirty: rows that break one are left out ("clean", at most 5 %) or made as often as
+    seen ("keep"). Further arguments go to the model.
 
     Raises CodecError for a file that cannot be read, SpecError for arguments that do not fit, Unsupported where the
     model cannot do what was asked.
@@ -139,6 +148,7 @@ def fit(
     _check(steps, minutes)
     _check_words(kind, missing, precision)
     if task is not None:
+        _check_rules("photo", constraints, dirty)
         from .restoring import fit_restorer
 
         with torch_threads(threads):
@@ -147,20 +157,25 @@ def fit(
                 device=pick_device(device), precision=precision, checkpoint=checkpoint, resume=resume, quiet=quiet,
                 reading=reading, **config,
             )  # fmt: skip
+    laws = {
+        "constraints": None if constraints in ("found", "none") else constraints,
+        "dirty": None if dirty == "clean" else dirty,
+    }
     if epsilon is not None or delta is not None or unit != "rows":
         from .private_fit import asked_privately
 
+        odd = {"condition": condition, "labels": labels, "resume": resume, "rare": rare, "start": start} | laws
         with torch_threads(threads):
             return asked_privately(
-                source, kind, {"condition": condition, "labels": labels, "resume": resume, "rare": rare}, missing,
-                epsilon=epsilon, delta=delta, unit=unit, model=model, minutes=minutes, steps=steps, size=size,
+                source, kind, odd, missing, epsilon=epsilon, delta=delta, unit=unit, model=model, minutes=minutes, steps=steps, size=size,
                 seed=seed, fields=fields, split=split, quiet=quiet, reading=reading, config=config,
             )  # fmt: skip
     source, words = located(source, reading)
     kind = kind if kind != "auto" else kind_of(source)
+    _check_rules(kind, constraints, dirty)
     old = None
     if start is not None:
-        settled = {"fields": fields, "condition": condition, "labels": labels, "size": size, "rare": rare}
+        settled = {"fields": fields, "condition": condition, "labels": labels, "size": size, "rare": rare} | laws
         old = begun(start, model, settled, config)
         model = old.provenance["model"]
     if rare is not None and kind != "table":
@@ -178,7 +193,7 @@ def fit(
         else:
             codec, rows, container, took, notes = OPENERS[kind](
                 source, words, split, seed, fields=fields, condition=condition, missing=missing, labels=labels,
-                cls=cls, tick=tick, rare=rare,
+                cls=cls, tick=tick, rare=rare, constraints=constraints, dirty=dirty,
             )  # fmt: skip
         if "unknown" not in cls.abilities and (blank := _unknown(codec.spec)):
             raise Unsupported(
@@ -187,7 +202,7 @@ def fit(
             )
         pool = None
         if isinstance(rows, Spool):
-            train, valid = (codec.encode(rows.take(sample_of(part, seed))) for part in took[:2])
+            train, valid = (_encoded(codec, rows.take(sample_of(part, seed))) for part in took[:2])
             pool = _pooled(codec, rows, took[0], seed, tick)
         elif kind in ("text", "audio"):  # long ones are encoded part by part: their rows overlap
             train, valid = (codec.encode(rows.take(part)) for part in took[:2])
@@ -210,6 +225,8 @@ def fit(
         "rows": len(rows), "train_rows": len(took[0]),
         "fingerprint": (codec.origin or fingerprint(rows)) if kind == "table" else rows.fingerprint(),
     }  # fmt: skip
+    if kind == "table" and (held := [rule.words for rule in codec.held.rules]):
+        own["constraints"] = held
     until = None if minutes is None else began + 60 * minutes * (1 - SPARE[1]) - SPARE[0]
     with torch_threads(threads):
         place = Checkpoint(Path(checkpoint), own) if checkpoint is not None else None
@@ -309,16 +326,26 @@ def _check_words(kind: str, missing: str, precision: str) -> None:
             raise SpecError(f"expected {name} among {', '.join(among)}, got {word!r}")
 
 
+def _check_rules(kind: str, constraints: Sequence[str] | str | None, dirty: str) -> None:
+    if kind != "table" and (constraints not in ("found", "none", None) or dirty != "clean"):
+        raise Unsupported(f"constraints and dirty rows are of tables, got a source of kind {kind}: leave them out")
+
+
 def _parts(x: Columns, took: Sequence[np.ndarray]) -> list[Columns]:
     """The rows of each part, by their numbers."""
     return [{k: v[part] for k, v in x.items()} for part in took]
+
+
+def _encoded(codec: TableCodec, rows: "pa.Table") -> Columns:
+    """The stored columns of those rows that are learned from."""
+    return codec.encode(rows.take(codec.clean(rows, np.arange(rows.num_rows))))
 
 
 def _pooled(codec: Any, rows: Spool, part: np.ndarray, seed: int, tick: Tick) -> Pool:
     """The rows of a part, by their rising numbers, in buckets on disk."""
     pool = Pool(rows.folder, codec.spec, len(part), seed)
     for _, some in rows.blocks(part):
-        pool.add(codec.encode(some))
+        pool.add(_encoded(codec, some))
         tick(some.num_rows)
     return pool
 

@@ -64,6 +64,7 @@ def _table(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed
     if odd := sorted(set(reading) - set(TABLED)):
         raise SpecError(f"expected reading of a table with {', '.join(TABLED)}, got {odd[0]!r}: leave it out")
     words = {"fields": asked["fields"], "condition": asked["condition"] or (), "missing": asked["missing"]}
+    words |= {"constraints": asked["constraints"], "dirty": asked["dirty"], "masks": "orders" in asked["cls"].abilities}
     spelled = {name: value for name, value in reading.items() if name != "stream"}
     least = asked.get("rare")
     if streams(source, reading):
@@ -82,7 +83,10 @@ def _table(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed
         notes["rare"] = f"levels and ends of fewer than {least} training rows are merged (docs/private.md)"
     codec = TableCodec.learn(rows, part=took[0], like=container, least=least or 0, **words)
     codec.origin = fingerprint(came) if rows is not came else None
-    return codec, rows, container, took, notes
+    clean = (codec.clean(rows, took[0]), codec.clean(rows, took[1]), took[2])
+    if left_out := sum(len(part) for part in took) - sum(len(part) for part in clean):
+        notes = notes | {"dirty": f"{left_out:,} rows that break a constraint are not learned from"}
+    return codec, rows, container, clean, notes
 
 
 def _images(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:

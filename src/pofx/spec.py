@@ -12,6 +12,7 @@ import numpy as np
 from .errors import SpecError
 from .field import Allowed, Field
 from .fields import from_meta
+from .orders import Order
 
 Columns = dict[str, np.ndarray]
 """Stored values by field name, all of one length."""
@@ -31,10 +32,11 @@ class Block:
 
 @dataclass(frozen=True)
 class Spec:
-    """Blocks of fields, and the Spec of the condition if there is one."""
+    """Blocks of fields, and the Spec of the condition if there is one; orders that hold between fields of both."""
 
     blocks: tuple[Block, ...]
     condition: "Spec | None" = None
+    orders: tuple[Order, ...] = ()
 
     def __post_init__(self) -> None:
         names = [field.name for field in (*self.fields, *(self.condition.fields if self.condition else ()))]
@@ -44,9 +46,11 @@ class Spec:
             raise SpecError("expected at least one field to learn, got none: every column was dropped or derived")
 
     @classmethod
-    def table(cls, fields: tuple[Field, ...], condition: tuple[Field, ...] = ()) -> Self:
+    def table(
+        cls, fields: tuple[Field, ...], condition: tuple[Field, ...] = (), orders: tuple[Order, ...] = ()
+    ) -> Self:
         """The Spec of a table's rows."""
-        return cls((Block("row", fields),), cls((Block("condition", condition),)) if condition else None)
+        return cls((Block("row", fields),), cls((Block("condition", condition),)) if condition else None, orders)
 
     @property
     def fields(self) -> tuple[Field, ...]:

@@ -19,7 +19,8 @@ LOG_PROBS = {
     "flow": np.random.default_rng(0).normal(-5, 1, N),
     "independent": np.random.default_rng(1).normal(-7, 1, N),
 }
-CASE = Case(spec_of(TRAIN), FRESH, TRAIN, UNSEEN, "label", LOG_PROBS)
+RULES = {"twice = 2 kind + 1": lambda x: x["twice"] != 2 * x["kind"] + 1}
+CASE = Case(spec_of(TRAIN), FRESH, TRAIN, UNSEEN, "label", LOG_PROBS, rules=RULES)
 NAMES = sorted(registry())
 SLACK = {"auc_gap": 0.06, "worst_auc": 0.2, "use_accuracy": 0.03, "lift": 0.01, "use_r2": 0.03}
 
@@ -34,7 +35,7 @@ def worse(better, value):
 
 @pytest.fixture(scope="module")
 def evidence():
-    return evaluate(CASE.spec, FRESH, TRAIN, UNSEEN, target="label", log_probs=LOG_PROBS)
+    return evaluate(CASE.spec, FRESH, TRAIN, UNSEEN, target="label", log_probs=LOG_PROBS, rules=RULES)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -80,14 +80,14 @@ def _of_value(name: str, value: Any, names: Sequence[str]) -> Term:
     return Term(name, "=", value, f"{name} = {value}")
 
 
-def unknown(name: str, names: Sequence[str]) -> CodecError:
+def unknown(name: str, names: Sequence[str], what: str = "condition") -> CodecError:
     """The error for a column that does not exist, with the nearest names first."""
     from difflib import get_close_matches
 
     near = get_close_matches(name, names, 3, 0.5)
     rest = [other for other in names if other not in near]
     shown = ", ".join(map(repr, [*near, *rest][:20]))
-    return CodecError(f"the condition names the column {name!r}, expected one of {shown}")
+    return CodecError(f"the {what} names the column {name!r}, expected one of {shown}")
 
 
 def _of_text(text: str, names: Sequence[str]) -> Term:

@@ -20,6 +20,7 @@ from ..errors import CodecError
 from ..fields import Category
 from ..progress import Tick, silent
 from .columns import ColumnPlan
+from .rules import all_breaks
 from .spool import Spool, spooled, streams
 from .table import TableCodec
 from .tabular_io import notes_of, read_table
@@ -68,6 +69,9 @@ def glean(
     fields: Mapping[str, Any] | None = None,
     condition: Sequence[str] = (),
     missing: str = "state",
+    constraints: Sequence[str] | str | None = "found",
+    dirty: str = "clean",
+    masks: bool = False,
     tick: Tick = silent,
 ) -> TableCodec:
     """The codec of the rows of a part, from a sample of them, both by their rising numbers; with the words of
@@ -75,8 +79,9 @@ def glean(
     """
     for _ in range(ROUNDS):
         codec = TableCodec.learn(
-            spool.take(sample), fields=fields, condition=condition, like=spool.kind, missing=missing
-        )
+            spool.take(sample), fields=fields, condition=condition, like=spool.kind, missing=missing,
+            constraints=constraints, dirty=dirty, masks=masks,
+        )  # fmt: skip
         seen = _held_against(codec, spool, part, tick)
         more = np.setdiff1d(seen.found(), sample)
         if not len(more):
@@ -125,8 +130,25 @@ def _held_against(codec: TableCodec, spool: Spool, part: np.ndarray, tick: Tick)
                 both = codec.whole.field(plan.name)
                 apart &= ~(both.absent(stored[plan.name]) & both.absent(stored[str(plan.source)]))
                 seen.rows.update(rows[np.flatnonzero(apart)[:1]].tolist())
+        _constrained(seen, codec, stored, rows)
         tick(table.num_rows)
     return seen
+
+
+def _constrained(seen: Seen, codec: TableCodec, stored: dict[str, np.ndarray], rows: np.ndarray) -> None:
+    """Rows that break a constraint which the sample suggests, and combinations of a group that it lacks."""
+    held = codec.held
+    if not held.members <= stored.keys():
+        return
+    found = [rule for rule in held.found if rule.kind != "unique"]
+    if found:
+        seen.rows.update(rows[np.flatnonzero(all_breaks(found, held.plans, stored))[:1]].tolist())
+    hidden = held.encode(stored) if held.groups else {}
+    for group in held.groups:
+        strange = np.flatnonzero(hidden[group.hidden.name] == len(group.hidden.levels))
+        members = np.stack([stored[name][strange] for name in group.images], 1)
+        first = np.unique(members, axis=0, return_index=True)[1] if len(strange) else strange
+        seen.rows.update(rows[strange[first]].tolist())
 
 
 def _look(seen: Seen, plan: ColumnPlan, x: np.ndarray, table: "pa.Table", rows: np.ndarray) -> None:
@@ -193,4 +215,4 @@ def _weighed(codec: TableCodec, seen: Seen, rows: int) -> TableCodec:
             of = counts[0 if plan.field.has_missing else 1 : -1]
             new = {"rows": rows if not plan.field.unknown else int(of.sum()), "mass": of / max(of.sum(), 1)}
         plan.field = replace(plan.field, **new)
-    return TableCodec(codec.plans, codec.dependencies, codec.schema, rows, codec.condition, codec.like)
+    return TableCodec(codec.plans, codec.dependencies, codec.schema, rows, codec.condition, codec.like, codec.held)

@@ -49,7 +49,7 @@ def grown(codec: TableCodec, tables: "Callable[[], Iterable[pa.Table]]") -> tupl
         "not learned": [f"{n:,} cells of {name!r} outside what it held" for name, n in outside.items() if n],
         "dependencies": [f"{n:,} cells of {name!r} break its own" for name, n in broken.items() if n],
     }
-    whole = TableCodec(codec.plans, rules, codec.schema, rows, codec.condition, codec.like)
+    whole = TableCodec(codec.plans, rules, codec.schema, rows, codec.condition, codec.like, codec.held)
     return whole, {name: "; ".join(words) for name, words in told.items() if words}
 
 

@@ -9,16 +9,21 @@ from ..errors import CodecError, SpecError
 from ..field import Allowed
 from ..spec import Columns, Given, Spec
 from . import conditions
+from .cleaning import DIRTY, kept, with_keys
 from .columns import ColumnPlan
 from .conditions import Between, between
+from .constraint_finding import look_for
+from .constraints import Held
 from .dependencies import Dependency
 from .derivation import derive, keep_one
-from .inference import plan_of
 from .infinite import refuse_infinite
 from .overrides import asked_of
 from .places import TYPED
+from .profiling import profile_of
 from .rare import bare
+from .rules import all_breaks, read_rules
 from .tabular_io import look, read_table, to_frame
+from .told import Told
 from .writing import write_table
 
 if TYPE_CHECKING:
@@ -32,7 +37,8 @@ class TableCodec:
 
     spec: the fields to be modelled, and those of the condition; whole: the fields of all columns that have one, the
     derived ones included; plans: one for each column, in order; dependencies: the columns that are functions of another
-    one; schema: of the table that was learned from; rows: how many it had; like: the kind of its container.
+    one; schema: of the table that was learned from; rows: how many it had; like: the kind of its container; held: the
+    constraints, and the hidden columns that stand in the Spec for what follows from them (constraints.py).
 
     With t the table that was learned from, `table(encode(t))` equals t in every cell, except in columns that are made
     anew (keys) or not kept (dropped), and where a column spells one number in several ways.
@@ -49,16 +55,20 @@ class TableCodec:
         rows: int,
         condition: Sequence[str] = (),
         like: str = "pandas",
+        held: Held | None = None,
     ) -> None:
         self.plans, self.dependencies, self.schema = plans, dependencies, schema
         self.rows, self.condition, self.like = rows, tuple(condition), like
         self._by_name = {plan.name: plan for plan in plans}
+        self.held = Held([], self._by_name) if held is None else held
         every = [plan.field for plan in plans if plan.field is not None]
-        some = [plan.field for plan in plans if plan.field is not None and plan.source is None]
+        some = [plan.field for plan in (*plans, *self.held.hidden) if plan.field is not None and plan.source is None]
+        told = {*condition, *self.held.told}
         self.whole = Spec.table(tuple(every))
         self.spec = Spec.table(
-            tuple(field for field in some if field.name not in condition),
-            tuple(field for field in some if field.name in condition),
+            tuple(field for field in some if field.name not in told),
+            tuple(field for field in some if field.name in told),
+            self.held.orders,
         )
 
     @classmethod
@@ -72,6 +82,9 @@ class TableCodec:
         missing: str = "state",
         part: np.ndarray | None = None,
         least: int = 0,
+        constraints: Sequence[str] | str | None = "found",
+        dirty: str = "clean",
+        masks: bool = False,
     ) -> Self:
         """The codec of a table (Arrow, a frame or a path), learned from the rows of a part, by their numbers, or all.
 
@@ -80,21 +93,25 @@ class TableCodec:
 
         `fields` overrides how columns are read: {"zip": "category", "note": "drop", "ref": "key", "age": {"kind":
         "bounded", "low": 0, "high": 120}, "size": {"kind": "ordinal", "levels": ["S", "M", "L"]}}. `condition` names
-        the columns of c. Raises SpecError for columns or kinds that do not exist, CodecError for a table without rows,
-        with one row, or with nothing in it, and for infinite numbers in any row, of the part or not.
+        the columns of c. constraints: "found" (those that the rows suggest), "none", or texts (rules.py), "found"
+        perhaps among them; dirty: "clean", rows that break one are not learned, "keep", they are learned too; masks:
+        whether the model keeps orders while it draws, else they are held by gaps.
+
+        Raises SpecError for columns or kinds that do not exist, and constraints that cannot be held, CodecError for a
+        table without rows, with one row, or with nothing in it, and for infinite numbers in any row of it.
         """
         table = _as_table(table)
         names = table.column_names
+        rules, search = read_rules(constraints, names)
+        if dirty not in DIRTY:
+            raise SpecError(f"expected dirty among {', '.join(DIRTY)}, got {dirty!r}")
         asked = asked_of(fields, names)
         refuse_infinite(table, asked)
         table = table if part is None else table.take(part)
         _check_rows(table)
         titles = look(table).get("titles", names)
-        pairs = [
-            plan_of(name, title, table[name], asked.get(name, {})) for name, title in zip(names, titles, strict=True)
-        ]
-        plans = [plan for plan, _ in pairs]
-        stored = {plan.name: x for plan, x in pairs if x is not None}
+        asked = with_keys(asked, rules, table, dirty == "keep")
+        table, plans, stored = kept(table, titles, asked, rules, dirty == "keep")
         for name in condition:
             if name in names and name not in stored:
                 raise SpecError(
@@ -110,10 +127,15 @@ class TableCodec:
             if plan.field is not None and plan.field.has_missing:
                 plan.field = plan.field.seen_alone()
         fixed = {*condition, *(name for name, one in asked.items() if one.get("derived") is False)}
+        fixed |= {name for rule in rules for name in rule.names}
         for plan in plans if least else ():
             bare(plan, least, table.num_rows)
         dependencies = derive(plans, stored, fixed, set(condition), least)
-        return cls(plans, dependencies, table.schema, table.num_rows, condition, like)
+        by_name = {plan.name: plan for plan in plans}
+        found = look_for(by_name, stored, fixed) if search else []
+        held = Held([*rules, *found], by_name, dirty == "keep", found, missing == "unknown")
+        held.learn(stored, set(condition), masks)
+        return cls(plans, dependencies, table.schema, table.num_rows, condition, like, held)
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
@@ -125,8 +147,22 @@ class TableCodec:
         """
         table = _as_table(table)
         plans = [plan for plan in self.plans if plan.modelled or (derived and plan.field is not None)]
-        self._check_names(table, [plan.name for plan in plans])
-        return {plan.name: plan.parse(table[plan.name]) for plan in plans}
+        if derived:
+            return self._parsed(table, [plan.name for plan in plans])
+        own = self._parsed(table, [*(plan.name for plan in plans), *sorted(self.held.read)])
+        return {plan.name: own[plan.name] for plan in plans} | self.held.encode(own)
+
+    def _parsed(self, table: "pa.Table", names: Sequence[str]) -> Columns:
+        self._check_names(table, list(names))
+        return {name: self._by_name[name].parse(table[name]) for name in dict.fromkeys(names)}
+
+    def clean(self, table: "pa.Table", rows: np.ndarray) -> np.ndarray:
+        """Of some rows, by their numbers, those that are learned: all of them, or those that break no given rule."""
+        rules = [rule for rule in self.held.rules if rule not in self.held.found and rule.kind != "unique"]
+        if self.held.keep or not rules or not len(rows):
+            return rows
+        stored = self._parsed(table.take(rows), sorted({name for rule in rules for name in rule.names}))
+        return rows[~all_breaks(rules, self._by_name, stored)]
 
     def _check_names(self, table: "pa.Table", needed: list[str]) -> None:
         gone = [name for name in needed if name not in table.column_names]
@@ -136,23 +172,26 @@ class TableCodec:
             raise CodecError(f"the table lacks the column(s) {', '.join(map(repr, gone[:8]))}{hint}")
 
     def plan(self, name: str) -> ColumnPlan:
-        """How the column of this name is read and written."""
-        return self._by_name[name]
+        """How the column of this name is read and written, one that is hidden in the Spec included."""
+        return next((plan for plan in self.held.hidden if plan.name == name), None) or self._by_name[name]
 
     def broken(self, table: Any) -> np.ndarray:
-        """The number of derived cells in each row, int64 (n,), that break their dependency; 0 where all hold.
-
-        A determinant never seen breaks none.
+        """The number of derived cells in each row, int64 (n,), that break their dependency, and of constraints broken
+        that the fields of the Spec do not tell; 0 where all hold. A determinant never seen breaks none.
         """
         table = _as_table(table)
         names = [name for rule in self.dependencies for name in (rule.source, rule.target)]
-        self._check_names(table, names)
-        stored = {name: self._by_name[name].parse(table[name]) for name in set(names)}
+        stored = self._parsed(table, [*names, *sorted(self.held.members)])
         out = np.zeros(table.num_rows, np.int64)
         for rule in self.dependencies:
             x, y = stored[rule.source], stored[rule.target]
             out += (rule.apply(x) != y) & rule.known(x)
-        return out
+        return out + self.held.unscored(stored, table.num_rows)
+
+    def log_steps(self, table: Any) -> np.ndarray:
+        """What the columns that follow from constraints add to log p of each row, (n,), nats."""
+        table = _as_table(table)
+        return self.held.log_steps(self._parsed(table, sorted(self.held.members)), table.num_rows)
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
@@ -162,16 +201,18 @@ class TableCodec:
         first_row: int = 0,
         *,
         plain: bool = False,
+        told: Told | None = None,
     ) -> "pa.Table":
         """A table of all columns, as the one that was learned from, of stored columns.
 
         Derived columns follow from their determinants, keys count from `first_row`, so that no two rows share one.
-        With `plain`, texts that stand for numbers, dates and truth values become such.
+        With `plain`, texts that stand for numbers, dates and truth values become such; with `told`, known cells are
+        kept (told.py).
         """
         import pyarrow as pa
 
         n = len(next(iter(x.values())))
-        full = self.complete(x)
+        full = self.complete(x) if told is None else told.kept(self.complete(x))
         blank = np.zeros(n, np.int32)
         cells = []
         for plan in self.plans:
@@ -187,13 +228,22 @@ class TableCodec:
 
     def complete(self, x: Columns) -> Columns:
         """The stored columns together with those that derive from them."""
-        out = dict(x)
+        out = self.held.decode(x)
         for rule in self.dependencies:
             out[rule.target] = rule.apply(out[rule.source])
         for plan in self.plans:
             if plan.how == "duplicate" and plan.source is not None:
                 out[plan.name] = out[plan.source]
         return out
+
+    def told(self, table: "pa.Table") -> Told:
+        """What the known cells of rows say of the fields of the Spec that are not among their columns."""
+        wanted = self.held.members | {rule.target for rule in self.dependencies}
+        own = self._parsed(table, [name for name in table.column_names if name in wanted])
+        for name in self.held.members - own.keys():  # a column that is not there is missing in every row
+            own[name] = self.whole.field(name).none(table.num_rows)
+        both = {plan.name: plan for plan in (*self.plans, *self.held.hidden) if plan.field is not None}
+        return Told(self.held, self.dependencies, own, {name: both[name] for name in both if both[name].modelled})
 
     def typed(self, table: "pa.Table") -> "pa.Table":
         """The table with texts that stand for numbers, dates and truth values turned into such; of a container that has
@@ -216,8 +266,8 @@ class TableCodec:
 
         `asked` are strings such as "age in [20, 30)", "sex = Female", "`odd name` is missing", or a mapping from
         column to a value, a set, `between(a, b)` or None for missing. A condition on a derived column becomes a set on
-        its determinant. Raises CodecError for a column or a value that does not exist, and where nothing that was seen
-        fulfils the conditions.
+        its determinant. Raises CodecError for a column or a value that does not exist, where nothing that was seen
+        fulfils the conditions, and for a column that follows from others which are drawn first (a sum, a gap).
         """
         out: Given = {}
         words: dict[str, list[str]] = {}
@@ -235,16 +285,18 @@ class TableCodec:
         return out
 
     def _rooted(self, plan: ColumnPlan, allowed: Allowed, term: conditions.Term) -> tuple[ColumnPlan | None, Allowed]:
+        self.held.refuse(plan.name, term.words)
         if plan.source is not None:
-            root = self._by_name[plan.source]
-            rule = next((rule for rule in self.dependencies if rule.target == plan.name), None)
+            root = self._by_name.get(plan.source) or next(p for p in self.held.hidden if p.name == plan.source)
+            links = [*self.dependencies, *self.held.links]
+            rule = next((rule for rule in links if rule.target == plan.name), None)
             if rule is None:
-                return root, allowed
+                return self._rooted(root, allowed, term)
             stored = rule.values[conditions.holds(plan, allowed, rule.images)]
             if not len(stored):
                 self._check_seen(plan, allowed, [term.words])
                 raise CodecError(f"the condition {term.words!r} holds no value that was seen")
-            return root, conditions.set_of(root, stored)
+            return self._rooted(root, conditions.set_of(root, stored), term)
         if plan.field is None:
             self._check_constant(plan, allowed, term)
             return None, allowed
@@ -259,7 +311,8 @@ class TableCodec:
             )
 
     def _check_seen(self, plan: ColumnPlan, allowed: Allowed, words: list[str]) -> None:
-        field = self.whole.field(plan.name)
+        if (field := plan.field) is None:
+            return
         try:
             field.allow(field.tokens(1, 1, whole=True), allowed)
         except SpecError as error:
@@ -289,6 +342,9 @@ class TableCodec:
             arrays[f"from.{i}"], arrays[f"to.{i}"] = rule.values, rule.images
         rules = [[rule.source, rule.target] for rule in self.dependencies]
         meta = {"whole": header, "plans": plans, "rules": rules, "condition": list(self.condition)}
+        if self.held.rules:
+            meta["constraints"], own = self.held.to_json()
+            arrays |= {f"held.{k}": v for k, v in own.items()}
         return meta | {"rows": self.rows, "like": self.like}, arrays
 
     @classmethod
@@ -311,25 +367,15 @@ class TableCodec:
             Dependency(source, target, arrays[f"from.{i}"], arrays[f"to.{i}"])
             for i, (source, target) in enumerate(meta["rules"])
         ]
-        return cls(plans, rules, schema, meta["rows"], meta["condition"], meta["like"])
-
-    # -- in words ------------------------------------------------------------------------------------------------------
+        held = None
+        if "constraints" in meta:
+            own = {k.removeprefix("held."): v for k, v in arrays.items() if k.startswith("held.")}
+            held = Held.from_json(meta["constraints"], own, {plan.name: plan for plan in plans})
+        return cls(plans, rules, schema, meta["rows"], meta["condition"], meta["like"], held)
 
     def profile(self) -> str:
-        """How each column is read and why, for a terminal; then the dependencies that were found."""
-        lines = [("column", "read as", "missing", "examples", "why")]
-        for plan in self.plans:
-            shown = ", ".join(_short(text, 14) for text in plan.examples[:3])
-            lines.append((_short(plan.name, 28), plan.how, f"{plan.share:.1%}" if plan.share else "", shown, plan.why))
-        widths = [max(len(line[i]) for line in lines) for i in range(4)]
-        out = [
-            "  ".join([*(cell.ljust(w) for cell, w in zip(line, widths, strict=False)), line[4]]).rstrip()
-            for line in lines
-        ]
-        out.insert(1, "-" * min(max(map(len, out)), 120))
-        rules = [f"  {rule.source} -> {rule.target} ({len(rule.values)} values)" for rule in self.dependencies]
-        words = ["", "dependencies, kept by construction:", *rules] if rules else []
-        return "\n".join([f"{self.rows:,} rows, {len(self.plans):,} columns", "", *out, *words])
+        """How each column is read and why, for a terminal; then the dependencies and constraints that hold."""
+        return profile_of(self.plans, self.rows, self.dependencies, self.held)
 
 
 def _as_table(table: Any) -> "pa.Table":
@@ -358,8 +404,3 @@ def _unpacked(data: np.ndarray) -> "pa.Array":
 
     column = pa.ipc.open_stream(pa.py_buffer(np.ascontiguousarray(data).tobytes())).read_all()["values"]
     return column.chunk(0) if column.num_chunks else pa.array([], column.type)
-
-
-def _short(text: str, width: int) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= width else text[: width - 1] + "…"

@@ -33,7 +33,8 @@ class Case:
     """What a metric reads: synthetic rows `fake`, the rows a model learned from, and rows that it never saw.
 
     `log_probs` holds log p of each held-out row, in nats, by the name of the model. `draws` is the number of
-    bootstrap draws behind an interval, none by default; `limit` bounds the rows a side of the slow metrics.
+    bootstrap draws behind an interval, none by default; `limit` bounds the rows a side of the slow metrics. `rules`
+    gives, for each constraint of the table in words, the rows that break it.
     """
 
     spec: Spec
@@ -45,6 +46,7 @@ class Case:
     seed: int = 0
     draws: int = 0
     limit: int | None = None
+    rules: Mapping[str, Callable[[Columns], np.ndarray]] | None = None
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -135,6 +137,7 @@ MISSING_WORDS = {
     "unseen": "no real rows were given that the model never saw: give a hold-out",
     "target": "no target column was named",
     "log_probs": "no likelihoods were given",
+    "rules": "no constraint was given or found",
 }
 REGISTRY: dict[str, Metric] = {}
 

@@ -67,6 +67,7 @@ CHECKS = (
     Check("trend_common", 1.0, 0.02, 0.08, "pairs of columns match to {fair:.3f} of 1 (Trend)"),
     Check("missing_gap", 0.0, 0.01, 0.10, "missing cells differ by up to {value:.1%} of a column"),
     Check("broken_dependencies", 0.0, 0.005, 0.05, "{value:.2%} of rows break a rule that all training rows keep"),
+    Check("broken_constraints", 0.0, 0.005, 0.05, "{value:.2%} of rows break a constraint of the table"),
     Check("use_auc", 1.0, 0.02, 0.08, "a model trained on synthetic rows reaches AUC {value:.3f} on real ones"),
     Check("use_r2", 1.0, 0.03, 0.15, "a model trained on synthetic rows explains {value:.1%} of the real variance"),
     Check("log_prob_gain", 0.0, 0.0, 5.0, "unseen rows are {value:+.2f} nats likelier than under the best baseline"),

@@ -360,6 +360,7 @@ ABILITIES = {
     "posterior": "find the images that a spoiled one may have been",
     "condition": "learn p(x | c)",
     "unknown": "learn from cells that nobody saw",
+    "orders": "keep orders of columns while drawing",
     "check": "certify its layers",
     "truncate": "draw nearer to the middle",
     "solver_steps": "draw in so many steps of a solver",

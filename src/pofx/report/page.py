@@ -41,7 +41,7 @@ def shown(value: float | None, figure: Figure | None = None) -> str:
     """A number as the page prints it."""
     if value is None:
         return "–"
-    if figure is not None and figure.name in ("copies", "broken_dependencies", "missing_gap"):
+    if figure is not None and figure.name in ("copies", "broken_dependencies", "broken_constraints", "missing_gap"):
         return f"{value:.2%}"
     return f"{value:,.4g}" if abs(value) >= 10 else f"{value:.3f}".replace("-", "−")
 
@@ -125,6 +125,7 @@ def _details(evidence: Evidence) -> dict[str, Any]:
         "rules": of("auc_train", "rules"),
         "learner": of("auc_train", "learner"),
         "broken": of("broken_dependencies", "rules"),
+        "kept": of("broken_constraints", "rules"),
         "lost": of("rare_kept", "lost"),
         "models": sorted(models.items(), key=lambda m: -m[1]["mean"]) if models else [],
         "lift": of("lift", "verdict"),

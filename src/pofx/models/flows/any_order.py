@@ -8,22 +8,23 @@ import torch
 from torch import Tensor
 
 from ...errors import SpecError
-from ...field import Tokens
+from ...orders import Line
 from ...spec import Columns, Given, Spec
+from ..bounded import CHUNK, Bounded, Cut, Cuts
 from ..infilling import Infilling
 from ..made import Made, Pass
+from ..masks import Keeper
 from ..model import Batch, Clock, Model, Recipe, Rows
 from ..tokens import Codes, invert
 from ..voiced import Voiced
 
 SIZES = {"small": (256, 1), "base": (512, 2), "large": (1024, 3)}
-CHUNK = 4096  # rows that are drawn or scored together
 JOINT = 4096  # joint cells of a condition that are enumerated
 BINS = 128  # coarse codes of a number; fewer where a table has more than a hundred columns
 GROUPS = 4  # orders that the validation rows are seen in, beside the stored one
 
 
-class AnyOrder(Model):
+class AnyOrder(Bounded):
     """Any-order autoregressive flow over tokens; a discrete flow with a mask source.
 
     A row x has fields 1..F, each one or two codes (tokens.py). For an order o of the fields one pass of one network
@@ -41,6 +42,10 @@ class AnyOrder(Model):
     unbiased estimates of a negative log-likelihood: of the stored order, and averaged over the others.
     Shapes: tokens (B, F) -> hidden (B, width) -> terms (B, F), nats.
 
+    Orders between fields (Spec.orders) are kept in every row: what is drawn earlier bounds what is drawn later
+    (masks.py), and log p is of the law so cut. Conditions on several fields of one order hold, each drawn by its own
+    law inside the bounds.
+
     With nothing known a field has exactly its marginal law. Conditions (`given`) on sets hold in every row:
     constrained fields come first, their joint cells are enumerated up to 4,096, and beyond that as many are kept by
     weight. Known cells come first too. Such draws, completions and marginal likelihoods are those of the orders that
@@ -53,7 +58,7 @@ class AnyOrder(Model):
     """
 
     family = "flows"
-    abilities = frozenset({"sample", "log_prob", "cells", "given", "known", "condition", "unknown"})
+    abilities = frozenset({"sample", "log_prob", "cells", "given", "known", "condition", "unknown", "orders"})
     sequenced: ClassVar[type[Model] | None] = Infilling
     voiced: ClassVar[type[Model] | None] = Voiced
     others = 4  # one batch in so many is seen in another order than the stored one; 0: none
@@ -84,6 +89,7 @@ class AnyOrder(Model):
         stored = sorted(own, key=lambda j: math.prod(self.codes.sizes[j])) if order is None else map(names.index, order)
         self.order = [*range(self.before), *stored]
         self.net = Made(self.codes, self.before, *SIZES[size], dropout)
+        self.line = Line(spec.orders, {field.name: field for field in fields}) if spec.orders else None
 
     # -- training ----------------------------------------------------------------------------------------------------
 
@@ -163,29 +169,45 @@ class AnyOrder(Model):
             code, _, got = field.encode(values[field.name], tokens)
             token[:, j], seen[:, j] = code, got | ~fixed[:, j]  # a cell never seen is kept, and tells nothing
         cuts = {j: self._cut(j, given) for j, f in enumerate(self.codes.fields) if f.name in given}
-        drawn = ~fixed
+        keeper = self._keeper(n, cuts, values, fixed)
+        drawn = (~fixed).astype(np.int8) * 2
         if cuts and not known:  # they come first, and all but the last from their joint law
-            first = [j for j in self.order if j in cuts]
+            ordered = [j for j in self.order if keeper and j in cuts and j in keeper.slots]
+            first = [j for j in self.order if j in cuts and not (len(ordered) > 1 and j in ordered)]
             if len(first) > 1:
                 self._joint(first, cuts, token, seen, u)
             fixed[:, first[:-1]] = True
-            drawn[:, first] = False
-        self._walk(self._orders(drawn), token, seen, u, fixed, cuts)
+            drawn[:, ordered], drawn[:, first] = 1, 0
+            for j in set(first[:-1]) & set(ordered):
+                cast(Keeper, keeper).learn(
+                    j, np.arange(n), self.codes.fields[j].decode(token[:, j], u[:, j], cuts[j].tokens)
+                )
+        self._walk(self._orders(drawn), token, seen, u, fixed, cuts, keeper)
         out = {}
         for j, field in enumerate(self.codes.fields[start:], start):
             inside = cuts[j].tokens if j in cuts else self.codes.tokens[j]
             kept = known is not None and fixed[:, j]
-            v = field.none(n) if np.all(kept) else field.decode(token[:, j], u[:, j], inside)
+            if keeper and j in keeper.slots:
+                v = keeper.values[j]
+            else:
+                v = field.none(n) if np.all(kept) else field.decode(token[:, j], u[:, j], inside)
             out[field.name] = np.where(kept, known[0][field.name], v) if known else v
         return out
 
     def _orders(self, later: np.ndarray) -> np.ndarray:
-        """The stored order for each row, the fields under `later` (n, F) moved behind the others."""
+        """The stored order for each row, the fields of higher `later` (n, F) moved behind the others."""
         order = np.array(self.order)
         return order[np.argsort(later[:, order], axis=1, kind="stable")]
 
     def _walk(
-        self, orders: np.ndarray, token: np.ndarray, seen: np.ndarray, u: np.ndarray, fixed: np.ndarray, cuts: "Cuts"
+        self,
+        orders: np.ndarray,
+        token: np.ndarray,
+        seen: np.ndarray,
+        u: np.ndarray,
+        fixed: np.ndarray,
+        cuts: Cuts,
+        keeper: Keeper | None = None,
     ) -> None:
         """Enters the tokens that are not fixed, in each row's order, from u; u becomes the level inside each token."""
         rows, walk = np.arange(len(token)), Pass(self.net, len(token))
@@ -195,11 +217,14 @@ class AnyOrder(Model):
                 mine = np.flatnonzero((field == j) & ~fixed[:, j])
                 if len(mine):
                     h = walk.hidden if len(mine) == len(rows) else walk.hidden[torch.from_numpy(mine)]
-                    token[mine, j], u[mine, j] = self._draw(int(j), h, u[mine, j], cuts.get(int(j)))
+                    if keeper and j in keeper.slots:
+                        token[mine, j] = self._draw_inside(keeper, int(j), h, mine, u[mine, j], cuts.get(int(j)))
+                    else:
+                        token[mine, j], u[mine, j] = self._draw(int(j), h, u[mine, j], cuts.get(int(j)))
             if i + 1 < orders.shape[1]:
                 walk.learn(field, token[rows, field], seen[rows, field])
 
-    def _draw(self, j: int, h: Tensor, u: np.ndarray, cut: "Cut | None") -> tuple[np.ndarray, np.ndarray]:
+    def _draw(self, j: int, h: Tensor, u: np.ndarray, cut: Cut | None) -> tuple[np.ndarray, np.ndarray]:
         coarse, level = invert(self._coarse_law(j, h, cut), u)
         m = self.codes.sizes[j][1]
         if m == 1:
@@ -207,30 +232,9 @@ class AnyOrder(Model):
         fine, level = invert(self._fine_law(j, h, torch.from_numpy(coarse), cut), level)
         return coarse * m + fine, level
 
-    def _coarse_law(self, j: int, h: Tensor, cut: "Cut | None") -> Tensor:
-        """Unnormalised P(coarse, allowed) of field j, (B, K); its sum is P(allowed)."""
-        logits = self.net.write.coarse_logits(j, h)
-        if cut is None:
-            return logits.softmax(1).cpu()
-        law = logits.cpu().double().softmax(1)  # a condition may leave only what float32 rounds to zero
-        share = cut.share.max(1).values.repeat(len(h), 1)
-        for c in cut.coarse[(cut.share[cut.coarse] < 1).any(1)].tolist():
-            fine = self._fine_law(j, h, torch.full((len(h),), c), None) if cut.share.shape[1] > 1 else torch.ones(1, 1)
-            share[:, c] = (fine * cut.share[c]).sum(1)
-        return law * share
-
-    def _fine_law(self, j: int, h: Tensor, coarse: Tensor, cut: "Cut | None") -> Tensor:
-        """Unnormalised P(fine, allowed | coarse), (B, M)."""
-        logits = self.net.write.fine_logits(j, h, coarse.to(h.device))
-        return logits.softmax(1).cpu() if cut is None else logits.cpu().double().softmax(1) * cut.share[coarse]
-
     # -- conditions --------------------------------------------------------------------------------------------------
 
-    def _cut(self, j: int, given: Given) -> "Cut":
-        field, tokens = self.codes.fields[j], self.codes.tokens[j]
-        return Cut(field.allow(tokens, given[field.name]), tokens)
-
-    def _joint(self, first: list[int], cuts: "Cuts", token: np.ndarray, seen: np.ndarray, u: np.ndarray) -> None:
+    def _joint(self, first: list[int], cuts: Cuts, token: np.ndarray, seen: np.ndarray, u: np.ndarray) -> None:
         """Draws all but the last of several constrained fields from their joint law given that all hold."""
         start = np.where(seen, token, -1)[:, : self.before]
         _, at, group = np.unique(start, axis=0, return_index=True, return_inverse=True)
@@ -244,7 +248,7 @@ class AnyOrder(Model):
             chosen, u[mine, first[0]] = invert(torch.from_numpy(weight)[None], u[mine, first[0]])
             token[mine[:, None], first[:-1]] = tokens[chosen]
 
-    def _beginnings(self, walk: Pass, first: list[int], cuts: "Cuts", offset: float) -> tuple[np.ndarray, np.ndarray]:
+    def _beginnings(self, walk: Pass, first: list[int], cuts: Cuts, offset: float) -> tuple[np.ndarray, np.ndarray]:
         """Joint tokens (P, fields - 1) of the constrained fields but the last, and their weights (P,).
 
         All of them where they are at most 4,096; else as many, kept at each field by systematic resampling.
@@ -266,7 +270,7 @@ class AnyOrder(Model):
         left = self._coarse_law(first[-1], walk.hidden, cuts[first[-1]]).sum(1)
         return tokens, weight * left.numpy()
 
-    def _allowed(self, j: int, h: Tensor, cut: "Cut") -> tuple[np.ndarray, np.ndarray]:
+    def _allowed(self, j: int, h: Tensor, cut: Cut) -> tuple[np.ndarray, np.ndarray]:
         """(P(token, allowed), token) of field j's allowed tokens: (groups, A) and (A,)."""
         coarse = self.net.write.coarse_logits(j, h).cpu().double().softmax(1)
         k, m = self.codes.sizes[j]
@@ -294,7 +298,11 @@ class AnyOrder(Model):
             some = torch.from_numpy(token[at].astype(np.int64)).to(self.device)
             known = torch.from_numpy(seen[at]).to(self.device)
             nll[at] = self.net(some, known, [(len(some), order)]).cpu().double().numpy()
-        return (inside - np.where(seen, nll, 0.0))[:, self.before :]
+        out = inside - np.where(seen, nll, 0.0)
+        if self.line is not None:
+            every = np.ones(token.shape, bool)
+            out -= self._room(x | (c or {}), np.tile(order, (len(token), 1)), every, token.astype(np.int64), seen)
+        return out[:, self.before :]
 
     @torch.inference_mode()
     def marginal(self, rows: Rows, c: Columns | None = None) -> np.ndarray:
@@ -305,6 +313,8 @@ class AnyOrder(Model):
         for at in range(0, len(token), CHUNK):
             part = slice(at, at + CHUNK)
             total[part] -= self._nll_first(mask[part], token[part], seen[part])
+        if self.line is not None:
+            total -= self._room(rows[0] | (c or {}), self._orders(~mask), mask, token, seen).sum(1)
         return total
 
     def _nll_first(self, mask: np.ndarray, token: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -329,16 +339,5 @@ class AnyOrder(Model):
         rows = np.stack([self._cells(x, c, order).sum(1) for order in orders])
         return {"orders disagree by, nats": float(rows.std(0).mean())}
 
-
-class Cut:
-    """A condition on one field: its tokens cut to the allowed set, and how much of each token remains."""
-
-    def __init__(self, tokens: Tokens, whole: Tokens) -> None:
-        self.tokens = tokens
-        self.share = torch.from_numpy(tokens.marginal / np.maximum(whole.marginal, 1e-300)).clamp(0, 1)
-        self.coarse = torch.from_numpy(np.flatnonzero(tokens.marginal.sum(1) > 0))
-
-
-Cuts = dict[int, Cut]
 
 MODEL = AnyOrder

@@ -19,7 +19,7 @@ class Autoregressive(AnyOrder):
     that sees chords (models/musical.py).
     """
 
-    abilities = frozenset({"sample", "log_prob", "cells", "condition", "unknown"})
+    abilities = frozenset({"sample", "log_prob", "cells", "condition", "unknown", "orders"})
     others = 0
     sequenced: ClassVar[type[Model] | None] = Sequential
     musical = Musical

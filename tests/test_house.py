@@ -56,6 +56,7 @@ FLOORS = {
         "restoring",
         "opening",
         "learn",
+        "tables",
         "checkup",
     ),
     6: (
@@ -69,6 +70,7 @@ FLOORS = {
         "cli_photos",
         "cli_text",
         "cli_audio",
+        "cli_tables",
         "__main__",
     ),
 }

@@ -88,6 +88,8 @@ def fit(
     labels: Any = None,
     guard: bool = True,
     task: str | None = None,
+    tables: Sequence[str] | str | None = None,
+    keys: Mapping[str, Any] | None = None,
     **config: Any,
 ) -> Fitted:
     """Learns p(x) of the rows of a file or frame, of images, text, music or sounds.
@@ -107,8 +109,9 @@ def fit(
     killed there goes on and ends with the weights of an unbroken one. reading: delimiter, encoding, header of a text
     file; table or query of a database, sheet of a workbook (or give a `Place`); of pictures size (height, width),
     broken ("refuse" or "skip" files that cannot be read) and largest (pixels of one). task: "denoise" or "upscale"
-    learns from photos of any sizes to restore such (restoring.py says with which further arguments). Further arguments
-    go to the model.
+    learns from photos of any sizes to restore such (restoring.py says with which further arguments). tables: "all" or
+    names of a database, a folder of files or a mapping of frames, which are learned together, and keys: what holds them
+    together (tables/fitting.py). Further arguments go to the model.
 
     Raises CodecError for a file that cannot be read, SpecError for arguments that do not fit, Unsupported where the
     model cannot do what was asked.
@@ -122,6 +125,18 @@ def fit(
     began = time.monotonic()
     _check(steps, minutes)
     _check_words(kind, missing, precision)
+    if tables is not None or keys is not None or kind == "tables" or isinstance(source, Mapping):
+        from .tables.fitting import fit_tables, refuse
+
+        refuse(
+            model=model not in ("auto", "any_order"), condition=condition, missing=missing != "state", task=task,
+            labels=labels is not None, resume=resume, checkpoint=checkpoint,
+        )  # fmt: skip
+        config |= {"size": size} if size else {}
+        return fit_tables(
+            source, tables=tables, keys=keys, minutes=minutes, steps=steps, seed=seed, fields=fields, device=device,
+            threads=threads, split=split, quiet=quiet, reading=reading, precision=precision, **config,
+        )  # fmt: skip
     if task is not None:
         from .restoring import fit_restorer
 

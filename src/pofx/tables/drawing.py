@@ -121,10 +121,10 @@ def _refer(
         law, found = laws[member.name], features[member.name]
         for link in member.others:
             there = law.referred[link.column]
-            x = house.x[link.parent] | house.children[link.parent]
+            x, often = house.x[link.parent], house.children[link.parent][child_name(member.name, link)]
             wanted = {f.name: found[f"to:{link.column}:{f.name}"] for f in there}
             n, size = house.rows[member.name], house.rows[link.parent]
-            at = matched(there, wanted, x, rng) if n and size else np.full(n, -1)
+            at = matched(there, wanted, x, often, rng) if n and size else np.full(n, -1)
             if (none := found.get(f"to:{link.column}")) is not None:
                 at = np.where(none == 1, -1, at)
             house.parent[member.name, link.column] = at

@@ -22,6 +22,8 @@ from .fitted import FittedTables
 from .household import TRAIN, VALID, Household, learned, shared
 from .law import Law
 
+LEAST = 0.03  # of all cells, that a table counts beside its own when minutes are shared
+
 
 def fit_tables(
     source: Any,
@@ -88,7 +90,8 @@ def _train(
     """Trains each law; what happened, in plain values."""
     where, out = pick_device(device), {}
     until = None if minutes is None else began + 60 * minutes * (1 - SPARE[1])
-    cells = {k: max(1, len(part[k]) * len(law.fields)) for k, (law, _) in laws.items() if law.model is not None}
+    own = {k: len(part[k]) * len(law.fields) for k, (law, _) in laws.items() if law.model is not None}
+    cells = {k: n + LEAST * sum(own.values()) for k, n in own.items()}  # a small table has steps to learn from too
     left = float(sum(cells.values()))
     for name in cells:
         law, x = laws[name]

@@ -11,11 +11,11 @@ from ..codecs.relations import Link, Member, Relations
 from ..codecs.table import TableCodec
 from ..errors import SpecError
 from ..field import MISSING, Field
-from ..fields import Category, Count, Datetime
+from ..fields import Bounded, Category, Count, Datetime, Number
 from ..models import create
 from ..models.model import Model
 from ..spec import Columns, Given, Spec
-from .household import Household, Siblings, child_name, clock_of, gathered, in_unit, with_missing
+from .household import Household, Siblings, clock_of, gathered, in_unit, with_missing
 from .moments import Passing
 
 ANCESTORS = 24  # columns of parents and theirs that a child sees; all of its parent's in any case
@@ -115,14 +115,13 @@ class Law:
     def _referring(
         self, link: Link, codecs: Mapping[str, TableCodec | None], house: Household, train: np.ndarray
     ) -> list[Field]:
-        """The fields of what a further foreign key leads to: whether, the columns there, and how many lead there."""
+        """The fields of what a further foreign key leads to: the columns there, and whether it does."""
         at = house.parent[self.member.name, link.column][train]
-        codec, name = codecs[link.parent], child_name(self.member.name, link)
-        there = list(codec.spec.fields)[:REFERRED] if codec else []
-        there.append(Count.learn(name, house.children[link.parent][name]))
-        self.referred[link.column] = there
+        codec = codecs[link.parent]
+        there = self.referred[link.column] = list(codec.spec.fields)[:REFERRED] if codec else []
         lost = bool((at < 0).any())
-        out: list[Field] = [replace(with_missing(f) if lost else f, name=f"to:{link.column}:{f.name}") for f in there]
+        x = house.x[link.parent]
+        out = [_weighed(f, x[f.name], at, f"to:{link.column}:{f.name}", lost) for f in there]
         if lost and (at >= 0).any():
             out.append(Category.learn(f"to:{link.column}", (at < 0).astype(np.int32), ("there", "none")))
         return out
@@ -192,8 +191,7 @@ class Law:
         for link in self.member.others:
             at = house.parent[self.member.name, link.column]
             there = self.referred[link.column]
-            x = house.x[link.parent] | house.children[link.parent]
-            out |= {f"to:{link.column}:{k}": v for k, v in gathered(there, x, at).items()}
+            out |= {f"to:{link.column}:{k}": v for k, v in gathered(there, house.x[link.parent], at).items()}
             out[f"to:{link.column}"] = (at < 0).astype(np.int32)
         return out
 
@@ -299,3 +297,12 @@ class Law:
             made.model.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in part("weight").items()})
             made.model.eval()
         return made
+
+
+def _weighed(field: Field, v: np.ndarray, at: np.ndarray, name: str, lost: bool) -> Field:
+    """A field as rows that refer to it see it: numbers by how often each is referred to."""
+    if isinstance(field, Number) and not isinstance(field, Bounded):
+        seen = gathered([field], {field.name: v}, at)[field.name]
+        more = {"unit": field.unit} if isinstance(field, Datetime) else {}
+        return type(field).learn(name, seen, field.decimals, **more)
+    return replace(with_missing(field) if lost else field, name=name)

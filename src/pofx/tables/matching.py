@@ -4,39 +4,64 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..field import Field
 from ..fields import Category
 from ..spec import Columns
 
-PAIRS = 2**24  # distances that are held at a time
+WISHES, ROWS = 4096, 2048  # that are matched together
+SHARP, EVEN = 0.01, 0.2  # epsilon and lambda, in units of a level that differs
+ROUNDS = 60  # of scaling
 DIMENSIONS = 256  # of the points that rows become: levels beyond are told by their number
 
 
-def matched(fields: Sequence[Field], wanted: Columns, rows: Columns, rng: np.random.Generator) -> np.ndarray:
-    """The row that is nearest to each wanted one, int64; by chance among equal ones.
+def matched(
+    fields: Sequence[Field], wanted: Columns, rows: Columns, often: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """The row that each wanted one leads to, int64: one that agrees with it, and as often as rows are to be led to.
 
-    d(w, r) = sum over levels of [w_j != r_j] + sum over numbers of |F_j(w_j) - F_j(r_j)|,
+    d(w, r) = sum over levels of [w_j != r_j] + sum over numbers of |F_j(w_j) - G_j(r_j)|,
 
-    F_j the distribution function of column j among the rows; missing is a level of its own.
+    F_j the distribution function of column j among the rows that were learned from, which `fields` hold, and G_j that
+    among the new rows: the third dearest of old rows is the third dearest of new ones. Missing is a level of its own.
+    With b the shares of `often`, drawn of each row as the number of its children, rows are drawn from the plan P of
+    least  sum P d + epsilon KL(P | 1) + lambda KL(P's sums over w | b)  whose sums over r are even: unbalanced optimal
+    transport. A level counts for more than b does, b for more than small differences of numbers.
+
+    Chizat et al. 2018, Scaling Algorithms for Unbalanced Optimal Transport Problems.
     """
-    n = len(next(iter(rows.values())))
-    if not fields:
-        return rng.integers(0, n, len(next(iter(wanted.values()))))
-    here, there = (_points(fields, x, rows) for x in (wanted, rows))
-    points, which = np.unique(there, axis=0, return_inverse=True)
-    which = which.reshape(-1)
-    order = np.argsort(which, kind="stable")
-    start = np.searchsorted(which[order], np.arange(len(points)))
-    size = np.bincount(which, minlength=len(points))
-    asked, back = np.unique(here, axis=0, return_inverse=True)
-    near = _nearest(asked, points)[back.reshape(-1)]
-    return order[start[near] + (rng.random(len(near)) * size[near]).astype(np.int64)]
+    n, size = len(next(iter(wanted.values()), np.zeros(0))), len(often)
+    out = np.zeros(n, np.int64)
+    here, there = _points(fields, wanted, rows, False), _points(fields, rows, rows, True)
+    parts = np.array_split(rng.permutation(size), -(-size // ROWS))
+    mass = np.array([often[part].sum() for part in parts], np.float64) + 1e-9
+    which = rng.choice(len(parts), n, p=mass / mass.sum())
+    for k, part in enumerate(parts):
+        mine = rng.permutation(np.flatnonzero(which == k))
+        for some in np.array_split(mine, max(1, -(-len(mine) // WISHES))):
+            if len(some):
+                law = _plan(here[some], there[part], often[part].astype(np.float64))
+                level = torch.from_numpy(rng.random(len(some)))[:, None] * law[:, -1:]
+                out[some] = part[torch.searchsorted(law, level).squeeze(1).clamp(max=len(part) - 1).numpy()]
+    return out
 
 
-def _points(fields: Sequence[Field], x: Columns, rows: Columns) -> np.ndarray:
-    """Points whose distance, the sum of absolute differences, is d."""
-    parts = []
+def _plan(wishes: np.ndarray, points: np.ndarray, often: np.ndarray) -> Tensor:
+    """The plan's sums from the first row on, for each wish, (wishes, rows)."""
+    d = torch.cdist(torch.from_numpy(wishes), torch.from_numpy(points), p=1).double()
+    kernel = torch.exp((d.min(1, keepdim=True).values - d) / SHARP)
+    b = torch.from_numpy(often + 1e-6) / (often + 1e-6).sum() * len(wishes)
+    v, power = torch.ones_like(b), EVEN / (EVEN + SHARP)
+    for _ in range(ROUNDS):
+        u = 1.0 / (kernel @ v).clamp(min=1e-300)
+        v = (b / (kernel.T @ u).clamp(min=1e-300)) ** power
+    return torch.cumsum(kernel * v, 1)
+
+
+def _points(fields: Sequence[Field], x: Columns, rows: Columns, new: bool) -> np.ndarray:
+    """Points whose distance, the sum of absolute differences, is d; `new`: of the new rows themselves."""
+    parts = [np.zeros((len(next(iter(x.values()), np.zeros(0))), 1))]
     room = DIMENSIONS
     for field in fields:
         v, among = x[field.name], rows[field.name]
@@ -48,16 +73,16 @@ def _points(fields: Sequence[Field], x: Columns, rows: Columns) -> np.ndarray:
         else:
             seen = np.sort(among[~lost])
             rank = (np.searchsorted(seen, v, "left") + np.searchsorted(seen, v, "right")) / (2.0 * max(len(seen), 1))
-            parts.append(np.where(gone, 0.0, rank)[:, None])
+            parts.append(np.where(gone, 0.0, rank if new else _rank(field, v))[:, None])
         parts.append(gone[:, None] / 2.0)
     return np.concatenate(parts, 1).astype(np.float32)
 
 
-def _nearest(asked: np.ndarray, points: np.ndarray) -> np.ndarray:
-    size = max(1, PAIRS // len(points))
-    there = torch.from_numpy(points)
-    some = [torch.cdist(part, there, p=1).argmin(1) for part in torch.from_numpy(asked).split(size)]
-    return torch.cat(some).numpy() if some else np.zeros(0, np.int64)
+def _rank(field: Field, v: np.ndarray) -> np.ndarray:
+    """The middle of the interval of F that each value takes, among those that are not missing."""
+    below, mass = field.lift(v)
+    gone = float(field.mass[0]) if field.has_missing else 0.0
+    return (below + mass / 2 - gone) / max(1.0 - gone, 1e-9)
 
 
 def unlike(at: np.ndarray, to: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CodecError, SpecError, Unsupported
 from ..store import beside
-from . import relations as kin
+from . import kinship
 from .databases import Database, Keys, opened, told, transaction
 from .places import Place, place_of
 from .relations import Link, Member, Relations
@@ -63,12 +63,13 @@ def read_several(
         if not table.num_rows:
             raise CodecError(f"expected rows in the table {name!r}, got none: leave it out (tables=, --tables)")
     if keys is not None:
-        found, how = kin.given(keys, tables), "given"
+        found, how = kinship.given(keys, tables), "given"
     elif any(links for _, links in declared.values()):
         found, how = _declared(declared), "declared"
     else:
-        found, how = kin.found(tables), "found"
-    notes = {f"{name}, {k}": v for name, table in tables.items() for k, v in notes_of(table).items()}
+        found, how = kinship.found(tables), "found"
+    found, lost = kinship.feasible(found, tables)
+    notes = lost | {f"{name}, {k}": v for name, table in tables.items() for k, v in notes_of(table).items()}
     return tables, found, kind, {"keys": how} | notes
 
 

@@ -64,10 +64,11 @@ def _children(
     up = law.parents_time(relations, codecs, house.x[link.parent], parents)
     above = _above(law, house, parents, link.column)
     rounds: list[tuple[Columns, Columns, np.ndarray, int]] = []
-    last, time, going, rank = None, up, np.arange(len(parents)), 0
+    lags: list[Columns] = []
+    time, going, rank = up, np.arange(len(parents)), 0
     while len(going):
         c = {k: v[going] for k, v in above.items()} | {"rank": np.full(len(going), rank)}
-        c |= law.earlier(last or {f.name: f.none(1) for f in law.fields}, going if last else np.full(len(going), -1))
+        c |= law.earlier([(x, going) for x in lags], len(going))
         base = time[going]
         found = law.draw(len(going), c, base, generator)
         x = law.decode(found, base)
@@ -76,7 +77,7 @@ def _children(
             own = x[law.time]
             time = time.copy()
             time[going] = np.where(own == MISSING, base, own)
-        last = {k: _spread(v, going, len(parents)) for k, v in found.items()}
+        lags = [{k: _spread(v, going, len(parents)) for k, v in found.items()}, *lags][: law.memory]
         tick(len(going))
         rank += 1
         going = np.flatnonzero(left > rank)
@@ -124,7 +125,7 @@ def _refer(
             x, often = house.x[link.parent], house.children[link.parent][child_name(member.name, link)]
             wanted = {f.name: found[f"to:{link.column}:{f.name}"] for f in there}
             n, size = house.rows[member.name], house.rows[link.parent]
-            at = matched(there, wanted, x, often, rng) if n and size else np.full(n, -1)
+            at = matched(there, n, wanted, x, often, rng) if n and size else np.full(n, -1)
             if (none := found.get(f"to:{link.column}")) is not None:
                 at = np.where(none == 1, -1, at)
             house.parent[member.name, link.column] = at

@@ -40,6 +40,7 @@ def fit_tables(
     quiet: bool = False,
     reading: Mapping[str, Any] | None = None,
     precision: str = "auto",
+    memory: int = 1,
     **config: Any,
 ) -> FittedTables:
     """Learns the tables of a database, of a folder of files, or of a mapping from names to frames.
@@ -47,11 +48,13 @@ def fit_tables(
     tables: "all" or names; keys: {"orders": {"key": "id", "customer_id": "customers"}} in place of those that are
     declared or found; fields: of each table, {"orders": {"zip": "category"}}; minutes are shared among the tables by
     their cells, steps are for each. The other arguments are those of `fit`, further ones go to any_order, whose size is
-    small unless said.
+    small unless said. memory: how many earlier siblings a row is drawn given.
 
     Raises what `read_several` does; Unsupported for arguments that are of one table alone.
     """
     began = time.monotonic()
+    if memory < 1:
+        raise SpecError(f"expected a memory of one earlier sibling or more, got {memory}")
     with bar("reading", None, "row", quiet) as tick:
         found, relations, container, notes = read_several(source, tables or "all", keys, **dict(reading or {}))
         tick(sum(table.num_rows for table in found.values()))
@@ -68,7 +71,7 @@ def fit_tables(
         train = part[member.name] == TRAIN
         if not train.any():
             raise SpecError(f"expected rows of {member.name!r} to learn from, got none: another split, or more roots")
-        laws[member.name] = Law.look(member, relations, codecs, house, train, seed, {"size": "small"} | config)
+        laws[member.name] = Law.look(member, relations, codecs, house, train, memory, seed, {"size": "small"} | config)
     done = _train(laws, part, minutes, began, steps, seed, device, threads, precision, quiet)
     alone = {
         m.name: int((parent[m.name, m.context.column] < 0).sum()) for m in relations if m.context is not None

@@ -137,12 +137,12 @@ def _seen(law: Law, relations: Relations, codecs: Mapping[str, Any], house: Hous
     Of few referred rows the very values would tell a judge which table it sees, whatever the law of who refers to whom.
     """
     x = law.encode(house, law.base(relations, codecs, house))
-    x |= law.context(house) | law.earlier(x, law.siblings(house).before)
+    x |= law.context(house) | law.remembered(x, law.siblings(house).before)
     for link in law.member.others:
         own = house.x[link.parent]
         for one in (f for f in law.referred[link.column] if not isinstance(f, Category)):
             edges = np.quantile(own[one.name][~one.absent(own[one.name])], (0.2, 0.4, 0.6, 0.8))
-            for key in (k for k in x if k.removeprefix("earlier:") == f"to:{link.column}:{one.name}"):
+            for key in (k for k in x if k.endswith(f"to:{link.column}:{one.name}")):
                 fifth = np.searchsorted(edges, x[key])
                 x[key] = np.where(one.absent(x[key]), one.none(1), fifth.astype(one.dtype))
     return x

@@ -1,6 +1,6 @@
-"""The law of one table: p(row, numbers of its children | its parent, its rank, its earlier sibling)."""
+"""The law of one table: p(row, numbers of its children | its parent, its rank, its earlier siblings)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,13 +28,14 @@ class Law:
 
     own:a, the column a;  after:t, at:t, moments (moments.py);  children:c.k, the number of rows of c by its key k;
     to:k:b, the column b of the row that the further foreign key k leads to;
-    and of the context  up1:b, up2:b, columns of the parent and of its parent;  rank;  earlier:x, of the sibling before.
+    and of the context  up1:b, up2:b, columns of the parent and of its parent;  rank;  earlier1:x, of siblings before.
 
     p(row | context) is any_order's: the chain rule over the columns, each given the context and the ones before.
     """
 
     member: Member
     codec: TableCodec | None
+    memory: int = 1
     time: str | None = None
     passing: list[Passing] = field(default_factory=list)
     upward: list[tuple[str, str]] = field(default_factory=list)
@@ -58,10 +59,10 @@ class Law:
     @classmethod
     def look(
         cls, member: Member, relations: Relations, codecs: Mapping[str, TableCodec | None], house: Household,
-        train: np.ndarray, seed: int, config: Mapping[str, Any],
+        train: np.ndarray, memory: int, seed: int, config: Mapping[str, Any],
     ) -> tuple["Law", Columns]:  # fmt: skip
         """The law of a table, yet to be trained, and the columns of all of its rows that it is of."""
-        made = cls(member, codecs[member.name])
+        made = cls(member, codecs[member.name], memory)
         clock = clock_of(made.codec, member.time)
         if member.time is not None and clock is None:
             raise SpecError(f"expected dates or whole numbers in {member.name}.{member.time}, the time, got another")
@@ -79,7 +80,7 @@ class Law:
         if fields:
             made.spec = Spec.table(tuple(fields), before)
             made.model = create("any_order", made.spec, seed, **config)
-            x |= made.context(house) | made.earlier(x, made.siblings(house).before)
+            x |= made.context(house) | made.remembered(x, made.siblings(house).before)
         return made, x
 
     def _fields(self) -> tuple[Field, ...]:
@@ -130,7 +131,7 @@ class Law:
         self, relations: Relations, codecs: Mapping[str, TableCodec | None], house: Household, train: np.ndarray,
         own: list[Field],
     ) -> tuple[Field, ...]:  # fmt: skip
-        """The fields of the context: those of parents, the rank, and those of the earlier sibling."""
+        """The fields of the context: those of parents, the rank, and those of earlier siblings."""
         fields: list[Field] = []
         depth, link = 1, self.member.context
         while link is not None:
@@ -144,7 +145,8 @@ class Law:
             depth, link = depth + 1, relations[link.parent].context
         rank = Siblings.of(house.parent[self.member.name, self.member.context.column], None).rank  # type: ignore
         fields.append(Count.learn("rank", rank[train]))
-        return (*fields, *(with_missing(replace(f, name=f"earlier:{f.name}")) for f in own))
+        lags = range(1, self.memory + 1)
+        return (*fields, *(with_missing(replace(f, name=f"earlier{d}:{f.name}")) for d in lags for f in own))
 
     # -- columns of rows ---------------------------------------------------------------------------------------------
 
@@ -203,7 +205,7 @@ class Law:
         return out | {f.name: f.none(len(base)) for f in self._fields() if f.name not in out}
 
     def context(self, house: Household) -> Columns:
-        """The columns of the context of all rows, but for the earlier sibling's."""
+        """The columns of the context of all rows, but for those of earlier siblings."""
         if self.member.context is None:
             return {}
         at = np.arange(house.rows[self.member.name])
@@ -228,11 +230,22 @@ class Law:
         x = house.x[parent] | house.children[parent]
         return {prefix + k: v for k, v in gathered(fields, x, at).items()}
 
-    def earlier(self, x: Columns, before: np.ndarray) -> Columns:
-        """The columns of the earlier sibling, of columns of all rows and the number of that one, -1 for none."""
-        if self.member.context is None:
-            return {}
-        return {f"earlier:{k}": v for k, v in gathered(self.fields, x, before).items()}
+    def remembered(self, x: Columns, before: np.ndarray) -> Columns:
+        """The columns of earlier siblings, of columns of all rows and the number of the one before, -1 for none."""
+        lags, at = [], before
+        for _ in range(self.memory):
+            lags.append((x, at))
+            at = np.where(at >= 0, before[at], -1)
+        return self.earlier(lags, len(before))
+
+    def earlier(self, lags: Sequence[tuple[Columns, np.ndarray]], n: int) -> Columns:
+        """The columns of earlier siblings of n rows, the nearest first: of columns and the rows there, -1 for none."""
+        out: Columns = {}
+        for d in range(1, (self.memory if self.member.context is not None else 0) + 1):
+            x, at = lags[d - 1] if d <= len(lags) else ({}, np.full(n, -1))
+            x = x or {f.name: f.none(1) for f in self.fields}
+            out |= {f"earlier{d}:{k}": v for k, v in gathered(self.fields, x, at).items()}
+        return out
 
     # -- drawing -----------------------------------------------------------------------------------------------------
 
@@ -260,7 +273,11 @@ class Law:
 
     def to_json(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Plain values and arrays that rebuild it (`from_json`)."""
-        told: dict[str, Any] = {"time": self.time, "passing": [one.to_json() for one in self.passing]}
+        told: dict[str, Any] = {
+            "time": self.time,
+            "memory": self.memory,
+            "passing": [one.to_json() for one in self.passing],
+        }
         told["upward"] = [list(pair) for pair in self.upward]
         arrays: dict[str, np.ndarray] = {}
 
@@ -287,6 +304,7 @@ class Law:
             return {k.partition(".")[2]: v for k, v in arrays.items() if k.partition(".")[0] == name}
 
         made = cls(member, TableCodec.from_json(told["codec"], part("codec")) if "codec" in told else None)
+        made.memory = told["memory"]
         made.time, made.passing = told["time"], [Passing.from_json(one) for one in told["passing"]]
         made.upward = [(a, b) for a, b in told["upward"]]
         for i, column in enumerate(told["referred"]):

@@ -17,9 +17,9 @@ DIMENSIONS = 256  # of the points that rows become: levels beyond are told by th
 
 
 def matched(
-    fields: Sequence[Field], wanted: Columns, rows: Columns, often: np.ndarray, rng: np.random.Generator
+    fields: Sequence[Field], n: int, wanted: Columns, rows: Columns, often: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """The row that each wanted one leads to, int64: one that agrees with it, and as often as rows are to be led to.
+    """The row that each of n wanted ones leads to, int64: one that agrees, and each as often as it is to be led to.
 
     d(w, r) = sum over levels of [w_j != r_j] + sum over numbers of |F_j(w_j) - G_j(r_j)|,
 
@@ -31,9 +31,8 @@ def matched(
 
     Chizat et al. 2018, Scaling Algorithms for Unbalanced Optimal Transport Problems.
     """
-    n, size = len(next(iter(wanted.values()), np.zeros(0))), len(often)
-    out = np.zeros(n, np.int64)
-    here, there = _points(fields, wanted, rows, False), _points(fields, rows, rows, True)
+    size, out = len(often), np.zeros(n, np.int64)
+    here, there = _points(fields, n, wanted, rows, False), _points(fields, size, rows, rows, True)
     parts = np.array_split(rng.permutation(size), -(-size // ROWS))
     mass = np.array([often[part].sum() for part in parts], np.float64) + 1e-9
     which = rng.choice(len(parts), n, p=mass / mass.sum())
@@ -59,9 +58,9 @@ def _plan(wishes: np.ndarray, points: np.ndarray, often: np.ndarray) -> Tensor:
     return torch.cumsum(kernel * v, 1)
 
 
-def _points(fields: Sequence[Field], x: Columns, rows: Columns, new: bool) -> np.ndarray:
-    """Points whose distance, the sum of absolute differences, is d; `new`: of the new rows themselves."""
-    parts = [np.zeros((len(next(iter(x.values()), np.zeros(0))), 1))]
+def _points(fields: Sequence[Field], n: int, x: Columns, rows: Columns, new: bool) -> np.ndarray:
+    """n points whose distance, the sum of absolute differences, is d; `new`: of the new rows themselves."""
+    parts = [np.zeros((n, 1))]
     room = DIMENSIONS
     for field in fields:
         v, among = x[field.name], rows[field.name]

@@ -1,5 +1,6 @@
 """DuckDB, by its own package, which hands rows over as Arrow; without its extensions, other files or the network."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -118,7 +119,8 @@ class Duckdb:
         try:
             self.connection.execute(sql)
         finally:
-            self.connection.unregister("pofx_new")
+            with suppress(duckdb.Error):  # of a transaction that failed, whose own error says why
+                self.connection.unregister("pofx_new")
 
     def commit(self) -> None:
         self.connection.execute("COMMIT")

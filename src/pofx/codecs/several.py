@@ -216,13 +216,20 @@ def _to_database(tables: Sequence[Written], place: Place, relations: Relations) 
             )
         if taken and place.if_exists == "append":
             raise CodecError("expected new tables: keys that are made anew would meet those that are there")
+        if taken and place.kind == "duckdb" and any(m.links for m in relations):
+            raise CodecError(
+                "expected a new file of DuckDB, which cannot replace tables that refer to one another in one "
+                "transaction: name another"
+            )
         for name in reversed(names):
             if name in there:
                 database.drop(name)
         plain = {name: storable(like.typed(table) if like is not None else table) for name, table, like in tables}
         made: list[str] = []
         for name in written_order(relations):
-            database.create(name, plain[name], _clauses(relations, relations[name], made, database))
+            # DuckDB looks at a row before those beside it are there: no key of a table to itself
+            there_is = made if place.kind == "duckdb" else [*made, name]
+            database.create(name, plain[name], _clauses(relations, relations[name], there_is, database))
             made.append(name)
             database.insert(name, plain[name], made=True)
     return sum(table.num_rows for table in plain.values())
@@ -239,7 +246,7 @@ def written_order(relations: Relations) -> list[str]:
 
 
 def _clauses(relations: Relations, member: Member, made: Sequence[str], database: Database) -> list[str]:
-    """The keys of a table as SQL declares them; a foreign key to a table that is not made yet is left out."""
+    """The keys of a table as SQL declares them; those to tables that are not made are left out."""
 
     def several(names: Sequence[str]) -> str:
         return ", ".join('"' + name.replace('"', '""') + '"' for name in names)

@@ -442,6 +442,51 @@ def looked(tables: dict, relations: Relations) -> tuple[Household, dict, dict[st
     return house, codecs, laws
 
 
+def test_moments_that_are_missing_and_steps_of_whole_numbers() -> None:
+    """Sessions of half the users have no date; steps count by twos; ends come an hour after their step's moment."""
+    rng = np.random.default_rng(0)
+    since = pd.Series(np.datetime64("2024-01-01", "s") + np.arange(80) * np.timedelta64(86400, "s"))
+    users = pd.DataFrame({"id": np.arange(80), "since": since.where(np.arange(80) % 2 == 0)})
+    by = np.repeat(np.arange(80), 4)
+    begun = np.datetime64("2024-06-01", "s") + rng.integers(0, 10**5, 320) * np.timedelta64(60, "s")
+    begun[::7] = np.datetime64("NaT")
+    rows = {
+        "user_id": by,
+        "step": np.tile([3, 5, 7, 9], 80),
+        "begun": begun,
+        "ended": begun + np.timedelta64(3600, "s"),
+    }
+    keys = {"steps": {"user_id": "users", "time": "step"}}
+    frames = {"users": users, "steps": pd.DataFrame(rows)}
+    tables, relations, _, _ = read_several(frames, "all", keys)
+    house, codecs, laws = looked(tables, relations)
+    law = laws["steps"]
+    assert law.time == "step" and {p.name for p in law.passing} == {"step", "begun", "ended"}
+    for name, one in laws.items():
+        base = one.base(relations, codecs, house)
+        back = one.decode(one.encode(house, base), base)
+        for column, v in house.x[name].items():
+            np.testing.assert_array_equal(back[column], v)
+    made = pofx.fit(frames, keys=keys, steps=30, memory=2, quiet=True).sample(seed=1)["steps"]
+    assert (made.groupby("user_id")["step"].diff().dropna() > 0).all()
+    found, _, _ = looked(*read_several(frames, "all", {"steps": {"user_id": "users", "time": "begun"}})[:2])
+    assert found.rows["steps"] == 320
+
+
+def test_rows_without_a_base_have_moments_of_their_own() -> None:
+    frames = {
+        "users": pd.DataFrame({"id": np.arange(40), "age": np.arange(40) % 7}),
+        "visits": pd.DataFrame({"user_id": np.repeat(np.arange(40), 3),
+                                "at": np.datetime64("2024-06-01", "s") + np.tile([0, 50, 90], 40)}),
+    }  # fmt: skip
+    model = pofx.fit(frames, tables="all", steps=5, quiet=True)
+    assert [f.name for f in model.laws["visits"].fields] == ["after:at", "at:at"]
+    made = model.sample(scale=3, seed=1)["visits"]
+    assert made["at"].notna().all()
+    assert made["at"].min() == pd.Timestamp("2024-06-01")
+    assert (made.groupby("user_id")["at"].diff().dropna() >= pd.Timedelta(seconds=40)).all()
+
+
 def test_children_go_where_their_parents_go(made: dict[str, pd.DataFrame]) -> None:
     from pofx.codecs.relations import rows_of
 

@@ -173,7 +173,7 @@ def _chosen(place: Place, database: Database) -> str:
     shown += f" and {len(own) - 40:,} more" if len(own) > 40 else ""
     if place.table is None:
         raise CodecError(
-            f"expected one table in {place.shown!r}, got {len(own):,}: {shown}; name one (--table, #table) or give a "
+            f"expected one table in {place.shown!r}, got {len(own):,}: {shown}; name one (--table, #table), give a "
             "query (--query)"
         )
     low = {name.lower(): name for name in found}

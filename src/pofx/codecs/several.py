@@ -29,13 +29,6 @@ Written = tuple[str, "pa.Table", "TableCodec | None"]
 """A table to write: its name, its rows, and the codec that says how texts are spelled."""
 
 
-def holds_tables(source: Any) -> bool:
-    """Whether a source is several tables without a word more: a mapping of frames, or a folder of files of tables."""
-    if isinstance(source, Mapping):
-        return True
-    return isinstance(source, str | Path) and len(_files(Path(source))) > 1
-
-
 def read_several(
     source: Any, names: Sequence[str] | str = "all", keys: Mapping[str, Any] | None = None, **reading: Any
 ) -> tuple[Tables, Relations, str, dict[str, str]]:

@@ -112,7 +112,7 @@ def read_table(
         return _from_frame(source)
     path = Path(source)
     if path.is_dir():
-        raise CodecError(f"expected a file, got the folder {str(path)!r}: name a file in it")
+        raise CodecError(f"expected a file, got the folder {str(path)!r}: name a file in it, or --kind tables")
     if not path.is_file():
         raise CodecError(f"expected a file at {str(path)!r}, found none: check the path")
     kind, packed = container(path)

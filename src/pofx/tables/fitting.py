@@ -22,6 +22,7 @@ from .fitted import FittedTables
 from .household import TRAIN, VALID, Household, learned, shared
 from .law import Law
 
+DEFAULTS = {"size": "small", "bins": 32, "dropout": 0.2}  # of any_order: contexts tell much of few rows, by heart
 LEAST = 0.03  # of all cells, that a table counts beside its own when minutes are shared
 
 
@@ -48,7 +49,7 @@ def fit_tables(
     tables: "all" or names; keys: {"orders": {"key": "id", "customer_id": "customers"}} in place of those that are
     declared or found; fields: of each table, {"orders": {"zip": "category"}}; minutes are shared among the tables by
     their cells, steps are for each. The other arguments are those of `fit`, further ones go to any_order, whose size is
-    small unless said. memory: how many earlier siblings a row is drawn given.
+    small unless said (DEFAULTS). memory: how many earlier siblings a row is drawn given.
 
     Raises what `read_several` does; Unsupported for arguments that are of one table alone.
     """
@@ -71,7 +72,7 @@ def fit_tables(
         train = part[member.name] == TRAIN
         if not train.any():
             raise SpecError(f"expected rows of {member.name!r} to learn from, got none: another split, or more roots")
-        laws[member.name] = Law.look(member, relations, codecs, house, train, memory, seed, {"size": "small"} | config)
+        laws[member.name] = Law.look(member, relations, codecs, house, train, memory, seed, DEFAULTS | config)
     done = _train(laws, part, minutes, began, steps, seed, device, threads, precision, quiet)
     alone = {
         m.name: int((parent[m.name, m.context.column] < 0).sum()) for m in relations if m.context is not None

@@ -142,6 +142,8 @@ def test_keys_hold_after_a_few_steps(quick: pofx.Fitted) -> None:
     assert tables["events"]["id"].str.fullmatch(r"e-\d{5}").all()
     assert list(tables["lines"].columns) == ["order_id", "line", "product_id", "quantity"]
     assert len(quick.sample(roots={"customers": 9, "products": 3}, seed=1)["products"]) == 3
+    for seed in range(-1, 6):  # of so few some tables are empty
+        whole(quick.sample(roots={"customers": 1, "products": 1}, seed=seed))
 
 
 def test_a_seed_decides_and_a_file_keeps(quick: pofx.Fitted, tmp_path: Path) -> None:

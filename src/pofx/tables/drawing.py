@@ -5,13 +5,15 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from ..codecs.relations import Relations
+from ..codecs.relations import Link, Relations
 from ..field import MISSING
 from ..progress import Tick, silent
 from ..spec import Columns
-from .household import Household, child_name
+from .household import Household, child_name, followed
 from .law import Law
 from .matching import matched, unlike
+
+SEEDS = 2**63 - 1  # of which a seed takes the bits
 
 
 def drawn(
@@ -28,7 +30,9 @@ def drawn(
     ranks: dict[str, np.ndarray] = {}
     for place, member in enumerate(relations):
         law, name = laws[member.name], member.name
-        generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, place]).generate_state(1)[0]))
+        generator = torch.Generator().manual_seed(
+            int(np.random.SeedSequence([seed & SEEDS, place]).generate_state(1)[0])
+        )
         if member.context is None:
             n = numbers[name]
             base = np.full(n, MISSING)
@@ -36,33 +40,32 @@ def drawn(
             x = law.decode(found, base)
             tick(n)
         else:
-            found, x, at, rank = _children(relations, laws, house, name, alone.get(name, 0), generator, tick)
+            found, x, at, rank = _children(
+                relations, laws, house, name, member.context, alone.get(name, 0), generator, tick
+            )
             house.parent[name, member.context.column] = at
         house.rows[name], house.x[name], ranks[name], features[name] = len(rank), x, rank, found
         house.children[name] = {
             child_name(child.name, link): found[f"children:{child_name(child.name, link)}"]
             for child, link in relations.children(name)
         }
-    rng = np.random.default_rng([seed, len(ranks)])
+    rng = np.random.default_rng([seed & SEEDS, len(ranks)])
     _refer(relations, laws, house, features, rng)
     return _kept(relations, house, ranks)
 
 
 def _children(
-    relations: Relations, laws: Mapping[str, Law], house: Household, name: str, alone: int,
+    relations: Relations, laws: Mapping[str, Law], house: Household, name: str, link: Link, alone: int,
     generator: torch.Generator, tick: Tick,
 ) -> tuple[Columns, Columns, np.ndarray, np.ndarray]:  # fmt: skip
     """(drawn columns, stored columns, the parent's row, the rank) of the rows of a table, sorted by parent and rank."""
-    law, member = laws[name], relations[name]
-    link = member.context
-    if link is None:
-        raise ValueError(name)
+    law = laws[name]
     codecs = {key: one.codec for key, one in laws.items()}
     count = house.children[link.parent][child_name(name, link)]
     parents = np.r_[np.repeat(np.int64(-1), alone), np.flatnonzero(count > 0)]
     left = np.r_[np.ones(alone, np.int64), count[count > 0]]
     up = law.parents_time(relations, codecs, house.x[link.parent], parents)
-    above = _above(law, house, parents, link.column)
+    above = law.above(house, parents)
     rounds: list[tuple[Columns, Columns, np.ndarray, int]] = []
     lags: list[Columns] = []
     time, going, rank = up, np.arange(len(parents)), 0
@@ -89,18 +92,6 @@ def _children(
         both = [law.draw(0, {}, np.zeros(0, np.int64), generator)]
         both.append(law.decode(both[0], np.zeros(0, np.int64)))
     return both[0], both[1], parents[who[order]], ranks[order]
-
-
-def _above(law: Law, house: Household, parents: np.ndarray, column: str) -> Columns:
-    """The columns of parents and theirs, by the numbers of parents."""
-    out: Columns = {}
-    at = parents
-    for depth, (parent, key) in enumerate(law.upward, 1):
-        if depth > 1:
-            up = house.parent[law.upward[depth - 2][0], key]
-            at = np.where(at >= 0, up[at], -1) if len(up) else np.full(len(at), -1)
-        out |= law.told(house, parent, at, depth)
-    return out
 
 
 def _spread(v: np.ndarray, at: np.ndarray, n: int) -> np.ndarray:
@@ -134,22 +125,20 @@ def _refer(
 def _kept(
     relations: Relations, house: Household, ranks: dict[str, np.ndarray]
 ) -> tuple[Household, dict[str, np.ndarray]]:
-    """The tables with pairs of foreign keys that are a key made different, rows that cannot be taken away."""
+    """The tables, pairs of foreign keys that are a key made different; rows that have no other pair left are gone."""
     kept = {name: np.ones(n, bool) for name, n in house.rows.items()}
     for member in relations:
-        links = [link for link in member.links if link.column in member.key]
-        if len(member.key) != 2 or len(links) != 2 or member.context not in links:
+        other = next((link for link in member.others if link.column in member.key), None)
+        if other is None or member.context is None or set(member.key) != {member.context.column, other.column}:
             continue
-        other = next(link for link in links if link != member.context)
-        at = house.parent[member.name, links[0].column if links[0] == member.context else links[1].column]
-        to = house.parent[member.name, other.column]
+        at, to = (house.parent[member.name, link.column] for link in (member.context, other))
         new = unlike(at, to, house.rows[other.parent], np.random.default_rng(0))
-        house.parent[member.name, other.column] = new
-        kept[member.name] = new >= 0
+        house.parent[member.name, other.column], kept[member.name] = new, new >= 0
     if all(mask.all() for mask in kept.values()):
         return house, ranks
-    for member in relations:
-        for link in member.links:  # children of rows that are gone go with them
-            at = house.parent[member.name, link.column]
-            kept[member.name] &= (at < 0) | kept[link.parent][at]
+    before = -1
+    while before != (before := sum(int(mask.sum()) for mask in kept.values())):
+        for member in relations:  # what leads to rows that are gone goes with them
+            for link in member.links:
+                kept[member.name] &= followed(kept[link.parent], house.parent[member.name, link.column], True)
     return house.take(relations, kept), {name: rank[kept[name]] for name, rank in ranks.items()}

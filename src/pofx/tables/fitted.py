@@ -1,6 +1,7 @@
 """`FittedTables`: a model of several tables, and its verbs."""
 
 from collections.abc import Mapping
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -12,8 +13,9 @@ from ..codecs import keys as shapes
 from ..codecs.places import TYPED, place_of
 from ..codecs.relations import Link, Relations, values_of
 from ..codecs.several import check_target, read_several, write_several, written_order
-from ..codecs.tabular_io import TEXT, to_frame
+from ..codecs.tabular_io import TEXT, look, to_frame
 from ..errors import CodecError, SpecError, Unsupported
+from ..judging import write_text
 from ..progress import bar
 from ..split import fingerprint
 from .drawing import drawn
@@ -55,8 +57,7 @@ class FittedTables(Fitted):
     ) -> "FittedTables":  # fmt: skip
         """The model of tables as they were read."""
         shape = {
-            name: {column: _shape(table[column]) for column in _named(relations, name)}
-            for name, table in tables.items()
+            name: {column: _shape(table[column]) for column in relations.apart(name)} for name, table in tables.items()
         }
         return cls(relations, laws, {name: table.schema for name, table in tables.items()}, shape, provenance)
 
@@ -88,11 +89,7 @@ class FittedTables(Fitted):
         """
         if path is not None:
             check_target(path)
-        numbers, share = self._numbers(scale, roots)
-        alone = {name: round(n * share) for name, n in self.provenance["alone"].items()}
-        with bar("sampling", None, "row", quiet) as tick:
-            house, rank = drawn(self.relations, self.laws, numbers, alone, self._seed(seed), tick)
-        made = self._tables(house, rank)
+        _, made = self._drawn(*self._numbers(scale, roots), self._seed(seed), quiet)
         if path is None:
             return {name: self._frame(name, table) for name, table in made.items()}
         order = written_order(self.relations)
@@ -102,6 +99,15 @@ class FittedTables(Fitted):
             for name in order
         ]
         return write_several(files, path, self.relations, kinds, if_exists)
+
+    def _drawn(
+        self, numbers: Mapping[str, int], share: float, seed: int, quiet: bool
+    ) -> "tuple[Household, dict[str, pa.Table]]":
+        """New rows, as columns and as tables."""
+        alone = {name: round(n * share) for name, n in self.provenance["alone"].items()}
+        with bar("sampling", None, "row", quiet) as tick:
+            house, rank = drawn(self.relations, self.laws, numbers, alone, seed, tick)
+        return house, self._tables(house, rank)
 
     def _numbers(self, scale: float | None, roots: int | Mapping[str, int] | None) -> tuple[dict[str, int], float]:
         """Rows of each table without parents, and what share of those seen that is."""
@@ -132,10 +138,7 @@ class FittedTables(Fitted):
         return max(dict.fromkeys(tops), key=tops.count)
 
     def _kind(self, name: str) -> str:
-        meta = self.schemas[name].metadata or {}
-        import json
-
-        return str(json.loads(meta.get(b"pofx", b"{}")).get("kind", "arrow"))
+        return str(look(self.schemas[name].empty_table()).get("kind", "arrow"))
 
     def _tables(self, house: Household, rank: Mapping[str, np.ndarray]) -> "dict[str, pa.Table]":
         """Stored columns and keys as tables like those that came."""
@@ -154,13 +157,10 @@ class FittedTables(Fitted):
             if (counted := self.relations.counted(name)) is not None:
                 cells[counted] = pa.array(rank[name] + self.shape[name][counted].get("low", 1))
             codec, schema = self.laws[name].codec, self.schemas[name]
-            x = house.x[name]
-            full = codec.table(x) if codec and x else _blank(schema, n)
-            if len(full) != n:
-                raise CodecError(f"table {name!r}: expected {n} rows, made {len(full)}")
-            for at_, column in enumerate(schema.names):
-                if column in cells:
-                    full = full.set_column(at_, schema.field(column), _cast(cells[column], schema.field(column).type))
+            full = codec.table(house.x[name]) if codec else _blank(schema, n)
+            for place, field in enumerate(schema):
+                if field.name in cells:
+                    full = full.set_column(place, field, _cast(cells[field.name], field.type))
             out[name] = full.replace_schema_metadata(schema.metadata)
         return out
 
@@ -170,7 +170,7 @@ class FittedTables(Fitted):
         if kind in TYPED or kind not in TEXT:
             return table
         table = codec.typed(table) if codec else table
-        for column in _named(self.relations, name):
+        for column in self.relations.apart(name):
             if self.shape[name][column].get("kind") == "number":
                 at = table.column_names.index(column)
                 table = table.set_column(at, column, table[column].cast("int64"))
@@ -190,7 +190,6 @@ class FittedTables(Fitted):
         Held-out entities (the test rows of roots with all below them) are what samples are judged by. data: what was
         learned from, if it is no longer where it was.
         """
-        from ..judging import write_text
         from .judging import judged
 
         if json is not None:
@@ -199,16 +198,10 @@ class FittedTables(Fitted):
         relations, share = self.relations, min(1.0, MOST / max(self.provenance["rows"].values()))
         house = Household.read(tables, relations, {name: law.codec for name, law in self.laws.items()})
         part = shared(relations, house.parent, house.rows, self.provenance["split"], self.provenance["seed"])
-        numbers, share = self._numbers(share, None)
-        alone = {name: round(n * share) for name, n in self.provenance["alone"].items()}
-        with bar("sampling", None, "row", quiet) as tick:
-            fake, rank = drawn(relations, self.laws, numbers, alone, seed, tick)
-        made = self._tables(fake, rank)
+        fake, made = self._drawn(*self._numbers(share, None), seed, quiet)
         evidence = judged(relations, self.laws, house, part, fake, made, seed, quiet)
         if json is not None:
-            import json as js
-
-            write_text(Path(json), js.dumps({"provenance": self.provenance} | evidence.to_json(), indent=1))
+            write_text(Path(json), dumps({"provenance": self.provenance} | evidence.to_json(), indent=1))
         return evidence
 
     def _again(self, data: Any) -> "dict[str, pa.Table]":
@@ -290,11 +283,6 @@ for _verb in (
     "interpolate", "anomaly", "edit", "draws", "learned_from",
 ):  # fmt: skip
     setattr(FittedTables, _verb, _refusing(_verb))
-
-
-def _named(relations: Relations, name: str) -> list[str]:
-    """The columns of keys of a table: made anew, leading elsewhere, and counted."""
-    return relations.apart(name)
 
 
 def _shape(column: "pa.ChunkedArray") -> dict[str, Any]:

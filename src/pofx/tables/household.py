@@ -75,7 +75,7 @@ class Household:
         for member in relations:
             for link in member.links:
                 at = self.parent[member.name, link.column][kept[member.name]]
-                parent[member.name, link.column] = np.where(at >= 0, new[link.parent][at], -1)
+                parent[member.name, link.column] = followed(new[link.parent], at)
         return Household(
             {name: {k: v[kept[name]] for k, v in x.items()} for name, x in self.x.items()},
             {name: {k: v[kept[name]] for k, v in x.items()} for name, x in self.children.items()},
@@ -124,6 +124,13 @@ def shared(
             at = parent[name, member.context.column]
             own = np.where(at >= 0, out[member.context.parent][at], own).astype(np.int8)
         out[name] = own
+    return out
+
+
+def followed(values: np.ndarray, at: np.ndarray, otherwise: Any = -1) -> np.ndarray:
+    """The values of rows by number, or else where that is -1."""
+    out = np.full(len(at), otherwise, values.dtype)
+    out[at >= 0] = values[at[at >= 0]]
     return out
 
 

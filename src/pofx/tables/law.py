@@ -15,7 +15,7 @@ from ..fields import Bounded, Category, Count, Datetime, Number
 from ..models import create
 from ..models.model import Model
 from ..spec import Columns, Given, Spec
-from .household import Household, Siblings, clock_of, gathered, in_unit, with_missing
+from .household import Household, Siblings, clock_of, followed, gathered, in_unit, with_missing
 from .moments import Passing
 
 ANCESTORS = 24  # columns of parents and theirs that a child sees; all of its parent's in any case
@@ -95,10 +95,7 @@ class Law:
         x = house.x[self.member.name]
         moments = [f for f in self._fields() if isinstance(f, Datetime) or f.name == self.time]
         for f in sorted(moments, key=lambda f: f.name != self.time):
-            if f.name == self.time:
-                start = base
-            else:
-                start = self._own_time(x, f.name)
+            start = base if f.name == self.time else self._own_time(x, f.name)
             if not (x[f.name][train] != MISSING).any():
                 continue
             made, fields = Passing.learn(f, None if f.name == self.time else self.time, x[f.name][train], start[train])
@@ -143,8 +140,7 @@ class Law:
             self.upward.append((link.parent, link.column))
             fields += [with_missing(replace(f, name=f"up{depth}:{f.name}")) for f in above]
             depth, link = depth + 1, relations[link.parent].context
-        rank = Siblings.of(house.parent[self.member.name, self.member.context.column], None).rank  # type: ignore
-        fields.append(Count.learn("rank", rank[train]))
+        fields.append(Count.learn("rank", self.siblings(house).rank[train]))
         lags = range(1, self.memory + 1)
         return (*fields, *(with_missing(replace(f, name=f"earlier{d}:{f.name}")) for d in lags for f in own))
 
@@ -208,18 +204,15 @@ class Law:
         """The columns of the context of all rows, but for those of earlier siblings."""
         if self.member.context is None:
             return {}
-        at = np.arange(house.rows[self.member.name])
+        at = house.parent[self.member.name, self.member.context.column]
         return {"rank": self.siblings(house).rank} | self.above(house, at)
 
-    def above(self, house: Household, rows: np.ndarray) -> Columns:
-        """The columns of the parents of rows, by their numbers."""
+    def above(self, house: Household, at: np.ndarray) -> Columns:
+        """What children see of parents, by their numbers, and of those above them."""
         out: Columns = {}
-        at, table = rows, self.member.name
-        for depth, (parent, column) in enumerate(self.upward, 1):
-            up = house.parent[table, column]
-            at = np.where(at >= 0, up[at], -1)
-            out |= self.told(house, parent, at, depth)
-            table = parent
+        for depth, (table, column) in enumerate(self.upward, 1):
+            at = at if depth == 1 else followed(house.parent[self.upward[depth - 2][0], column], at)
+            out |= self.told(house, table, at, depth)
         return out
 
     def told(self, house: Household, parent: str, at: np.ndarray, depth: int) -> Columns:

@@ -489,6 +489,19 @@ def test_rows_without_a_base_have_moments_of_their_own() -> None:
     assert (made.groupby("user_id")["at"].diff().dropna() >= pd.Timedelta(seconds=40)).all()
 
 
+def test_rows_that_stood_by_time_do_so(made: dict[str, pd.DataFrame]) -> None:
+    orders = made["orders"].sort_values("placed").assign(id=np.arange(len(made["orders"])) + 1)
+    lines = made["lines"].assign(order_id=orders.index.to_numpy().argsort()[made["lines"]["order_id"] - 501] + 1)
+    model = pofx.fit(dict(made) | {"orders": orders, "lines": lines}, tables="all", steps=2, quiet=True)
+    tables = model.sample(seed=1)
+    assert tables["orders"]["placed"].is_monotonic_increasing
+    assert not tables["orders"]["customer_id"].is_monotonic_increasing
+    assert tables["orders"]["id"].is_monotonic_increasing
+    assert tables["lines"]["order_id"].isin(tables["orders"]["id"]).all()
+    since = tables["orders"].merge(tables["customers"], left_on="customer_id", right_on="id")
+    assert (since["placed"] > since["joined"]).all()
+
+
 def test_children_go_where_their_parents_go(made: dict[str, pd.DataFrame]) -> None:
     from pofx.codecs.relations import rows_of
 

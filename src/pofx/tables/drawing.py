@@ -9,7 +9,7 @@ from ..codecs.relations import Link, Relations
 from ..field import MISSING
 from ..progress import Tick, silent
 from ..spec import Columns
-from .household import Household, child_name, followed
+from .household import Household, child_name, followed, late
 from .law import Law
 from .matching import matched, unlike
 
@@ -51,7 +51,13 @@ def drawn(
         }
     rng = np.random.default_rng([seed & SEEDS, len(ranks)])
     _refer(relations, laws, house, features, rng)
-    return _kept(relations, house, ranks)
+    house, ranks = _kept(relations, house, ranks)
+    for name, law in laws.items():
+        if law.timely and law.time is not None:
+            order = np.argsort(late(house.x[name][law.time]), kind="stable")
+            house.put(relations, name, order)
+            ranks[name] = ranks[name][order]
+    return house, ranks
 
 
 def _children(

@@ -34,8 +34,7 @@ class Siblings:
         """Of the parent's row of each row, -1 for those without, which are alone; in order of time, then of rows."""
         n = len(at)
         alone = np.where(at < 0, at.max(initial=0) + 1 + np.arange(n), at)
-        late = np.zeros(n, np.int64) if time is None else np.where(time == MISSING, np.iinfo(np.int64).max, time)
-        order = np.lexsort((np.arange(n), late, alone))
+        order = np.lexsort((np.arange(n), np.zeros(n) if time is None else late(time), alone))
         first = np.r_[True, alone[order][1:] != alone[order][:-1]] if n else np.zeros(0, bool)
         start = np.maximum.accumulate(np.where(first, np.arange(n), 0)) if n else np.zeros(0, np.int64)
         rank, before = np.empty(n, np.int64), np.empty(n, np.int64)
@@ -83,6 +82,17 @@ class Household:
             {name: int(mask.sum()) for name, mask in kept.items()},
         )
 
+    def put(self, relations: Relations, name: str, order: np.ndarray) -> None:
+        """Puts the rows of a table in an order."""
+        new = np.empty(len(order), np.int64)
+        new[order] = np.arange(len(order))
+        self.x[name] = {k: v[order] for k, v in self.x[name].items()}
+        self.children[name] = {k: v[order] for k, v in self.children[name].items()}
+        for link in relations[name].links:
+            self.parent[name, link.column] = self.parent[name, link.column][order]
+        for child, link in relations.children(name):
+            self.parent[child.name, link.column] = followed(new, self.parent[child.name, link.column])
+
 
 def child_name(table: str, link: Link) -> str:
     """What the number of children by a foreign key is called."""
@@ -125,6 +135,11 @@ def shared(
             own = np.where(at >= 0, out[member.context.parent][at], own).astype(np.int8)
         out[name] = own
     return out
+
+
+def late(time: np.ndarray) -> np.ndarray:
+    """Moments that can be put in order: missing ones are the last."""
+    return np.where(time == MISSING, np.iinfo(np.int64).max, time)
 
 
 def followed(values: np.ndarray, at: np.ndarray, otherwise: Any = -1) -> np.ndarray:

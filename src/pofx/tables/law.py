@@ -15,7 +15,7 @@ from ..fields import Bounded, Category, Count, Datetime, Number
 from ..models import create
 from ..models.model import Model
 from ..spec import Columns, Given, Spec
-from .household import Household, Siblings, clock_of, followed, gathered, in_unit, with_missing
+from .household import Household, Siblings, clock_of, followed, gathered, in_unit, late, with_missing
 from .moments import Passing
 
 ANCESTORS = 24  # columns of parents and theirs that a child sees; all of its parent's in any case
@@ -31,12 +31,14 @@ class Law:
     and of the context  up1:b, up2:b, columns of the parent and of its parent;  rank;  earlier1:x, of siblings before.
 
     p(row | context) is any_order's: the chain rule over the columns, each given the context and the ones before.
+    timely: whether all rows of the table stood in order of time.
     """
 
     member: Member
     codec: TableCodec | None
     memory: int = 1
     time: str | None = None
+    timely: bool = False
     passing: list[Passing] = field(default_factory=list)
     upward: list[tuple[str, str]] = field(default_factory=list)
     referred: dict[str, list[Field]] = field(default_factory=dict)
@@ -67,6 +69,7 @@ class Law:
         if member.time is not None and clock is None:
             raise SpecError(f"expected dates or whole numbers in {member.name}.{member.time}, the time, got another")
         made.time = clock.name if clock is not None else None
+        made.timely = clock is not None and bool((np.diff(late(house.x[member.name][clock.name])) >= 0).all())
         base = made.base(relations, codecs, house)
         fields = made._passing(house, base, train)
         fields += [replace(f, name=f"own:{f.name}") for f in made._fields() if f.name in made.plain]
@@ -268,6 +271,7 @@ class Law:
         """Plain values and arrays that rebuild it (`from_json`)."""
         told: dict[str, Any] = {
             "time": self.time,
+            "timely": self.timely,
             "memory": self.memory,
             "passing": [one.to_json() for one in self.passing],
         }
@@ -297,7 +301,7 @@ class Law:
             return {k.partition(".")[2]: v for k, v in arrays.items() if k.partition(".")[0] == name}
 
         made = cls(member, TableCodec.from_json(told["codec"], part("codec")) if "codec" in told else None)
-        made.memory = told["memory"]
+        made.memory, made.timely = told["memory"], told["timely"]
         made.time, made.passing = told["time"], [Passing.from_json(one) for one in told["passing"]]
         made.upward = [(a, b) for a, b in told["upward"]]
         for i, column in enumerate(told["referred"]):

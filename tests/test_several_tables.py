@@ -254,6 +254,29 @@ def test_words_of_the_command_line(base: Path, tmp_path: Path, capsys: pytest.Ca
     assert main(["fit", str(base), "--tables", "all", "--table", "orders", "-o", str(model), "--quiet"]) == 2
 
 
+@pytest.mark.parametrize("words", [
+    ["score", "{model}", "x.csv", "-o", "y.csv"], ["complete", "{model}", "x.csv", "-o", "y.csv"],
+    ["continue", "{model}", "-o", "y.txt"], ["denoise", "{model}", "x.png", "-o", "y.png"],
+    ["upscale", "{model}", "x.png", "-o", "y.png"], ["compress", "{model}", "x.png", "-o", "y.bin"],
+    ["check", "{model}"], ["plot", "{model}", "-o", "y.png"], ["prior", "{model}", "-o", "y.pofx"],
+    ["anomaly", "{model}", "x.csv", "-o", "y.csv"], ["encode", "{model}", "x.csv", "-o", "y.csv"],
+    ["edit", "{model}", "x.csv", "-o", "y.csv", "--toward", "a"], ["doctor", "{folder}", "--kind", "tables"],
+    ["evaluate", "{model}", "--target", "a"], ["interpolate", "{model}", "x.csv", "y.csv", "-o", "z.csv"],
+], ids=lambda words: words[0])  # fmt: skip
+def test_verbs_of_one_table_say_so(
+    words: list[str], quick: pofx.Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    quick.save("m.pofx")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, frame in shop(40).items():
+        frame.to_csv(folder / f"{name}.csv", index=False)
+    assert main([word.format(model="m.pofx", folder=folder) for word in words]) == 2
+    assert "expected" in (said := capsys.readouterr().err) or "table" in said
+
+
 # -- keys --------------------------------------------------------------------------------------------------------------
 
 

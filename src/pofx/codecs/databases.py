@@ -174,7 +174,7 @@ def _chosen(place: Place, database: Database) -> str:
     if place.table is None:
         raise CodecError(
             f"expected one table in {place.shown!r}, got {len(own):,}: {shown}; name one (--table, #table), give a "
-            "query (--query)"
+            "query (--query), or learn them together (--tables all)"
         )
     low = {name.lower(): name for name in found}
     near = [low[name] for name in get_close_matches(place.table.lower(), low, 1)]

@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 MOST = 50_000  # rows of the largest table that are drawn to be judged
 
 
+class Several:
+    """What stands for the codec where one is asked for its kind: each law has its own."""
+
+    kind = "tables"
+
+
 class FittedTables(Fitted):
     """A fitted model of several tables: sample them, judge them, save it.
 
@@ -37,6 +43,7 @@ class FittedTables(Fitted):
     """
 
     many = True
+    codec = Several()
 
     def __init__(
         self,
@@ -278,11 +285,9 @@ def _refusing(verb: str) -> Any:
     return refuse
 
 
-for _verb in (
-    "log_prob", "score", "complete", "plot", "check", "sandwich", "with_prior", "encode", "decode", "reconstruct",
-    "interpolate", "anomaly", "edit", "draws", "learned_from",
-):  # fmt: skip
-    setattr(FittedTables, _verb, _refusing(_verb))
+for _verb in (name for name in dir(Fitted) if name[0] != "_" and callable(getattr(Fitted, name))):
+    if _verb not in vars(FittedTables) and _verb != "reasons":
+        setattr(FittedTables, _verb, _refusing(_verb))
 
 
 def _shape(column: "pa.ChunkedArray") -> dict[str, Any]:

@@ -290,6 +290,10 @@ def test_keys_are_found_by_names_and_values() -> None:
         "users, key user_id",
         "  posts, key post_id, by user_id, editor_user_id -> users.user_id",
     ]
+    more = pd.DataFrame({"user_id": [3, 5], "height": [180, 170]})
+    relations = read_several({"people": users, "posts": posts, "person": more})[1]
+    assert relations["people"].key == ("user_id",)
+    assert relations["person"].key == () and relations["person"].links == (Link("user_id", "people", "user_id"),)
 
 
 def test_keys_are_given(made: dict[str, pd.DataFrame]) -> None:

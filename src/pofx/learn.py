@@ -111,7 +111,7 @@ def fit(
     broken ("refuse" or "skip" files that cannot be read) and largest (pixels of one). task: "denoise" or "upscale"
     learns from photos of any sizes to restore such (restoring.py says with which further arguments). tables: "all" or
     names of a database, a folder of files or a mapping of frames, which are learned together, and keys: what holds them
-    together (tables/fitting.py). Further arguments go to the model.
+    together (tables/fitting.py); of a folder kind="tables" will do. Further arguments go to the model.
 
     Raises CodecError for a file that cannot be read, SpecError for arguments that do not fit, Unsupported where the
     model cannot do what was asked.

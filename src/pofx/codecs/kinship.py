@@ -96,12 +96,15 @@ def _column(name: str, column: str, table: "pa.Table") -> None:
 def found(tables: "Mapping[str, pa.Table]") -> Relations:
     """The relations that names and values tell.
 
-    A key is a column of its own value in each row that is called id, or by the table's name and id. A foreign key is
+    A key is a column of its own value in each row that is called id, or by the table's name and id, or else the first
+    such whose name ends in id and is not that of another table's key. A foreign key is
     a column that is called like the key of another table, or by its name and its key's (customer_id for the id of
     customers, also behind further words, buyer_customer_id), and has its values alone. Raises CodecError where more
     than half of a column's values, but not all, are that key's: rows without a parent.
     """
     keys = {name: _own_key(name, table) for name, table in tables.items()}
+    for name in sorted(tables, key=lambda name: -tables[name].num_rows):
+        keys[name] = keys[name] or _any_key(tables[name], keys)
     members = []
     for name, table in tables.items():
         links = []
@@ -177,6 +180,16 @@ def _own_key(name: str, table: "pa.Table") -> tuple[str, ...]:
     named = [f"{stem}{word}" for stem in _stems(name) for word in GENERIC]
     for column in table.column_names:
         if _plain(column) in (*GENERIC, *named) and _may_count(table[column]) and is_key(values_of(table[column])):
+            return (column,)
+    return ()
+
+
+def _any_key(table: "pa.Table", keys: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The first column of its own value in each row whose name ends in id, and is that of no other table's key."""
+    for column in table.column_names:
+        if not _plain(column).endswith("id") or any(key and _alike(column, name, key[0]) for name, key in keys.items()):
+            continue
+        if _may_count(table[column]) and is_key(values_of(table[column])):
             return (column,)
     return ()
 

@@ -8,7 +8,7 @@ PEERS := .venv-peers/bin
 SPLITS := benchmarks/cache/splits
 SETUP := .venv/.stamp
 
-.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders bench-denoising bench-autoencoder-peers bench-autoencoder-tables bench-gans bench-gan-images bench-images bench-stacked-mnist bench-guard bench-restore bench-completion bench-music bench-sequences clean
+.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders bench-denoising bench-autoencoder-peers bench-autoencoder-tables bench-gans bench-gan-images bench-images bench-stacked-mnist bench-guard bench-restore bench-completion bench-music bench-sequences bench-scale clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -72,6 +72,9 @@ bench-music: $(SETUP) ## likelihood and sound of JSB chorales (an hour)
 
 bench-completion: $(SETUP) ## hidden halves of MNIST completed by models of digits, beside trivial fillers (ten minutes)
 	$(BIN)/python benchmarks/completion.py $(ARGS)
+
+bench-scale: $(SETUP) ## one and five million rows from disk: rows a second, peak memory (half an hour)
+	$(BIN)/python benchmarks/scale.py $(ARGS)
 
 .venv-autoencoders/.stamp: benchmarks/requirements-autoencoders.txt
 	$(PYTHON) -m venv .venv-autoencoders

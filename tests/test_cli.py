@@ -153,7 +153,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_after_kill_9_the_same_command_ends_with_the_same_weights(folder: Path, tmp_path: Path) -> None:
-    words = ["fit", str(folder / "people.csv"), "--steps", "400", "--size", "small", "--threads", "1", "--quiet"]
+    words = ["fit", str(folder / "people.csv"), "--steps", "200", "--size", "small", "--threads", "1", "--quiet"]
     whole, cut = tmp_path / "whole.pofx", tmp_path / "cut.pofx"
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-c", KILLED, *words, "-o", str(whole)], env=env, check=True)

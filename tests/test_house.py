@@ -14,7 +14,7 @@ SRC = Path(__file__).parents[1] / "src" / "pofx"
 FILES = sorted(SRC.rglob("*.py"))
 FLOORS = {
     0: ("errors", "version", "progress", "store", "field", "fields"),
-    1: ("spec", "objectives", "transforms", "corrupt", "ans"),
+    1: ("spec", "objectives", "transforms", "corrupt", "ans", "privacy"),
     2: ("nn",),
     3: ("codecs", "models", "metrics"),
     4: (
@@ -55,6 +55,8 @@ FLOORS = {
         "fitted_voices",
         "restoring",
         "opening",
+        "going_on",
+        "private_fit",
         "learn",
         "tables",
         "checkup",

@@ -251,7 +251,8 @@ def test_words_of_the_command_line(base: Path, tmp_path: Path, capsys: pytest.Ca
     assert not any(json.loads(figures.read_text())["keys"].values())
     assert main(["score", str(model), str(base), "-o", str(tmp_path / "s.csv")]) == 2
     assert main(["sample", str(model), "--given", "a = 1", "-o", str(tmp_path / "p.db")]) == 2
-    assert main(["fit", str(base), "--tables", "all", "--table", "orders", "-o", str(model), "--quiet"]) == 2
+    for words in (["--table", "orders"], ["--resume"], ["--from", str(model)], ["--epsilon", "1"]):
+        assert main(["fit", str(base), "--tables", "all", "-o", str(model), "--quiet", *words]) == 2
 
 
 @pytest.mark.parametrize("words", [
@@ -383,6 +384,8 @@ def test_what_cannot_be_read(made: dict[str, pd.DataFrame], base: Path, tmp_path
         pofx.fit(base, tables="all", condition=["class"], steps=1)
     with pytest.raises(Unsupported, match="no model with several tables"):
         pofx.fit(base, tables="all", model="vae", steps=1)
+    with pytest.raises(Unsupported, match="no epsilon with several tables"):
+        pofx.fit(base, tables="all", epsilon=1.0, steps=1)
     with pytest.raises(SpecError, match="fields of the tables"):
         pofx.fit(base, tables="all", fields={"no": {}}, steps=1, quiet=True)
     keys = {"customers": {}, "orders": {"customer_id": "customers", "time": "channel"}}

@@ -216,9 +216,9 @@ def test_a_fit_that_overfits_stops_and_keeps_the_best() -> None:
 
 
 def test_an_epoch_shows_each_row_once() -> None:
-    feed = Feed(100, 20, torch.Generator().manual_seed(0))
-    first = torch.cat([feed.next() for _ in range(5)])
-    second = torch.cat([feed.next() for _ in range(5)])
+    feed = Feed((torch.arange(100),), 20, torch.Generator().manual_seed(0))
+    first = torch.cat([feed.next()[0] for _ in range(5)])
+    second = torch.cat([feed.next()[0] for _ in range(5)])
     assert first.sort().values.tolist() == list(range(100)) == second.sort().values.tolist()
     assert first.tolist() != second.tolist()
 

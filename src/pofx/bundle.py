@@ -386,16 +386,18 @@ class Fitted(Editing):
         p, m = self.provenance, self.model
         count = sum(v.numel() for v in m.parameters())
         config = {k: getattr(m, k, None) if v is None else v for k, v in m.config.items()}  # None: what is in force
+        how = "a permutation" if "privacy" not in p else "a hash of each row's own cells, numbers of rows noisy"
         lines = [
             f"model      {m.name} ({m.family}), {count:,} parameters, {_words(config)}",
             f"learned    {p['source']}, {p['train_rows']:,} of {p['rows']:,} rows, {self._shape()}",
-            f"split      {'/'.join(map(str, p['split']))} train/validation/test by a permutation, seed {p['seed']}",
+            f"split      {'/'.join(map(str, p['split']))} train/validation/test by {how}, seed {p['seed']}",
             f"can        {', '.join(sorted(m.abilities))}",
             f"fields     {', '.join(f'{f.name} ({f.kind})' for f in m.spec.fields)}",
         ]
         if self.joint:
             lines.append(f"condition  {', '.join(f.name for f in self.joint.fields)}")
         lines += [f"{k:<10} {v}" for k, v in p.get("notes", {}).items()]
+        lines += [f"privacy    {p['privacy']['words']}"] if "privacy" in p else []
         if self.verdict:
             lines.append(f"verdict    {self.verdict}{_figures(p['verdict']['figures'])}")
             lines += [f"           {reason}" for reason in self.reasons()]

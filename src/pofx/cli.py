@@ -95,6 +95,12 @@ def _fit(verbs: Any) -> None:
     ask_of_task(verb)
     ask_for_tables(verb)
     verb.add_argument("--no-guard", action="store_true", help="no verdict at the end, and none watched on the way")
+    verb.add_argument(
+        "--from",
+        dest="start",
+        metavar="MODEL",
+        help="a fitted model of a table to go on from: new rows, or more minutes",
+    )
     verb.add_argument("--resume", action="store_true", help="go on where a killed fit with the same words stopped")
 
 
@@ -234,6 +240,7 @@ def _evaluate(verbs: Any) -> None:
     verb.add_argument(
         "--sandwich", type=int, default=0, metavar="N", help="log p of N drawn rows from both sides (vae)"
     )
+    verb.add_argument("--privacy", action="store_true", help="of a table: attacks on training rows beside unseen ones")
     verb.add_argument("--binarise", action="store_true", help="draw grey pixels black or white once (vae of such)")
     verb.add_argument("--inception", metavar="PATH", help="weights of Inception (.safetensors): FID and KID of images")
     verb.add_argument("--rows", type=int, metavar="N", help="unseen images at most (default 1000)")
@@ -300,7 +307,7 @@ def run_fit(told: argparse.Namespace) -> str:
     model = fit_several(told) if wants_tables(told) else fit(
         told.input, minutes=told.minutes, steps=told.steps, quiet=told.quiet, guard=not told.no_guard,
         checkpoint=output.with_name(output.name + ".checkpoint"), resume=told.resume, **words_of_fitting(told),
-        **words_of_task(told),
+        **words_of_task(told), start=told.start,
     )  # fmt: skip
     model.save(output)
     said = Said(f"{model.info()}\nwrote      {output} ({output.stat().st_size / 2**20:.1f} MiB)")
@@ -404,7 +411,8 @@ def run_evaluate(told: argparse.Namespace) -> str:
             )
         from .judging import judge
 
-        evidence = judge(told.synthetic, told.train, told.holdout, told.target, fields=json_of(told.fields), **out)
+        more = {"fields": json_of(told.fields), "privacy": told.privacy}
+        evidence = judge(told.synthetic, told.train, told.holdout, told.target, **more, **out)
     elif told.model is None:
         raise PofxError("expected a model file, or --synthetic with --train")
     else:
@@ -416,6 +424,12 @@ def run_evaluate(told: argparse.Namespace) -> str:
         more = {k: getattr(told, k) for k in ("binarise", "inception", "rows") if getattr(told, k)}
         if more and not hasattr(model, "compress"):
             raise PofxError(f"expected --{next(iter(more))} with a model of images, got one of a table: leave it out")
+        if told.privacy:
+            if model.codec.kind != "table":
+                raise PofxError(
+                    f"expected --privacy with a model of a table, got one of {model.codec.kind}: leave it out"
+                )
+            more["privacy"] = True
         if told.beside is not None:
             if model.codec.kind != "text":
                 raise PofxError(f"expected --beside with a model of text, got one of {model.codec.kind}: leave it out")
@@ -459,12 +473,10 @@ def run_profile(told: argparse.Namespace) -> str:
 
         texts, _ = read_texts(told.input, encoding=told.encoding)
         return "\n".join([*(f"{k}: {v}" for k, v in texts.notes.items()), TextCodec.learn(texts).profile()])
-    from .codecs.table import TableCodec
-    from .codecs.tabular_io import notes_of, read_table
+    from .codecs.gleaning import surveyed
 
-    table, container = read_table(told.input, **words_of_reading(told))
-    notes = [f"{k}: {v}" for k, v in notes_of(table).items()]
-    return "\n".join([*notes, TableCodec.learn(table, fields=json_of(told.fields), like=container).profile()])
+    codec, notes = surveyed(told.input, words_of_reading(told), json_of(told.fields))
+    return "\n".join([*(f"{k}: {v}" for k, v in notes.items()), codec.profile()])
 
 
 def run_info(told: argparse.Namespace) -> str:

@@ -21,6 +21,12 @@ def ask_to_read(verb: argparse.ArgumentParser) -> None:
         "--header", choices=("auto", "yes", "no"), default="auto", help="whether the first line names the columns"
     )
     ask_where(verb)
+    verb.add_argument(
+        "--stream",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="whether the rows of a file stay on disk; auto: where they would fill half of the memory",
+    )
     verb.add_argument("--fields", metavar="JSON", help='how columns are read: {"zip": "category"}')
 
 
@@ -63,6 +69,10 @@ def ask_to_fit(verb: argparse.ArgumentParser) -> None:
         "--condition",
         help="columns c of p(x | c), separated by commas; of images label (the default where labels are found) or none",
     )
+    verb.add_argument("--rare", type=int, metavar="K", help="of a table: merge what fewer than K training rows share")
+    verb.add_argument("--epsilon", type=float, help="of a table: differential privacy (mst, any_order)")
+    verb.add_argument("--delta", type=float, help="of it (default 1e-6)")
+    verb.add_argument("--unit", default="rows", help="whom it protects: rows, or the entities of a key column")
     verb.add_argument("--device", default="auto", help="auto, cpu or cuda")
     verb.add_argument("--threads", type=int, help="of the processor")
     verb.add_argument("--split", default="0.8,0.1,0.1", help="shares for training, validation, test")
@@ -87,7 +97,7 @@ def json_of(path: str | None) -> dict[str, Any] | None:
 
 def words_of_reading(told: argparse.Namespace) -> dict[str, Any]:
     """What was said of how a table is read, but for its fields."""
-    words = {"delimiter": told.delimiter, "encoding": told.encoding, "header": told.header}
+    words = {"delimiter": told.delimiter, "encoding": told.encoding, "header": told.header, "stream": told.stream}
     return {k: v for k, v in words.items() if v not in (None, "auto")} | words_of_where(told)
 
 
@@ -141,4 +151,6 @@ def words_of_fitting(told: argparse.Namespace) -> dict[str, Any]:
         "reading": words_of_reading(told) | _pixels(told.pixels) | broken | words_of_text(told) | words_of_audio(told)
     }
     words |= {"base": told.base} if told.base else {}
+    own = {name: getattr(told, name) for name in ("rare", "epsilon", "delta")} | {"unit": told.unit}
+    words |= {name: value for name, value in own.items() if value not in (None, "rows")}
     return words | settings_of(told.set, fit)

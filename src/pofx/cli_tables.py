@@ -6,7 +6,7 @@ from typing import Any
 from .cli_fitting import json_of, words_of_fitting, words_of_reading
 from .errors import PofxError
 
-ALONE = ("table", "query", "sheet")
+ALONE = ("table", "query", "sheet", "task", "resume", "start")
 
 
 def ask_for_tables(verb: argparse.ArgumentParser) -> None:
@@ -36,10 +36,9 @@ def fit_several(told: argparse.Namespace) -> Any:
     """pofx fit, of several tables"""
     from .learn import fit
 
-    if odd := [name for name in (*ALONE, "task") if getattr(told, name, None)]:
-        raise PofxError(f"expected several tables or one, got --{odd[0]} with --tables, --keys or --kind tables")
-    if told.resume:
-        raise PofxError("expected no --resume with several tables, whose fit keeps no checkpoint: leave it out")
+    if odd := [name for name in ALONE if getattr(told, name, None)]:
+        word = {"start": "from"}.get(odd[0], odd[0])
+        raise PofxError(f"expected several tables or one, got --{word} with --tables, --keys or --kind tables")
     words = words_of_fitting(told) | {"reading": words_of_reading(told)}
     return fit(
         told.input, minutes=told.minutes, steps=told.steps, quiet=told.quiet, tables=told.tables,
@@ -60,7 +59,7 @@ def sample_several(told: argparse.Namespace, model: Any) -> str:
 
 def evaluate_several(told: argparse.Namespace, model: Any) -> str:
     """pofx evaluate, of several tables"""
-    for name in ("holdout", "target", "sandwich", "output"):
+    for name in ("holdout", "target", "sandwich", "output", "privacy"):
         if getattr(told, name):
             raise PofxError(f"expected no --{name} for several tables, which --json keeps the figures of: leave it out")
     said = model.evaluate(told.train, seed=told.seed, json=told.json, quiet=told.quiet).summary()

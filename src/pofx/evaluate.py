@@ -60,6 +60,7 @@ class Evidence:
         lines += ["", stands] if stands else []
         lines += ["", rebuilt] if rebuilt and rebuilt not in self.headline else []
         lines += [f"annealing: {name} {row['mean']:.2f} ± {row['error']:.2f} nats" for name, row in sides.items()]
+        lines += _attacked(self.tables["attacks"]) if "attacks" in self.tables else []
         return "\n".join([*lines, "", self.privacy])
 
     def to_json(self) -> dict[str, Any]:
@@ -79,6 +80,17 @@ def _line(figure: Figure) -> str:
     interval = "-" if figure.low is None else f"{shown(figure.low)} to {shown(figure.high)}"
     cells = f"{shown(figure.value):>9}{interval:>20}{shown(figure.ceiling):>9}{shown(figure.baseline):>9}"
     return f"{figure.name:19}{cells}"
+
+
+def _attacked(found: Mapping[str, Any]) -> list[str]:
+    """The attacks on training rows, for a terminal."""
+    head = f"{'attack':33}{'training':>10}{'control':>10}{'guess':>10}{'risk':>8}   95 % interval"
+    rows = [
+        f"{row['name']:33}" + "".join(f"{row[k][0]:>10.2%}" for k in ("train", "control", "guess"))
+        + f"{row['risk'][0]:>8.3f}   {row['risk'][1]:.3f} to {row['risk'][2]:.3f}"
+        for row in found["rows"]
+    ]  # fmt: skip
+    return ["", head, *rows, found["words"]]
 
 
 def plain(value: Any) -> Any:

@@ -1,7 +1,8 @@
 """`FittedTable`: a model of the rows of a table, and the verbs on files and frames."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,9 @@ import numpy as np
 from . import store
 from .bundle import Fitted
 from .codecs.columns import amiss, as_texts
+from .codecs.gleaning import sample_of
 from .codecs.places import TYPED, Place, again, place_of
+from .codecs.spool import Spool, spooled, streams
 from .codecs.table import TableCodec
 from .codecs.tabular_io import TEXT, container, read_table, to_frame, with_column
 from .codecs.writing import check_path, write_table
@@ -25,13 +28,27 @@ from .models.model import who_can
 from .progress import bar
 from .rebuilding import rebuilding
 from .spec import Columns, Given
-from .split import fingerprint, parts
+from .split import fingerprint, parts, private_parts
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 GUESSES = 20  # draws behind one best completion
+JUDGED = 100_000  # rows of each part of a table that stays on disk, which its model is judged by
+UNCOVERED = (
+    "the model was fitted with privacy, and what is judged here reads its training rows without noise: its guarantee "
+    "does not cover these figures; keep them to yourself, or leave them out"
+)
 MANY = 200  # columns beyond which a mixture of full covariances would cost minutes
+
+
+def _with(rows: "pa.Table", told: Mapping[str, Any]) -> "pa.Table":
+    """The rows with further columns."""
+    import pyarrow as pa
+
+    for name, values in told.items():
+        rows = with_column(rows, name, pa.array(values))
+    return rows
 
 
 class FittedTable(Fitted):
@@ -66,10 +83,7 @@ class FittedTable(Fitted):
         return write_table(rows, path, like=self.codec)
 
     def _beside(self, rows: "pa.Table", kind: str, told: dict[str, np.ndarray], path: str | Path | None) -> Any:
-        import pyarrow as pa
-
-        for name, values in told.items():
-            rows = with_column(rows, name, pa.array(values))
+        rows = _with(rows, told)
         return write_table([rows], path, like=None) if path is not None else self._out(rows, kind)
 
     def _plain(self, path: Any) -> bool:
@@ -178,8 +192,15 @@ class FittedTable(Fitted):
         """The rows with what `log_prob(detail=True)` says of each but the shares of columns: log_prob first."""
         if path is not None:
             check_path(path)
+            if streams(source, {}):
+                return write_table(self._scores_of(spooled(source), draws), path)
         table, kind, x, c = self._read(source)
         return self._beside(table, kind, self._scored(table, x, c, "state", draws)[0], path)
+
+    def _scores_of(self, rows: Spool, draws: int | None) -> "Iterator[pa.Table]":
+        for _, some in rows.blocks():
+            table, _, x, c = self._read(some)
+            yield _with(table, self._scored(table, x, c, "state", draws)[0])
 
     # -- complete ----------------------------------------------------------------------------------------------------
 
@@ -256,17 +277,21 @@ class FittedTable(Fitted):
         seed: int = 0,
         sandwich: int = 0,
         quiet: bool = False,
+        privacy: bool = False,
     ) -> Evidence:
         """The evidence: fidelity, use, likelihood and privacy of a sample as large as the training rows.
 
         holdout: rows never trained on (by default the test rows of the stored split of the stored path); train: the
         file or frame that was fitted, if it is no longer where it was. sandwich: of how many drawn rows log p is found
-        from both sides (`sandwich`). A model with codes is judged by what it rebuilds too, and one that draws no rows
+        from both sides (`sandwich`). privacy: attacks on training rows beside unseen ones (metrics/attacks.py). A model
+        with codes is judged by what it rebuilds too, and one that draws no rows
         by that alone. Raises CodecError where rows cannot be found, Unsupported for a model with neither.
         """
         for path in (report, json):
             if path is not None:
                 store.check_folder(Path(path))
+        if "privacy" in self.provenance:
+            warnings.warn(UNCOVERED, stacklevel=2)
         learned, _, unseen = self.learned_from(train)
         unseen = unseen if holdout is None else read_table(holdout)[0]
         unseen = unseen if unseen.num_rows else None
@@ -274,7 +299,8 @@ class FittedTable(Fitted):
             evidence = self._of_codes(learned, unseen, target)
         else:
             drawn = self._joined(list(self._draws(learned.num_rows, None, seed, quiet=quiet)))
-            evidence = judged(self.codec, drawn, learned, unseen, target, self._ladder(learned, unseen), seed, quiet)
+            evidence = judged(self.codec, drawn, learned, unseen, target, self._ladder(learned, unseen), seed, quiet,
+                              privacy)  # fmt: skip
             evidence.tables |= {"rebuilding": found} if (found := self._rebuilding(learned, unseen)) else {}
         evidence.tables |= {"annealing": self.sandwich(sandwich, seed=seed).figures()} if sandwich else {}
         publish(
@@ -311,14 +337,21 @@ class FittedTable(Fitted):
                 "the model was fitted on a frame, which a bundle does not keep: give it again (train=, labels=, --data)"
             )
         source, reading = again(self.provenance["path"], self.provenance.get("reading", {}), data)
-        table, _ = read_table(source, **reading)
+        spelled = {name: value for name, value in reading.items() if name != "stream"}
+        if (terms := self.provenance.get("privacy")) is not None:  # no fingerprint was kept
+            rows = read_table(source, **spelled)[0]
+            of = private_parts(rows, self.provenance["split"], self.provenance["seed"], terms["unit"])
+            return of[0], rows.slice(0, 0), of[1]
+        table = spooled(source, **spelled) if reading.get("stream") == "yes" else read_table(source, **spelled)[0]
         if fingerprint(table) != self.provenance["fingerprint"]:
             what = str(source) if isinstance(source, str | Place) else "the frame"
             raise CodecError(
                 f"{what!r} is not what the model was fitted on: its rows differ; give that file (train=, --data)"
             )
-        took = parts(table.num_rows, self.provenance["split"], self.provenance["seed"])
-        return table.take(took[0]), table.take(took[1]), table.take(took[2])
+        a, b, c = parts(table.num_rows, self.provenance["split"], self.provenance["seed"])
+        if isinstance(table, Spool):
+            a, b, c = (sample_of(part, self.provenance["seed"], JUDGED) for part in (a, b, c))
+        return table.take(a), table.take(b), table.take(c)
 
     def _ladder(self, learned: "pa.Table", unseen: "pa.Table | None") -> dict[str, np.ndarray]:
         """Held-out log p of this model and of the baselines, by name."""

@@ -15,6 +15,7 @@ from .codecs.tabular_io import read_table
 from .errors import CodecError, Unsupported
 from .evaluate import Evidence, evaluate
 from .evaluate_images import ImageEvidence
+from .metrics.attacks import attacks
 from .progress import bar
 from .split import fingerprint
 
@@ -31,8 +32,14 @@ def judged(
     log_probs: Mapping[str, np.ndarray] | None,
     seed: int,
     quiet: bool,
+    attacked: bool = False,
 ) -> Evidence:
-    """The evidence on a synthetic table: every column is read as the training rows say, dependent ones included."""
+    """The evidence on a synthetic table: every column is read as the training rows say, dependent ones included.
+
+    attacked: with what attackers learn of training rows (metrics/attacks.py); Unsupported without unseen rows.
+    """
+    if attacked and unseen is None:
+        raise Unsupported("expected rows that were never learned from for attacks to be compared on: give a hold-out")
     fake, real = codec.encode(synthetic, derived=True), codec.encode(train, derived=True)
     other = codec.encode(unseen, derived=True) if unseen is not None else None
     with bar("judging", 100, "%", quiet) as tick:
@@ -43,9 +50,14 @@ def judged(
             tick(int(share * 100) - done, what)
             done = int(share * 100)
 
-        return evaluate(
+        evidence = evaluate(
             codec.whole, fake, real, other, target=target, log_probs=log_probs or None, seed=seed, progress=hear
         )
+    if attacked and other is not None:
+        with bar("attacking", None, "row", quiet) as tick:
+            evidence.tables["attacks"] = attacks(codec.whole.fields, fake, real, other, seed)
+            tick(len(synthetic))
+    return evidence
 
 
 def judge(
@@ -59,8 +71,11 @@ def judge(
     json: str | Path | None = None,
     seed: int = 0,
     quiet: bool = False,
+    privacy: bool = False,
 ) -> Evidence:
     """The evidence on anybody's synthetic table: paths or frames of synthetic, training and unseen rows.
+
+    privacy: with attacks on training rows beside unseen ones (metrics/attacks.py).
 
     Raises CodecError where a table cannot be read or lacks a column of the training rows, SpecError for a target that
     is no column.
@@ -72,7 +87,7 @@ def judge(
         fake, real = read_table(synthetic)[0], read_table(train)[0]
         unseen = read_table(holdout)[0] if holdout is not None else None
         tick(3)
-    evidence = judged(TableCodec.learn(real, fields=fields), fake, real, unseen, target, None, seed, quiet)
+    evidence = judged(TableCodec.learn(real, fields=fields), fake, real, unseen, target, None, seed, quiet, privacy)
     names = [named(s, "a frame")["source"] for s in (synthetic, train)]
     facts = {"synthetic": names[0], "train": names[1], "fingerprint": fingerprint(fake)}
     publish(evidence, report, json, f"{names[0]} against {names[1]}", facts)

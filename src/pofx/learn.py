@@ -12,22 +12,26 @@ import numpy as np
 import torch
 
 from .bundle import Fitted, fitted_class
+from .codecs.gleaning import sample_of
 from .codecs.picture_io import labels_of
 from .codecs.places import Place, located, named
+from .codecs.spool import Spool
 from .coding import CALIBRATION, strangeness
 from .compose import Joint, Latent
 from .errors import SpecError, Unsupported
 from .fields import Category
+from .going_on import adopted, begun, reopened
 from .models import create, load_class, sized
 from .models.model import Model, who_can
 from .opening import AUTO, KINDS, OPENERS, UNNAMED, kind_of
-from .progress import bar, say
+from .progress import Tick, bar, say
 from .rebuilding import squared_errors
 from .spec import Columns, Spec
 from .split import fingerprint
 from .training.checkpoint import Checkpoint
 from .training.guard import Guard, final, watch
 from .training.loop import Trainer
+from .training.pool import Pool
 from .version import __version__
 
 SPLIT = (0.8, 0.1, 0.1)
@@ -88,6 +92,11 @@ def fit(
     labels: Any = None,
     guard: bool = True,
     task: str | None = None,
+    start: "Fitted | str | Path | None" = None,
+    rare: int | None = None,
+    epsilon: float | None = None,
+    delta: float | None = None,
+    unit: str = "rows",
     tables: Sequence[str] | str | None = None,
     keys: Mapping[str, Any] | None = None,
     **config: Any,
@@ -109,9 +118,14 @@ def fit(
     killed there goes on and ends with the weights of an unbroken one. reading: delimiter, encoding, header of a text
     file; table or query of a database, sheet of a workbook (or give a `Place`); of pictures size (height, width),
     broken ("refuse" or "skip" files that cannot be read) and largest (pixels of one). task: "denoise" or "upscale"
-    learns from photos of any sizes to restore such (restoring.py says with which further arguments). tables: "all" or
-    names of a database, a folder of files or a mapping of frames, which are learned together, and keys: what holds them
-    together (tables/fitting.py); of a folder kind="tables" will do. Further arguments go to the model.
+    learns from photos of any sizes to restore such (restoring.py says with which further arguments). start: a fitted
+    model of a table, or its file, that the fit goes on from: how columns are read, the model and its arguments are
+    that one's, levels that are new are added (docs/tables.md). rare: of a table, levels and outermost numbers of fewer
+    training rows than this are merged first (codecs/rare.py). epsilon: of a table, differential privacy
+    (private_fit.py) with delta (1e-6 by default) of a unit: "rows", or a key column, whose entities are protected.
+    tables: "all" or names of a database, a folder of files or a mapping of frames, which are learned together, and
+    keys: what holds them together (tables/fitting.py); of a folder kind="tables" will do. Further arguments go to the
+    model.
 
     Raises CodecError for a file that cannot be read, SpecError for arguments that do not fit, Unsupported where the
     model cannot do what was asked.
@@ -130,7 +144,8 @@ def fit(
 
         refuse(
             model=model not in ("auto", "any_order"), condition=condition, missing=missing != "state", task=task,
-            labels=labels is not None, resume=resume, checkpoint=checkpoint,
+            labels=labels is not None, resume=resume, checkpoint=checkpoint, start=start, rare=rare,
+            epsilon=epsilon, delta=delta, unit=unit != "rows",
         )  # fmt: skip
         config |= {"size": size} if size else {}
         return fit_tables(
@@ -146,8 +161,24 @@ def fit(
                 device=pick_device(device), precision=precision, checkpoint=checkpoint, resume=resume, quiet=quiet,
                 reading=reading, **config,
             )  # fmt: skip
+    if epsilon is not None or delta is not None or unit != "rows":
+        from .private_fit import asked_privately
+
+        with torch_threads(threads):
+            return asked_privately(
+                source, kind, {"condition": condition, "labels": labels, "resume": resume, "rare": rare}, missing,
+                epsilon=epsilon, delta=delta, unit=unit, model=model, minutes=minutes, steps=steps, size=size,
+                seed=seed, fields=fields, split=split, quiet=quiet, reading=reading, config=config,
+            )  # fmt: skip
     source, words = located(source, reading)
     kind = kind if kind != "auto" else kind_of(source)
+    old = None
+    if start is not None:
+        settled = {"fields": fields, "condition": condition, "labels": labels, "size": size, "rare": rare}
+        old = begun(start, model, settled, config)
+        model = old.provenance["model"]
+    if rare is not None and kind != "table":
+        raise Unsupported(f"rare values are merged in tables alone, got {kind}: leave rare out")
     model = AUTO.get(kind, "any_order") if model == "auto" else model
     cls = load_class(model)
     condition = [condition] if isinstance(condition, str) else condition
@@ -155,29 +186,36 @@ def fit(
         condition = [] if kind in ("image", "audio") and condition and list(condition) == ["none"] else condition
         if condition and "condition" not in cls.abilities:
             raise Unsupported(f"model {model!r} cannot learn p(x | c): these can: {', '.join(who_can('condition'))}")
-        codec, rows, container, took, notes = OPENERS[kind](
-            source, words, split, seed, fields=fields, condition=condition, missing=missing, labels=labels,
-            cls=cls,
-        )  # fmt: skip
+        if old is not None:
+            (codec, rows, container, took, notes), (split, seed) = reopened(old, source, words, split, seed)
+        else:
+            codec, rows, container, took, notes = OPENERS[kind](
+                source, words, split, seed, fields=fields, condition=condition, missing=missing, labels=labels,
+                cls=cls, tick=tick, rare=rare,
+            )  # fmt: skip
         if "unknown" not in cls.abilities and (blank := _unknown(codec.spec)):
             raise Unsupported(
                 f"model {model!r} cannot learn from cells that nobody saw, of {', '.join(map(repr, blank[:8]))}: these "
                 f"can: {', '.join(who_can('unknown'))}; or fit with missing='state' (--missing state)"
             )
-        if kind in ("text", "audio"):  # long ones are encoded part by part: their rows overlap
+        pool = None
+        if isinstance(rows, Spool):
+            train, valid = (codec.encode(rows.take(sample_of(part, seed))) for part in took[:2])
+            pool = _pooled(codec, rows, took[0], seed, tick)
+        elif kind in ("text", "audio"):  # long ones are encoded part by part: their rows overlap
             train, valid = (codec.encode(rows.take(part)) for part in took[:2])
         else:  # all at once: a cell that cannot be read is named by its row
             train, valid = _parts(codec.encode(rows), took[:2])
         tick(len(rows))
     say("\n".join(f"{k}: {v}" for k, v in notes.items()), quiet)
     config = (sized(model, size) if size is not None else {}) | config
-    made = create(model, codec.spec, seed, **config)
+    made = create(model, codec.spec, seed, **config) if old is None else adopted(old, codec, seed)
     c = codec.spec.condition
     joint = Joint.learn(c.fields, _only(c.fields, train)) if c else None
     own = {
         "model": model, "config": made.config, "seed": seed, "split": list(split),
         "rows": len(rows), "train_rows": len(took[0]),
-        "fingerprint": fingerprint(rows) if kind == "table" else rows.fingerprint(),
+        "fingerprint": (codec.origin or fingerprint(rows)) if kind == "table" else rows.fingerprint(),
     }  # fmt: skip
     until = None if minutes is None else began + 60 * minutes * (1 - SPARE[1]) - SPARE[0]
     with torch_threads(threads):
@@ -187,7 +225,7 @@ def fit(
             tick(len(rows))
         done = _train(
             made, codec.spec, train, valid, seed, pick_device(device), precision, steps, until, place, resume, quiet,
-            watched,
+            watched, pool, old is not None,
         )  # fmt: skip
         said = final(watched, made, train, done) if watched is not None else None
         say("" if said is None else str(said), quiet)
@@ -199,7 +237,7 @@ def fit(
         place.remove()
     provenance: dict[str, Any] = own | named(source, UNNAMED.get(kind, f"a {container} frame")) | {
         "container": container, "notes": notes,
-        "reading": words | (source.words if isinstance(source, Place) else {}),
+        "reading": words | (source.words if isinstance(source, Place) else {}) | ({"stream": "yes"} if pool else {}),
         "fit": done | remarks | {"fit seconds": time.monotonic() - began},
         "versions": {"pofx": __version__, "torch": torch.__version__, "python": platform.python_version()},
     } | ({"verdict": said.to_json()} if said is not None else {})  # fmt: skip
@@ -283,6 +321,15 @@ def _parts(x: Columns, took: Sequence[np.ndarray]) -> list[Columns]:
     return [{k: v[part] for k, v in x.items()} for part in took]
 
 
+def _pooled(codec: Any, rows: Spool, part: np.ndarray, seed: int, tick: Tick) -> Pool:
+    """The rows of a part, by their rising numbers, in buckets on disk."""
+    pool = Pool(rows.folder, codec.spec, len(part), seed)
+    for _, some in rows.blocks(part):
+        pool.add(codec.encode(some))
+        tick(some.num_rows)
+    return pool
+
+
 def _unknown(spec: Spec) -> list[str]:
     """The columns some of whose cells nobody saw, but for levels of the condition: those have a vector of their own."""
     told = [f for f in spec.condition.fields if not isinstance(f, Category)] if spec.condition else []
@@ -307,6 +354,8 @@ def _train(
     resume: bool,
     quiet: bool,
     guard: Guard | None = None,
+    pool: Pool | None = None,
+    warm: bool = False,
 ) -> dict[str, Any]:
     """Fits the model; what happened, in plain values."""
     c = spec.condition.fields if spec.condition else ()
@@ -318,7 +367,9 @@ def _train(
         part = checkpoint.stage(name) if checkpoint is not None else None
         now = time.monotonic()
         ends, count = until and now + (until - now) * share / left, steps and max(1, round(steps * share))
-        told = _stage(stage, name, spec, train, valid, seed, device, precision, count, ends, part, resume, quiet)
+        told = _stage(
+            stage, name, spec, train, valid, seed, device, precision, count, ends, part, resume, quiet, None, pool, warm
+        )
         done[name] = {
             k: told[k] for k in ("steps", "planned", "validation", "batch", "seconds", "step seconds", "cpu seconds")
         }
@@ -326,7 +377,24 @@ def _train(
     name, stage, share = stages[-1]
     count = steps and max(1, round(steps * share))
     return (
-        _stage(stage, "", spec, train, valid, seed, device, precision, count, until, checkpoint, resume, quiet, guard)
+        _stage(
+            stage,
+            "",
+            spec,
+            train,
+            valid,
+            seed,
+            device,
+            precision,
+            count,
+            until,
+            checkpoint,
+            resume,
+            quiet,
+            guard,
+            pool,
+            warm,
+        )
         | done
     )
 
@@ -346,13 +414,15 @@ def _stage(
     resume: bool,
     quiet: bool,
     guard: Guard | None = None,
+    pool: Pool | None = None,
+    warm: bool = False,
 ) -> dict[str, Any]:
     """One of the fits that follow one another; `name` of those before the last, whose end is kept for a resumed fit."""
     c = spec.condition.fields if spec.condition else ()
     batches = [model.prepare(_only(spec.fields, part), _only(c, part) if c else None) for part in (train, valid)]
     torch.manual_seed(seed)
     enough = guard if guard is not None and guard.examiner.enough else None
-    trainer = Trainer(model, batches[0], batches[1], seed, device, precision, enough)
+    trainer = Trainer(model, batches[0], batches[1], seed, device, precision, enough, pool, warm)
     held = checkpoint.read() if checkpoint is not None and resume else None
     if held is not None:
         trainer.restore(held[0], held[1])

@@ -7,11 +7,14 @@ import numpy as np
 
 from .codecs.audio import AudioCodec, opened_sounds
 from .codecs.audio_io import Sounds, holds_audio
+from .codecs.gleaning import glean, sample_of
 from .codecs.image import LABEL, ImageCodec
 from .codecs.music import MusicCodec
 from .codecs.music_io import holds_music, holds_voices, read_pieces
 from .codecs.picture_io import Pictures, holds_images, read_images, words_of
 from .codecs.places import Place
+from .codecs.rare import merged
+from .codecs.spool import spooled, streams
 from .codecs.table import TableCodec
 from .codecs.tabular_io import notes_of, read_table
 from .codecs.text import TextCodec
@@ -22,7 +25,7 @@ from .errors import SpecError, Unsupported
 from .fitted_music import parts_of as parts_of_music
 from .fitted_text import parts_of
 from .models.model import Model
-from .split import parts
+from .split import fingerprint, parts
 
 KINDS = ("auto", "table", "tables", "image", "text", "music", "voices", "audio")
 AUTO = {"text": "autoregressive", "music": "autoregressive", "audio": "flow_matching"}  # models where none is named
@@ -52,15 +55,34 @@ to say of them.
 """
 
 
+TABLED = ("delimiter", "encoding", "header", "stream")
+
+
 def _table(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:
     if asked["labels"] is not None:
         raise SpecError("expected labels with images alone, got those of a table: add them as a column")
-    if odd := sorted(set(reading) - {"delimiter", "encoding", "header"}):
-        raise SpecError(f"expected reading of a table with delimiter, encoding, header, got {odd[0]!r}: leave it out")
-    rows, container = read_table(source, **reading)
-    took = parts(rows.num_rows, split, seed)
+    if odd := sorted(set(reading) - set(TABLED)):
+        raise SpecError(f"expected reading of a table with {', '.join(TABLED)}, got {odd[0]!r}: leave it out")
     words = {"fields": asked["fields"], "condition": asked["condition"] or (), "missing": asked["missing"]}
-    return TableCodec.learn(rows, part=took[0], like=container, **words), rows, container, took, notes_of(rows)
+    spelled = {name: value for name, value in reading.items() if name != "stream"}
+    least = asked.get("rare")
+    if streams(source, reading):
+        if least is not None:
+            raise Unsupported("rare values are merged in memory: leave rare out, or give stream no")
+        spool = spooled(source, **spelled, tick=asked["tick"])
+        took = parts(len(spool), split, seed)
+        sample = sample_of(took[0], seed)
+        told = f"from disk; columns as in {len(sample):,} training rows, held against all {len(took[0]):,}"
+        return glean(spool, took[0], sample, **words), spool, spool.kind, took, {"streamed": told}
+    rows, container = read_table(source, **spelled)
+    took = parts(rows.num_rows, split, seed)
+    notes, came = notes_of(rows), rows
+    if least is not None:
+        rows = merged(rows, least, asked["fields"], took[0])
+        notes["rare"] = f"levels and ends of fewer than {least} training rows are merged (docs/private.md)"
+    codec = TableCodec.learn(rows, part=took[0], like=container, least=least or 0, **words)
+    codec.origin = fingerprint(came) if rows is not came else None
+    return codec, rows, container, took, notes
 
 
 def _images(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import store
 from .codecs import conditions
 from .codecs.columns import ColumnPlan
 from .codecs.table import TableCodec
@@ -95,6 +96,7 @@ def polish(
     """
     import pyarrow as pa
 
+    _refuse_model(source)
     table, kind = read_table(source)
     asked = _read_margins(margins)
     columns = _Columns(table)
@@ -118,6 +120,18 @@ def polish(
     cells = [f"{m.name}: {cell}" for m in found for cell in m.cells]
     target = np.concatenate([m.target for m in found])
     return Polished(out, made.num_rows, cells, target, before, after, effective, notes)
+
+
+def _refuse_model(source: Any) -> None:
+    """Raises SpecError where a model file came in place of a table."""
+    if not isinstance(source, str | Path) or Path(source).suffix != ".pofx" or not Path(source).is_file():
+        return
+    header, _ = store.read(source, "model")
+    words = "; of a model with a privacy guarantee the margins must come from elsewhere than the rows it learned from"
+    raise SpecError(
+        f"expected a synthetic table to polish, got the model {str(source)!r}: sample it first"
+        + (words if "privacy" in header["provenance"] else "")
+    )
 
 
 # -- margins -----------------------------------------------------------------------------------------------------------

@@ -25,14 +25,16 @@ def keep_one(plans: list[ColumnPlan], stored: Columns, table: "pa.Table") -> Non
             return
 
 
-def derive(plans: list[ColumnPlan], stored: Columns, fixed: set[str], condition: set[str]) -> list[Dependency]:
-    """Finds duplicates and dependencies, and marks the plans that derive from others."""
+def derive(
+    plans: list[ColumnPlan], stored: Columns, fixed: set[str], condition: set[str], least: int = 0
+) -> list[Dependency]:
+    """Finds duplicates, and dependencies of values of `least` rows each; marks plans that derive from others."""
     columns = []
     for i, plan in enumerate(plans):
         if plan.reading in ("levels", "number") and plan.name in stored and stored[plan.name].dtype.kind == "i":
             rank = (plan.name not in condition, plan.name not in fixed, plan.reading != "levels", i)
             columns.append(Coded.of(plan.name, stored[plan.name], tuple(map(int, rank)), plan.name not in fixed))
-    rules = find([column for column in columns if column is not None])
+    rules = find([column for column in columns if column is not None and column.counts.min() >= least])
     by_name = {plan.name: plan for plan in plans}
     for rule in rules:
         plan = by_name[rule.target]

@@ -47,8 +47,8 @@ def read_several(
         tables, declared = _from_database(place, names)
         kind = place.kind
     elif isinstance(source, Mapping):
-        chosen = _chosen(list(map(str, source)), names, "the mapping")
-        tables = {name: read_table(source[name], **reading)[0] for name in chosen}
+        frames = {str(name): frame for name, frame in source.items()}
+        tables = {n: read_table(frames[n], **reading)[0] for n in _chosen(list(frames), names, "the mapping")}
         kind = "frames"
     else:
         tables, kind = _from_folder(source, names, reading), "folder"

@@ -17,6 +17,7 @@ from .inference import plan_of
 from .infinite import refuse_infinite
 from .overrides import asked_of
 from .places import TYPED
+from .rare import bare
 from .tabular_io import look, read_table, to_frame
 from .writing import write_table
 
@@ -38,6 +39,7 @@ class TableCodec:
     """
 
     kind = "table"
+    origin: str | None = None  # the fingerprint of the rows as they came, where others were learned from
 
     def __init__(
         self,
@@ -69,10 +71,12 @@ class TableCodec:
         like: str = "pandas",
         missing: str = "state",
         part: np.ndarray | None = None,
+        least: int = 0,
     ) -> Self:
         """The codec of a table (Arrow, a frame or a path), learned from the rows of a part, by their numbers, or all.
 
-        missing: "state", a missing cell is a state of its field; "unknown", it is a cell that nobody saw.
+        missing: "state", a missing cell is a state of its field; "unknown", it is a cell that nobody saw. least: the
+        rows behind everything that is kept of a table of `rare.merged`.
 
         `fields` overrides how columns are read: {"zip": "category", "note": "drop", "ref": "key", "age": {"kind":
         "bounded", "low": 0, "high": 120}, "size": {"kind": "ordinal", "levels": ["S", "M", "L"]}}. `condition` names
@@ -106,7 +110,9 @@ class TableCodec:
             if plan.field is not None and plan.field.has_missing:
                 plan.field = plan.field.seen_alone()
         fixed = {*condition, *(name for name, one in asked.items() if one.get("derived") is False)}
-        dependencies = derive(plans, stored, fixed, set(condition))
+        for plan in plans if least else ():
+            bare(plan, least, table.num_rows)
+        dependencies = derive(plans, stored, fixed, set(condition), least)
         return cls(plans, dependencies, table.schema, table.num_rows, condition, like)
 
     # -- in ------------------------------------------------------------------------------------------------------------

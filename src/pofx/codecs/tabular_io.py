@@ -8,8 +8,9 @@ import io
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import CodecError
 from .dialect import (
@@ -36,6 +37,7 @@ _ENDINGS = {
 }  # fmt: skip
 _PACKED = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 _HEAD = 1 << 20
+T = TypeVar("T")
 
 
 def container(path: Path) -> tuple[str | None, str | None]:
@@ -111,15 +113,11 @@ def read_table(
     if not isinstance(source, str | os.PathLike):
         return _from_frame(source)
     path = Path(source)
-    if path.is_dir():
-        raise CodecError(f"expected a file, got the folder {str(path)!r}: name a file in it, or --kind tables")
-    if not path.is_file():
-        raise CodecError(f"expected a file at {str(path)!r}, found none: check the path")
-    kind, packed = container(path)
-    head, whole = _head(path, packed)
-    kind = kind or _by_content(head)
+    kind, packed, head, whole = examined(path)
     if kind in TEXT:
-        return _read_text(path, packed, kind, head, whole, delimiter, encoding, header)
+        return spelled(
+            path, head, whole, encoding, lambda found: _parse(path, packed, kind, head, found, delimiter, header)
+        ), kind
     import pyarrow as pa
 
     try:
@@ -127,6 +125,17 @@ def read_table(
     except (pa.ArrowException, OSError, ValueError) as error:
         raise CodecError(f"{str(path)!r} cannot be read as {kind}, it is damaged or no such file: {error}") from error
     return labelled(found, look(found).get("titles", found.column_names), kind), kind
+
+
+def examined(path: Path) -> tuple[str, str | None, bytes, bool]:
+    """(kind, compression, how it begins, whether that is all) of a file; CodecError where there is none."""
+    if path.is_dir():
+        raise CodecError(f"expected a file, got the folder {str(path)!r}: name a file in it, or --kind tables")
+    if not path.is_file():
+        raise CodecError(f"expected a file at {str(path)!r}, found none: check the path")
+    kind, packed = container(path)
+    head, whole = _head(path, packed)
+    return kind or _by_content(head), packed, head, whole
 
 
 def _from_place(place: Place, header: str) -> tuple["pa.Table", str]:
@@ -139,7 +148,7 @@ def _from_place(place: Place, header: str) -> tuple["pa.Table", str]:
     return read_database(place), place.kind
 
 
-def _open(path: Path, packed: str | None) -> Any:
+def opened(path: Path, packed: str | None) -> Any:
     import pyarrow as pa
 
     return pa.input_stream(str(path), compression=packed, buffer_size=1 << 20)
@@ -149,7 +158,7 @@ def _head(path: Path, packed: str | None) -> tuple[bytes, bool]:
     import pyarrow as pa
 
     try:
-        with _open(path, packed) as stream:
+        with opened(path, packed) as stream:
             head = stream.read(_HEAD)
     except (OSError, pa.ArrowException) as error:
         raise CodecError(
@@ -171,19 +180,19 @@ def _by_content(head: bytes) -> str:
 def _read_parquet(path: Path, packed: str | None) -> "pa.Table":
     import pyarrow.parquet as pq
 
-    with _open(path, packed) as stream:
+    with opened(path, packed) as stream:
         return pq.read_table(io.BytesIO(stream.read()) if packed else str(path))
 
 
 def _read_feather(path: Path, packed: str | None) -> "pa.Table":
     import pyarrow.feather as feather
 
-    with _open(path, packed) as stream:
+    with opened(path, packed) as stream:
         return feather.read_table(io.BytesIO(stream.read()) if packed else str(path))
 
 
 def _read_jsonl(path: Path, packed: str | None) -> "pa.Table":
-    with _open(path, packed) as stream:
+    with opened(path, packed) as stream:
         rows = [json.loads(line) for line in stream.read().splitlines() if line.strip()]
     if not all(isinstance(row, dict) for row in rows):
         raise ValueError("expected one object in braces on each line")
@@ -209,30 +218,45 @@ def _guess(cells: Sequence[Any]) -> "pa.Array":
     return pa.array([None if cell is None or cell != cell else str(cell) for cell in cells], pa.string())
 
 
-def _read_text(
-    path: Path, packed: str | None, kind: str, head: bytes, whole: bool, delimiter: str | None, encoding: str | None,
-    header: str,
-) -> tuple["pa.Table", str]:  # fmt: skip
+def spelled(path: Path, head: bytes, whole: bool, encoding: str | None, read: Callable[[str], T]) -> T:
+    """What `read` makes of a text file in its encoding, or in cp1252 where it is not UTF-8 after all.
+
+    Raises CodecError for lines of unequal numbers of cells, and for text that is not in the encoding that was given.
+    """
     import pyarrow as pa
 
-    name = str(path)
-    found = check_encoding(encoding) if encoding else find_encoding(head, whole, name)
+    found = check_encoding(encoding) if encoding else find_encoding(head, whole, str(path))
     try:
-        return _parse(path, packed, kind, head, found, delimiter, header), kind
+        return read(found)
     except (UnicodeDecodeError, pa.ArrowInvalid) as error:
         if not isinstance(error, UnicodeDecodeError) and "UTF8" not in str(error):
             raise CodecError(
-                f"{name!r} does not have the same number of cells in each line ({error}): give the right delimiter "
-                "or repair the file"
+                f"{str(path)!r} does not have the same number of cells in each line ({error}): give the right "
+                "delimiter or repair the file"
             ) from error
         if encoding:
-            raise CodecError(f"{name!r} is not text in {encoding}: leave the encoding out or give another") from error
-        return _parse(path, packed, kind, head, "cp1252", delimiter, header), kind
+            raise CodecError(
+                f"{str(path)!r} is not text in {encoding}: leave the encoding out or give another"
+            ) from error
+        return read("cp1252")
 
 
 def _parse(
     path: Path, packed: str | None, kind: str, head: bytes, encoding: str, delimiter: str | None, header: str
 ) -> "pa.Table":
+    from pyarrow import csv
+
+    titles, dialect, options = parsing(path, kind, head, encoding, delimiter, header)
+    with opened(path, packed) as stream:
+        table = csv.read_csv(stream, *options)
+    table, space = _unspaced(table)
+    return labelled(table, titles, kind, dialect=replace(dialect, space=space).meta())
+
+
+def parsing(
+    path: Path, kind: str, head: bytes, encoding: str, delimiter: str | None, header: str
+) -> tuple[list[str], Dialect, tuple[Any, Any, Any]]:
+    """(titles, dialect, options of pyarrow's readers) of a text file that begins so; every column is text."""
     import pyarrow as pa
     from pyarrow import csv
 
@@ -249,18 +273,12 @@ def _parse(
     if named and len(titles) > 1 and all(title.startswith(" ") for title in titles[1:]):
         titles = [titles[0], *(title[1:] for title in titles[1:])]
     names = unique(titles)
-    with _open(path, packed) as stream:
-        table = csv.read_csv(
-            stream,
-            csv.ReadOptions(
-                column_names=names, skip_rows_after_names=int(named), encoding=encoding.removesuffix("-sig")
-            ),
-            csv.ParseOptions(delimiter=known, newlines_in_values='"' in text or len(head) == _HEAD),
-            csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
-        )
-    table, space = _unspaced(table)
-    dialect = Dialect(known, encoding, named, "\r\n" if "\r\n" in text else "\n", space)
-    return labelled(table, titles, kind, dialect=dialect.meta())
+    options = (
+        csv.ReadOptions(column_names=names, skip_rows_after_names=int(named), encoding=encoding.removesuffix("-sig")),
+        csv.ParseOptions(delimiter=known, newlines_in_values='"' in text or len(head) == _HEAD),
+        csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
+    )
+    return titles, Dialect(known, encoding, named, "\r\n" if "\r\n" in text else "\n", False), options
 
 
 def _unspaced(table: "pa.Table") -> tuple["pa.Table", bool]:

@@ -151,6 +151,19 @@ class Model(nn.Module):
     def start(self, batch: Batch) -> None:
         """A start that depends on the data: output biases, scales."""
 
+    def adopt(self, other: "Model") -> None:
+        """The weights of a fitted model with the same arguments, of the same fields or of fewer levels of these.
+
+        Raises Unsupported where the model has no place for the levels that are new.
+        """
+        own, theirs = self.state_dict(), other.state_dict()
+        if any(own[k].shape != v.shape for k, v in theirs.items()):
+            raise Unsupported(
+                f"model {self.name!r} cannot take levels that it never saw: any_order and autoregressive can; leave "
+                "out such rows, or fit anew"
+            )
+        self.load_state_dict(theirs)
+
     def quicken(self, yes: bool = True) -> None:
         """Compiles what a training step costs most, for models whose `compiles` says so, or undoes that."""
 

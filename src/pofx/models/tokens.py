@@ -123,6 +123,24 @@ class Read(nn.Module):
             out = out + F.embedding_bag(code + part * len(self.inner), inner, mode="sum", per_sample_weights=seen)
         return out
 
+    def blocks(self, j: int) -> list[Tensor]:
+        """The weights of field j: of its coarse codes, of its being unknown, and what it has of the others."""
+        (k, m), at = self.sizes[j], int(self.first[j])
+        out = [self.outer[at : at + k], self.outer[self.total + j : self.total + j + 1]]
+        if j in self.wavy:
+            start = self.wavy.index(j) * READ_WAVES
+            out.append(self.smooth[start : start + READ_WAVES])
+        elif j in self.two:
+            start = int(self.inner_first[self.two.index(j)])
+            out.append(self.inner[start : start + m])
+        return out
+
+    def adopt(self, other: "Read") -> None:
+        """The weights of a table of the same fields with fewer levels; a new level is read as the mean of these."""
+        for j in _grown(self.sizes, other.sizes):
+            for mine, theirs in zip(self.blocks(j), other.blocks(j), strict=True):
+                mine[: len(theirs)], mine[len(theirs) :] = theirs, theirs.mean(0)
+
     def blank(self) -> Tensor:
         """The sum where nothing is known, (1, width)."""
         return self.outer[self.total :].sum(0, keepdim=True)
@@ -162,6 +180,14 @@ class Write(nn.Module):
     def forward(self, h: Tensor, token: Tensor, parts: Parts) -> Tensor:
         """-log P(token_j) of every field, (B, F), nats. `parts`: the next so many rows, and their `ends`."""
         return torch.cat([head(h, token[:, head.members], parts) for head in self.heads], 1)[:, self.back]
+
+    def adopt(self, other: "Write") -> None:
+        """The weights of a table of the same fields with fewer levels; a new level has its marginal share at first."""
+        sizes = [[head.sizes[i] for _, (head, i) in sorted(write.place.items())] for write in (self, other)]
+        for j in _grown(*sizes):
+            (head, i), (before, k) = self.place[j], other.place[j]
+            for mine, theirs in zip(head.blocks(i), before.blocks(k), strict=True):
+                mine[: len(theirs)], mine[len(theirs) :] = theirs, 0
 
     def coarse_logits(self, j: int, h: Tensor) -> Tensor:
         """Logits of field j's coarse code, (B, K_j)."""
@@ -241,6 +267,14 @@ class Head(nn.Module):
         inner = torch.baddbmm(F.embedding(at.T, self.offset), change, self.tip)
         return nll + _nll(inner, token - coarse * self.fine)
 
+    def blocks(self, i: int) -> list[Tensor]:
+        """The weights of the head's field i: of its coarse codes, and the rest."""
+        k, start = self.sizes[i][0], i * self.block
+        out = [self.weight[start : start + k], self.weight[start + self.k : start + self.block]]
+        return (
+            [*out, self.centre[i * self.k : i * self.k + k], self.tip[i, :, : self.sizes[i][1]]] if self.deep else out
+        )
+
     def coarse_logits(self, i: int, h: Tensor) -> Tensor:
         k, start, seen = self.sizes[i][0], i * self.block, h.shape[1]
         rows = self.weight[start : start + k, :seen]
@@ -260,6 +294,12 @@ def _nll(logits: Tensor, target: Tensor) -> Tensor:
     """-log softmax(logits)[target]: (T, B, K) and (B, T) -> (B, T)."""
     flat = F.cross_entropy(logits.flatten(0, 1), target.T.flatten(), reduction="none")
     return flat.view(len(logits), -1).T
+
+
+def _grown(sizes: Sequence[tuple[int, int]], before: Sequence[tuple[int, int]]) -> list[int]:
+    """The fields whose codes are what they were, or those and further levels of one code."""
+    pairs = enumerate(zip(sizes, before, strict=True))
+    return [j for j, (new, old) in pairs if new == old or (new[1] == old[1] == 1 and new[0] >= old[0])]
 
 
 def _padded(size: int) -> int:

@@ -116,7 +116,9 @@ def _details(evidence: Evidence) -> dict[str, Any]:
         return evidence[name].detail.get(key, []) if name in evidence else []
 
     models = of("log_prob", "models")
+    found = evidence.tables.get("attacks", {})
     return {
+        "attacks": {"words": found["words"], "rows_": _attacked(found)} if found else {},
         "stands": of("log_prob", "words") or "",
         "annealing": evidence.tables.get("annealing", {}),
         "rebuilt": evidence.tables.get("rebuilding", {}),
@@ -127,6 +129,17 @@ def _details(evidence: Evidence) -> dict[str, Any]:
         "models": sorted(models.items(), key=lambda m: -m[1]["mean"]) if models else [],
         "lift": of("lift", "verdict"),
     }
+
+
+def _attacked(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The attacks, and below inference the columns with the largest risk."""
+    rows = list(found["rows"])
+    worst = [
+        column | {"name": f"inference of {column['name']}", "says": "", "trials": row["trials"]}
+        for row in rows
+        for column in row.get("columns", [])
+    ]
+    return rows + worst
 
 
 def _pictures(evidence: Evidence, labels: dict[str, str]) -> dict[str, Any]:

@@ -26,11 +26,13 @@ from .checkpoint import Checkpoint
 from .culprit import culprit, spoiled
 from .guard import CHANGES, Guard
 from .muon import Muon
+from .pool import Pool, PoolFeed
 
 PROBES = 25  # steps that are timed to turn minutes into N; enough to be within a few percent
 LOOKS = 16  # validations in a fit: often enough to stop in time, about 3 % of the work
 REPAID = 300.0  # seconds of training ahead that a compilation of some 20 s is worth
 EVERY = 4  # steps between those whose weights enter the average, where that has many
+WARM = 0.5  # of the rates, where a fit goes on from another
 LOST = 10  # steps with a loss that is no number before the fit goes back to its average with half the rate
 HOPELESS = 5  # times that it goes back without one good step between before it ends
 MEASURED = 20  # steps between those whose way is measured, for the guard; in short fits once a look
@@ -58,21 +60,27 @@ class History:
 
 
 class Feed:
-    """Rows in a fresh random order each epoch, as index tensors of one batch."""
+    """Batches of rows in a fresh random order each epoch."""
 
-    def __init__(self, rows: int, batch: int, generator: torch.Generator) -> None:
-        self.rows, self.batch, self.generator = rows, min(batch, rows), generator
+    def __init__(self, data: Batch, batch: int, generator: torch.Generator) -> None:
+        self.data, self.generator, self.rows = data, generator, len(data[0])
+        self.batch = min(batch, self.rows)
         self.order, self.at = self._shuffled(), 0
 
     def _shuffled(self) -> Tensor:
         return torch.randperm(self.rows, generator=self.generator)
 
-    def next(self) -> Tensor:
-        """The next batch's row numbers; a rest too small for a batch is left to the next epochs."""
+    def next(self) -> Batch:
+        """The next batch; a rest too small for one is left to the next epochs."""
         if self.at + self.batch > self.rows:
             self.order, self.at = self._shuffled(), 0
         self.at += self.batch
-        return self.order[self.at - self.batch : self.at]
+        rows = self.order[self.at - self.batch : self.at].to(self.data[0].device)
+        return tuple(t.index_select(0, rows) for t in self.data)
+
+    def restore(self, order: Tensor, at: int) -> None:
+        """Goes on where another stood."""
+        self.order, self.at = order, at
 
 
 class Player:
@@ -126,6 +134,8 @@ def rate(recipe: Recipe, clock: Clock) -> float:
 class Trainer:
     """A model, its players and its data: `run` trains it.
 
+    warm: the model was trained already: nothing starts from data, rates are WARM of the recipe's, and what it is at
+    first counts as its best look. pool: rows on disk that the steps take in the place of `train`, now a sample of it.
     precision: `auto` lets wide networks compute in bfloat16 while they train, where the device repays it (nn/mixed.py),
     `float32` does not. Raises SpecError where there is not a single row to learn from.
     """
@@ -139,27 +149,38 @@ class Trainer:
         device: str,
         precision: str = "auto",
         guard: Guard | None = None,
+        pool: Pool | None = None,
+        warm: bool = False,
         **recipe: Any,
     ) -> None:
         if len(train[0]) == 0:
             raise SpecError("expected at least one training row, got none: give more rows or another split")
         self.model, self.device = model.to(device), torch.device(device)
         self.train = tuple(t.to(device) for t in train)
-        base = model.recipe(len(train[0]))
+        base = model.recipe(pool.rows if pool is not None else len(train[0]))
         self.recipe = Recipe(**(base.__dict__ | {k: v for k, v in recipe.items() if v is not None}))
         few = self.recipe.watch
         self.valid = tuple(t[:few].to(device) for t in valid) if valid and len(valid[0]) else None
         self.generator = torch.Generator(device).manual_seed(seed)
-        self.feed = Feed(len(train[0]), self.recipe.batch, torch.Generator().manual_seed(seed))
-        self.model.start(self.train)
+        order = torch.Generator().manual_seed(seed)
+        self.feed: Feed | PoolFeed = (
+            PoolFeed(pool, model, self.recipe.batch, order, self.device)
+            if pool is not None
+            else Feed(self.train, self.recipe.batch, order)
+        )
+        if not warm:
+            self.model.start(self.train)
         self.mixed = mix(self.model, precision == "auto" and repays(device), narrow=False)
         self.players = {name: Player(ps, self.recipe) for name, ps in model.players().items()}
+        for player in self.players.values() if warm else ():
+            player.scale = WARM
         self.best: list[np.ndarray] = []
         self.history = History()
         self.step = self.bad = self.lost = 0
         self.sound = self._kept()
         self.quick = False  # whether the model is compiled
         self.guard = guard if len(self.players) > 1 else None
+        self.warm = warm
         self.firm = 0  # times that the guard made the penalty firmer
         self.kept: tuple[dict[str, Any], dict[str, np.ndarray]] | None = None  # the state at the guard's best look
 
@@ -168,11 +189,11 @@ class Trainer:
     def advance(self, total: int) -> float | None:
         """One step of every player; the first player's loss if it was a number."""
         clock = Clock(self.step, total)
-        rows = self.feed.next().to(self.device)
+        batch = self.feed.next()
         shown: float | Tensor | None = None
         good, measured = True, self.guard is not None and self.step % max(1, min(MEASURED, total // LOOKS)) == 0
         before = {k: _flat(player.parameters) for k, player in self.players.items()} if measured else {}
-        for player, loss in self.model.turns(tuple(t.index_select(0, rows) for t in self.train), clock, self.generator):
+        for player, loss in self.model.turns(batch, clock, self.generator):
             mean = loss.mean()
             shown = mean.detach() if shown is None else shown
             sound = self.players[player].step(mean, clock)
@@ -342,6 +363,8 @@ class Trainer:
         every = max(1, total // LOOKS)
         self.model.train()
         self.history.planned = total
+        if self.warm and self.step == 0:
+            self.look()
         while self.step < total:
             started = time.monotonic()
             loss = self.advance(total)
@@ -450,11 +473,11 @@ class Trainer:
 
     def restore(self, plain: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Sets what `state` gave."""
-        self.step, self.bad, self.lost, self.feed.at = (plain[k] for k in ("step", "bad", "lost", "at"))
+        self.step, self.bad, self.lost = (plain[k] for k in ("step", "bad", "lost"))
         if plain["quick"] and not self.quick:
             self.quick = True
             self.model.quicken()
-        self.feed.order = torch.from_numpy(arrays["feed.order"].copy())
+        self.feed.restore(torch.from_numpy(arrays["feed.order"].copy()), plain["at"])
         self.feed.generator.set_state(torch.from_numpy(arrays["feed.rng"].copy()))
         self.generator.set_state(torch.from_numpy(arrays["rng"].copy()))
         torch.set_rng_state(torch.from_numpy(arrays["global.rng"].copy()))

@@ -1,7 +1,7 @@
 """any_order: a flow over mixed fields, any of them given any others."""
 
 import math
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -31,7 +31,8 @@ class AnyOrder(Model):
 
         log p(x) = sum_i log p(x_{o(i)} | x_{o(1)}, ..., x_{o(i-1)}).
 
-    The model's law is that of the stored order, fields of few tokens first. It draws, scores and integrates.
+    The model's law is that of the stored order (`order`; by default fields of few tokens first). It draws, scores and
+    integrates.
     x = decode(z): z is uniform on (0, 1)^F, and each field is the inverse distribution function of its conditional at
     z_j: levels and atoms exactly, numbers by bin, sub-bin, and uniformly inside.
 
@@ -58,7 +59,14 @@ class AnyOrder(Model):
     others = 4  # one batch in so many is seen in another order than the stored one; 0: none
 
     def __init__(
-        self, spec: Spec, *, size: str = "base", bins: int | None = None, fine: int = 16, dropout: float = 0.1
+        self,
+        spec: Spec,
+        *,
+        size: str = "base",
+        bins: int | None = None,
+        fine: int = 16,
+        dropout: float = 0.1,
+        order: list[str] | None = None,
     ) -> None:
         super().__init__(spec)
         if size not in SIZES:
@@ -70,7 +78,11 @@ class AnyOrder(Model):
         fields = (*before, *spec.fields)
         self.codes = Codes(fields, bins or min(BINS, max(16, 100 * BINS // len(fields))), fine)
         own = range(self.before, len(self.codes.sizes))
-        self.order = [*range(self.before), *sorted(own, key=lambda j: math.prod(self.codes.sizes[j]))]
+        names = [field.name for field in fields]
+        if order is not None and sorted(order) != sorted(names[self.before :]):
+            raise SpecError(f"expected an order of all fields, {', '.join(names[self.before :])}, got {order}")
+        stored = sorted(own, key=lambda j: math.prod(self.codes.sizes[j])) if order is None else map(names.index, order)
+        self.order = [*range(self.before), *stored]
         self.net = Made(self.codes, self.before, *SIZES[size], dropout)
 
     # -- training ----------------------------------------------------------------------------------------------------
@@ -107,6 +119,19 @@ class AnyOrder(Model):
         size = int(draw[-1] * own)
         front = set(np.argsort(draw[:-1])[:size] + self.before)
         return sorted(self.order, key=lambda j: (j >= self.before, j not in front))
+
+    def adopt(self, other: Model) -> None:
+        """The weights of a model of fewer levels, in the same order; a level that is new starts from its marginal
+        share, and a field whose levels need other codes from nothing.
+        """
+        before = cast(AnyOrder, other).net
+        alike = dict(before.named_parameters())
+        with torch.no_grad():
+            for name, p in self.net.named_parameters():
+                if not name.startswith(("read.", "write.")):
+                    p.copy_(alike[name])
+            self.net.read.adopt(before.read)
+            self.net.write.adopt(before.write)
 
     # -- drawing -----------------------------------------------------------------------------------------------------
 

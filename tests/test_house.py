@@ -59,6 +59,7 @@ FLOORS = {
         "choosing",
         "private_fit",
         "learn",
+        "tables",
         "checkup",
     ),
     6: (
@@ -72,6 +73,7 @@ FLOORS = {
         "cli_photos",
         "cli_text",
         "cli_audio",
+        "cli_tables",
         "__main__",
     ),
 }

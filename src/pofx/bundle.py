@@ -42,10 +42,11 @@ class Fitted(Editing):
     """A fitted model with its codec: `FittedTable` (fitted_table.py) or `FittedImages` (fitted_images.py).
 
     provenance: where the data came from, how it was split, what was fitted and with which versions.
-    into_folders: verbs whose output may be a folder that is there.
+    into_folders: verbs whose output may be a folder that is there; many: whether it is of several tables.
     """
 
     into_folders: frozenset[str] = frozenset()
+    many: bool = False
 
     def __init__(
         self,
@@ -471,6 +472,10 @@ def load(path: str | Path) -> Fitted:
     """The bundle at path. Raises BadFile, saying what is wrong, for anything else."""
     header, arrays = store.read(path, KIND)
     try:
+        if header["codec"].get("kind") == "tables":
+            from .tables.fitted import FittedTables
+
+            return FittedTables.opened(header, arrays)
         own: dict[str, dict[str, np.ndarray]] = {"codec": {}, "weight": {}, "joint": {}, "usual": {}, "prior": {}}
         for key, value in arrays.items():
             part, name = key.split(".", 1)

@@ -21,7 +21,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from .bundle import Fitted, load
 from .codecs.picture_io import Pictures
-from .errors import SpecError
+from .errors import SpecError, Unsupported
 from .fitted_images import FittedImages
 from .learn import fit
 from .training.examination import LEAST
@@ -81,6 +81,10 @@ def doctor(source: Any, **words: Any) -> Checkup:
         raise SpecError("expected no minutes and no steps: a checkup tells how long the recipe takes")
     found, words = Checkup(), {"quiet": True, **words}
     model, first = _timed(found, "fit", lambda: fit(source, steps=SHORT, **words))
+    if model.many:
+        raise Unsupported(
+            "expected one table to be tried, got several: leave --kind tables out, or fit them (--steps 2)"
+        )
     found.rows, found.remarks = int(model.provenance["rows"]), list(_remarks(model))
     if isinstance(model, FittedImages):
         labels = words.get("labels")

@@ -13,6 +13,15 @@ from .cli_fitting import ask_to_fit, ask_to_read, json_of, settings_of, words_of
 from .cli_photos import ask_of_task, ask_to_restore, run_restoring, verb_of, words_of_task
 from .cli_places import ask_where, ask_where_to, source_at, target_at, written
 from .cli_polish import ask_to_polish, run_polish  # noqa: F401
+from .cli_tables import (
+    ask_for_tables,
+    ask_how_many,
+    evaluate_several,
+    fit_several,
+    profile_several,
+    sample_several,
+    wants_tables,
+)
 from .cli_text import (
     ask_how_bold,
     ask_to_continue,
@@ -49,6 +58,8 @@ EXAMPLES = """examples:
   pofx doctor data.csv --model vae
   pofx profile data.csv
   pofx fit shop.db --table customers -o shop.pofx
+  pofx fit shop.db --tables all -o whole.pofx --minutes 1
+  pofx sample whole.pofx --scale 2 -o made.db
   pofx sample shop.pofx -n 1000 -o postgresql://ann@host/shop --table synthetic
 """
 
@@ -82,6 +93,7 @@ def _fit(verbs: Any) -> None:
     verb.add_argument("--minutes", type=float, help="how long it may take")
     verb.add_argument("--steps", type=int, help="how many steps to train, instead of minutes")
     ask_of_task(verb)
+    ask_for_tables(verb)
     verb.add_argument("--no-guard", action="store_true", help="no verdict at the end, and none watched on the way")
     verb.add_argument(
         "--from",
@@ -95,7 +107,7 @@ def _fit(verbs: Any) -> None:
 def _sample(verbs: Any) -> None:
     verb = _verb(verbs, "sample", "draw new rows")
     verb.add_argument("model", metavar="MODEL")
-    verb.add_argument("-n", "--rows", type=int, required=True)
+    ask_how_many(verb)
     verb.add_argument("-o", "--output", required=True)
     ask_where_to(verb, "--table", "--sheet")
     verb.add_argument("--given", action="append", default=[], help='a condition, "age in [20,30]"; repeated: all hold')
@@ -267,6 +279,7 @@ def _profile(verbs: Any) -> None:
     verb = _verb(verbs, "profile", "show how each column is read, and why")
     verb.add_argument("input")
     ask_to_read(verb)
+    ask_for_tables(verb)
 
 
 def _polish(verbs: Any) -> None:
@@ -291,7 +304,7 @@ def run_fit(told: argparse.Namespace) -> str:
 
     output = Path(told.output)
     store.check_folder(output)
-    model = fit(
+    model = fit_several(told) if wants_tables(told) else fit(
         told.input, minutes=told.minutes, steps=told.steps, quiet=told.quiet, guard=not told.no_guard,
         checkpoint=output.with_name(output.name + ".checkpoint"), resume=told.resume, **words_of_fitting(told),
         **words_of_task(told), start=told.start,
@@ -314,6 +327,10 @@ def run_sample(told: argparse.Namespace) -> str:
     from .bundle import load
 
     model = load(told.model)
+    if model.many:
+        return sample_several(told, model)
+    if told.rows is None or told.scale is not None:
+        raise PofxError("expected a number of rows (-n), of a model of several tables a --scale: give -n")
     words = (
         {"seed": told.seed, "path": target_at(told), "quiet": told.quiet}
         | words_of_boldness(told)
@@ -402,6 +419,8 @@ def run_evaluate(told: argparse.Namespace) -> str:
         from .bundle import load
 
         model = load(told.model)
+        if model.many:
+            return evaluate_several(told, model)
         more = {k: getattr(told, k) for k in ("binarise", "inception", "rows") if getattr(told, k)}
         if more and not hasattr(model, "compress"):
             raise PofxError(f"expected --{next(iter(more))} with a model of images, got one of a table: leave it out")
@@ -444,6 +463,8 @@ def run_doctor(told: argparse.Namespace) -> str:
 
 def run_profile(told: argparse.Namespace) -> str:
     """pofx profile"""
+    if wants_tables(told):
+        return profile_several(told)
     from .codecs.text_io import holds_text
 
     if holds_text(told.input):

@@ -40,7 +40,7 @@ def ask_to_fit(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument(
         "--kind",
-        choices=("auto", "table", "image", "text", "music", "voices", "audio"),
+        choices=("auto", "table", "tables", "image", "text", "music", "voices", "audio"),
         default="auto",
         help="of the data, if not plain",
     )

@@ -104,6 +104,8 @@ def fit(
     unit: str = "rows",
     constraints: Sequence[str] | str | None = "found",
     dirty: str = "clean",
+    tables: Sequence[str] | str | None = None,
+    keys: Mapping[str, Any] | None = None,
     **config: Any,
 ) -> Fitted:
     """Learns p(x) of the rows of a file or frame, of images, text, music or sounds.
@@ -133,7 +135,10 @@ def fit(
     constraints: of a table, what holds in every row made: texts such as "start <= end", "total = net + tax", "unique
     id", "fixed country, city", "one of red, green, blue", "age in [0, 120]"; "found", those that the rows suggest
     (perhaps beside texts); "none". dirty: rows that break one are left out ("clean", at most 5 %) or made as often as
-    seen ("keep"). Further arguments go to the model.
+    seen ("keep").
+    tables: "all" or names of a database, a folder of files or a mapping of frames, which are learned together, and
+    keys: what holds them together (tables/fitting.py); of a folder kind="tables" will do. Further arguments go to the
+    model.
 
     Raises CodecError for a file that cannot be read, SpecError for arguments that do not fit, Unsupported where the
     model cannot do what was asked.
@@ -147,6 +152,23 @@ def fit(
     began = time.monotonic()
     _check(steps, minutes)
     _check_words(kind, missing, precision)
+    laws = {
+        "constraints": None if constraints in ("found", "none") else constraints,
+        "dirty": None if dirty == "clean" else dirty,
+    }
+    if tables is not None or keys is not None or kind == "tables" or isinstance(source, Mapping):
+        from .tables.fitting import fit_tables, refuse
+
+        refuse(
+            model=model not in ("auto", "any_order"), condition=condition, missing=missing != "state", task=task,
+            labels=labels is not None, resume=resume, checkpoint=checkpoint, start=start, rare=rare,
+            epsilon=epsilon, delta=delta, unit=unit != "rows", constraints=laws["constraints"], dirty=laws["dirty"],
+        )  # fmt: skip
+        config |= {"size": size} if size else {}
+        return fit_tables(
+            source, tables=tables, keys=keys, minutes=minutes, steps=steps, seed=seed, fields=fields, device=device,
+            threads=threads, split=split, quiet=quiet, reading=reading, precision=precision, **config,
+        )  # fmt: skip
     if task is not None:
         _check_rules("photo", constraints, dirty)
         from .restoring import fit_restorer
@@ -157,18 +179,15 @@ def fit(
                 device=pick_device(device), precision=precision, checkpoint=checkpoint, resume=resume, quiet=quiet,
                 reading=reading, **config,
             )  # fmt: skip
-    laws = {
-        "constraints": None if constraints in ("found", "none") else constraints,
-        "dirty": None if dirty == "clean" else dirty,
-    }
     if epsilon is not None or delta is not None or unit != "rows":
         from .private_fit import asked_privately
 
         odd = {"condition": condition, "labels": labels, "resume": resume, "rare": rare, "start": start} | laws
         with torch_threads(threads):
             return asked_privately(
-                source, kind, odd, missing, epsilon=epsilon, delta=delta, unit=unit, model=model, minutes=minutes, steps=steps, size=size,
-                seed=seed, fields=fields, split=split, quiet=quiet, reading=reading, config=config,
+                source, kind, odd, missing, epsilon=epsilon, delta=delta, unit=unit, model=model, minutes=minutes,
+                steps=steps, size=size, seed=seed, fields=fields, split=split, quiet=quiet, reading=reading,
+                config=config,
             )  # fmt: skip
     source, words = located(source, reading)
     kind = kind if kind != "auto" else kind_of(source)

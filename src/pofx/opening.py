@@ -27,7 +27,7 @@ from .fitted_text import parts_of
 from .models.model import Model
 from .split import fingerprint, parts
 
-KINDS = ("auto", "table", "image", "text", "music", "voices", "audio")
+KINDS = ("auto", "table", "tables", "image", "text", "music", "voices", "audio")
 AUTO = {"text": "autoregressive", "music": "autoregressive", "audio": "flow_matching"}  # models where none is named
 UNNAMED = {
     "image": "an array",

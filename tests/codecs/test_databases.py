@@ -654,3 +654,46 @@ def test_nothing_is_held_after_an_error(tmp_path: Path) -> None:
     other = sqlite3.connect(path, isolation_level=None, timeout=0)
     other.execute("BEGIN EXCLUSIVE")  # fails while somebody reads
     other.close()
+
+
+# -- several tables ----------------------------------------------------------------------------------------------------
+
+
+def test_keys_that_are_declared_come_in_and_go_out(shop: str) -> None:
+    for sql in (
+        "CREATE TABLE staff (id INTEGER PRIMARY KEY, grade VARCHAR(9), manager_id INTEGER REFERENCES staff (id))",
+        "CREATE TABLE town (code VARCHAR(9) PRIMARY KEY, size INTEGER)",
+        "CREATE TABLE visit (staff_id INTEGER, turn INTEGER, town VARCHAR(9), day DATE, PRIMARY KEY (staff_id, turn), "
+        "FOREIGN KEY (staff_id) REFERENCES staff (id), FOREIGN KEY (town) REFERENCES town (code))",
+        "INSERT INTO town VALUES ('T-1', 10), ('T-2', 20), ('T-3', 20)",
+        *(
+            f"INSERT INTO staff VALUES ({i}, '{'ab'[i % 2]}', {'NULL' if i < 3 else i // 3})" for i in range(1, 25)
+        ),
+        *(
+            f"INSERT INTO visit VALUES ({i}, {k}, 'T-{1 + i % 3}', '2024-01-{1 + i:02d}')"
+            for i in range(1, 25)
+            for k in range(1, 1 + i % 4)
+        ),
+    ):  # fmt: skip
+        execute(shop, sql)
+    model = pofx.fit(shop, tables="all", steps=1, quiet=True)
+    assert model.provenance["keys"] == "declared"
+    before = model.relations.to_json()
+    assert {m["name"]: (m["key"], m["links"]) for m in before} == {
+        "staff": (["id"], [["manager_id", "staff", "id"]]),
+        "town": (["code"], []),
+        "visit": (["staff_id", "turn"], [["staff_id", "staff", "id"], ["town", "town", "code"]]),
+    }
+    with pytest.raises(CodecError, match="without the tables"):
+        model.sample(seed=1, path=shop)
+    if kind_of(shop) == "duckdb":
+        with pytest.raises(CodecError, match="a new file of DuckDB"):
+            model.sample(path=shop, if_exists="replace")
+        shop = shop.replace("shop.", "new.")
+    rows = model.sample(scale=2, seed=1, path=shop, if_exists="replace")
+    again = pofx.fit(shop, tables="all", steps=1, quiet=True)
+    if kind_of(shop) == "duckdb":  # which cannot take rows that refer to one another at once
+        before[0]["links"] = []
+    assert again.relations.to_json() == before
+    assert sum(again.provenance["rows"].values()) == rows
+    assert again.provenance["rows"]["staff"] == 48

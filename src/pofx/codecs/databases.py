@@ -6,7 +6,7 @@ read alone; rows travel in batches and are held as Arrow columns.
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from difflib import get_close_matches
@@ -36,6 +36,9 @@ _CLASSES = {"sqlite": "Sqlite", "duckdb": "Duckdb", "postgresql": "Postgresql"}
 
 Read = tuple["pa.Table", dict[str, str]]
 """Rows, and what there is to say of how they were read."""
+
+Keys = tuple[tuple[str, ...], list[tuple[tuple[str, ...], str, tuple[str, ...]]]]
+"""The columns of a primary key; and of each foreign key its columns, the table that it leads to, and columns there."""
 
 
 class Database(Protocol):
@@ -67,8 +70,11 @@ class Database(Protocol):
     def begin(self) -> None:
         """A transaction; what follows is seen by nobody before `commit`."""
 
-    def create(self, name: str, table: "pa.Table") -> None:
-        """An empty table with the columns of this one."""
+    def keys(self, name: str) -> Keys:
+        """The declared primary key of a table, and its foreign keys in the order of their declaration."""
+
+    def create(self, name: str, table: "pa.Table", clauses: Sequence[str] = ()) -> None:
+        """An empty table with the columns of this one, and clauses of keys behind them."""
 
     def drop(self, name: str) -> None:
         """Takes a table away."""
@@ -89,12 +95,12 @@ class Database(Protocol):
 def opened(place: Place, write: bool) -> Database:
     """The database of a place. Raises CodecError where it cannot be opened."""
     found = getattr(import_module(f"..{place.kind}_io", __name__), _CLASSES[place.kind])
-    with _told(place, found, "open"):
+    with told(place, found, "open"):
         return found(place, write)
 
 
 @contextmanager
-def _told(place: Place, database: Any, what: str) -> Iterator[None]:
+def told(place: Place, database: Any, what: str) -> Iterator[None]:
     """Errors of a database in one line, as CodecError, without a password."""
     try:
         yield
@@ -124,7 +130,7 @@ def read_database(place: Place) -> "pa.Table":
         raise CodecError(f"expected a database in {place.where!r}, the file is empty")
     database = opened(place, False)
     try:
-        with _told(place, database, "read"):
+        with told(place, database, "read"):
             if place.query is None:
                 place = replace(place, table=_chosen(place, database))
                 select = f"SELECT * FROM {database.quoted(str(place.table))}"
@@ -167,8 +173,8 @@ def _chosen(place: Place, database: Database) -> str:
     shown += f" and {len(own) - 40:,} more" if len(own) > 40 else ""
     if place.table is None:
         raise CodecError(
-            f"expected one table in {place.shown!r}, got {len(own):,}: {shown}; name one (--table, #table) or give a "
-            "query (--query)"
+            f"expected one table in {place.shown!r}, got {len(own):,}: {shown}; name one (--table, #table), give a "
+            "query (--query), or learn them together (--tables all)"
         )
     low = {name.lower(): name for name in found}
     near = [low[name] for name in get_close_matches(place.table.lower(), low, 1)]
@@ -191,15 +197,15 @@ def _counted(database: Database, name: str) -> str:
 
 def check_database(place: Place) -> None:
     """Raises CodecError where a table cannot be written there: before the work that makes its rows."""
-    _check_target(place)
+    check_target(place)
     if _fresh(place):
         import_module(f"..{place.kind}_io", __name__)
         return
     database = opened(place, True)
     try:
-        with _told(place, database, "read"):
+        with told(place, database, "read"):
             if place.table is not None:
-                _check_absent(place, database, place.table)
+                check_absent(place, database, place.table)
     finally:
         database.close()
 
@@ -211,22 +217,22 @@ def write_database(tables: "Iterable[pa.Table]", place: Place, like: "TableCodec
     there already, unless it is to be replaced or appended to, and for whatever the database refuses; nothing is changed
     then.
     """
-    _check_target(place)
+    check_target(place)
     rows, name = 0, ""
-    with _transaction(place) as database:
+    with transaction(place) as database:
         for table in tables:
             plain = storable(like.typed(table) if like is not None else table)
             if not name:
                 name = place.table or look(table).get("of") or ROWS
-                with _told(place, database, "write to"):
+                with told(place, database, "write to"):
                     _prepared(place, database, name, plain)
-            with _told(place, database, "write to"):
+            with told(place, database, "write to"):
                 database.insert(name, plain, made=place.if_exists != "append")
             rows += plain.num_rows
     return rows
 
 
-def _check_target(place: Place) -> None:
+def check_target(place: Place) -> None:
     if place.query is not None or place.sheet is not None:
         raise CodecError("expected a table to be written to a database, got a query or sheet: name a table")
     if not place.remote:
@@ -239,7 +245,7 @@ def _fresh(place: Place) -> bool:
 
 
 @contextmanager
-def _transaction(place: Place) -> Iterator[Database]:
+def transaction(place: Place) -> Iterator[Database]:
     """A database to write, all or nothing; a new file is made beside its place and renamed when whole."""
     path = Path(place.where)
     fresh = _fresh(place)
@@ -248,10 +254,10 @@ def _transaction(place: Place) -> Iterator[Database]:
     try:
         database = opened(at, True)
         try:
-            with _told(place, database, "write to"):
+            with told(place, database, "write to"):
                 database.begin()
             yield database
-            with _told(place, database, "write to"):
+            with told(place, database, "write to"):
                 database.commit()
         except BaseException:
             with suppress(*database.faults):
@@ -271,7 +277,7 @@ def _transaction(place: Place) -> Iterator[Database]:
 
 def _prepared(place: Place, database: Database, name: str, table: "pa.Table") -> None:
     """Makes the table, or looks at the one that rows are added to."""
-    _check_absent(place, database, name)
+    check_absent(place, database, name)
     there = name in database.tables()
     if there and place.if_exists == "append":
         has = database.columns(name)
@@ -286,7 +292,7 @@ def _prepared(place: Place, database: Database, name: str, table: "pa.Table") ->
     database.create(name, table)
 
 
-def _check_absent(place: Place, database: Database, name: str) -> None:
+def check_absent(place: Place, database: Database, name: str) -> None:
     found = database.tables()
     if name in found and not found[name]:
         raise CodecError(f"expected the name of a table to write, got the view {name!r} of {place.shown!r}: another")

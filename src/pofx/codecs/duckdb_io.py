@@ -1,5 +1,6 @@
 """DuckDB, by its own package, which hands rows over as Arrow; without its extensions, other files or the network."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -9,7 +10,9 @@ from .places import Place
 from .storable import in_sql
 
 if TYPE_CHECKING:
-    from .databases import Read
+    from collections.abc import Sequence
+
+    from .databases import Keys, Read
 
 try:
     import duckdb
@@ -84,8 +87,26 @@ class Duckdb:
     def begin(self) -> None:
         self.connection.execute("BEGIN TRANSACTION")
 
-    def create(self, name: str, table: "pa.Table") -> None:
-        self._by_arrow(f"CREATE TABLE {self.quoted(name)} AS FROM pofx_new", table.slice(0, 0))
+    def keys(self, name: str) -> "Keys":
+        rows = self._all(
+            "SELECT constraint_type, constraint_column_names, referenced_table, referenced_column_names "
+            "FROM duckdb_constraints() WHERE database_name = current_database() AND schema_name = ? AND table_name = ? "
+            "AND constraint_type IN ('PRIMARY KEY', 'FOREIGN KEY') ORDER BY constraint_index",
+            *self._parts(name),
+        )
+        own = next((tuple(columns) for kind, columns, *_ in rows if kind == "PRIMARY KEY"), ())
+        links = [(tuple(a), parent, tuple(b)) for kind, a, parent, b in rows if kind == "FOREIGN KEY"]
+        return own, list(dict.fromkeys(links))
+
+    def create(self, name: str, table: "pa.Table", clauses: "Sequence[str]" = ()) -> None:
+        if not clauses:
+            self._by_arrow(f"CREATE TABLE {self.quoted(name)} AS FROM pofx_new", table.slice(0, 0))
+            return
+        self.connection.register("pofx_new", table.slice(0, 0))
+        kinds = self._all("DESCRIBE SELECT * FROM pofx_new")
+        self.connection.unregister("pofx_new")
+        columns = [f"{in_sql(column)} {kind}" for column, kind, *_ in kinds]
+        self.connection.execute(f"CREATE TABLE {self.quoted(name)} ({', '.join([*columns, *clauses])})")
 
     def drop(self, name: str) -> None:
         self.connection.execute(f"DROP TABLE {self.quoted(name)}")
@@ -98,7 +119,8 @@ class Duckdb:
         try:
             self.connection.execute(sql)
         finally:
-            self.connection.unregister("pofx_new")
+            with suppress(duckdb.Error):  # of a transaction that failed, whose own error says why
+                self.connection.unregister("pofx_new")
 
     def commit(self) -> None:
         self.connection.execute("COMMIT")

@@ -12,7 +12,9 @@ from .places import Place
 from .storable import DIGITS, in_sql
 
 if TYPE_CHECKING:
-    from .databases import Read
+    from collections.abc import Sequence
+
+    from .databases import Keys, Read
 
 try:
     import adbc_driver_manager as adbc
@@ -111,8 +113,27 @@ class Postgresql:
     def begin(self) -> None:
         """The driver has begun one."""
 
-    def create(self, name: str, table: "pa.Table") -> None:
-        self.cursor.execute(f"CREATE TABLE {self.quoted(name)} ({_declared(table)})")
+    def keys(self, name: str) -> "Keys":
+        where = f"'{self.quoted(name).replace(chr(39), 2 * chr(39))}'::regclass"
+        rows = self._all(
+            "SELECT c.contype = 'p', n.nspname = current_schema(), n.nspname, t.relname, k.place, a.attname, "
+            "b.attname, c.oid::bigint FROM pg_constraint c CROSS JOIN LATERAL unnest(c.conkey, c.confkey) "
+            "WITH ORDINALITY AS k(own, other, place) JOIN pg_attribute a ON a.attrelid = c.conrelid "
+            "AND a.attnum = k.own LEFT JOIN pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = k.other "
+            "LEFT JOIN pg_class t ON t.oid = c.confrelid LEFT JOIN pg_namespace n ON n.oid = t.relnamespace "
+            f"WHERE c.contype IN ('p', 'f') AND c.conrelid = {where} ORDER BY c.oid, k.place"
+        )
+        own = tuple(row[5] for row in rows if row[0])
+        found: dict[int, list[Any]] = {}
+        for primary, here, schema, parent, _, column, target, number in rows:
+            if not primary:
+                found.setdefault(number, []).append((column, parent if here else f"{schema}.{parent}", target))
+        links = [(tuple(p[0] for p in parts), parts[0][1], tuple(p[2] for p in parts)) for parts in found.values()]
+        return own, links
+
+    def create(self, name: str, table: "pa.Table", clauses: "Sequence[str]" = ()) -> None:
+        columns = ", ".join([_declared(table), *clauses])
+        self.cursor.execute(f"CREATE TABLE {self.quoted(name)} ({columns})")
 
     def drop(self, name: str) -> None:
         self.cursor.execute(f"DROP TABLE {self.quoted(name)}")

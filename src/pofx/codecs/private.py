@@ -90,7 +90,8 @@ def learn_private(
     meta = {k: v for k, v in look(table).items() if k in ("kind", "titles", "dialect")}
     columns_made = [pa.chunked_array([made[name].cells]) for name in table.column_names]
     plain = pa.table(columns_made, table.column_names).replace_schema_metadata({KEY: json.dumps(meta).encode()})
-    codec = TableCodec.learn(plain, fields={name: one.asked for name, one in made.items()}, like=like)
+    asked = {name: one.asked for name, one in made.items()}
+    codec = TableCodec.learn(plain, fields=asked, like=like, constraints="none")
     for at, name in enumerate(table.column_names):
         table = table.set_column(at, name, _brought(made[name], table[name]))
     return codec, table, {name: one.public for name, one in made.items() if one.public}

@@ -11,9 +11,11 @@ from .places import Place
 from .storable import in_sql
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pyarrow as pa
 
-    from .databases import Read
+    from .databases import Keys, Read
 
 WAIT = 5.0  # seconds for another program to let go of the file
 _BATCH = 50_000
@@ -57,7 +59,9 @@ class Sqlite:
         """The SELECT as a view of this connection alone, which tells the declared types of its columns."""
         import pyarrow as pa
 
-        self.connection.execute("BEGIN")
+        if not self.connection.in_transaction:
+            self.connection.execute("BEGIN")
+        self.connection.execute("DROP VIEW IF EXISTS temp.pofx_rows")
         self.connection.execute(f"CREATE TEMP VIEW pofx_rows AS\n{select}")
         declared = {name: kind.upper() for _, name, kind, *_ in self._all("PRAGMA temp.table_info(pofx_rows)")}
         columns = [Loose(name) for name in declared]
@@ -82,9 +86,23 @@ class Sqlite:
     def begin(self) -> None:
         self.connection.execute("BEGIN IMMEDIATE")
 
-    def create(self, name: str, table: "pa.Table") -> None:
-        columns = ", ".join(f"{self.quoted(field.name)} {declared_type(field.type)}" for field in table.schema)
-        self.connection.execute(f"CREATE TABLE {self.quoted(name)} ({columns})")
+    def keys(self, name: str) -> "Keys":
+        columns = self._all(f"PRAGMA table_info({self.quoted(name)})")
+        own = tuple(row[1] for row in sorted(columns, key=lambda row: row[5]) if row[5])
+        found: dict[int, list[Any]] = {}
+        for number, _, parent, column, target, *_ in self._all(f"PRAGMA foreign_key_list({self.quoted(name)})"):
+            found.setdefault(number, []).append((column, parent, target))
+        links = []
+        for _, parts in sorted(found.items(), reverse=True):  # the last one declared has number 0
+            parent = next((t for t in self.tables() if t.lower() == parts[0][1].lower()), parts[0][1])
+            targets = tuple(part[2] for part in parts)
+            targets = self.keys(parent)[0] if None in targets and parent != name else targets
+            links.append((tuple(part[0] for part in parts), parent, own if None in targets else targets))
+        return own, links
+
+    def create(self, name: str, table: "pa.Table", clauses: "Sequence[str]" = ()) -> None:
+        columns = [f"{self.quoted(field.name)} {declared_type(field.type)}" for field in table.schema]
+        self.connection.execute(f"CREATE TABLE {self.quoted(name)} ({', '.join([*columns, *clauses])})")
 
     def drop(self, name: str) -> None:
         self.connection.execute(f"DROP TABLE {self.quoted(name)}")

@@ -130,7 +130,7 @@ def read_table(
 def examined(path: Path) -> tuple[str, str | None, bytes, bool]:
     """(kind, compression, how it begins, whether that is all) of a file; CodecError where there is none."""
     if path.is_dir():
-        raise CodecError(f"expected a file, got the folder {str(path)!r}: name a file in it")
+        raise CodecError(f"expected a file, got the folder {str(path)!r}: name a file in it, or --kind tables")
     if not path.is_file():
         raise CodecError(f"expected a file at {str(path)!r}, found none: check the path")
     kind, packed = container(path)

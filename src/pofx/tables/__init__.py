@@ -1,0 +1,1 @@
+"""Several tables that hang together by keys: one law for each, of a row given its parent and its earlier siblings."""

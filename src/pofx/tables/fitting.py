@@ -1,0 +1,142 @@
+"""`fit` of several tables: read them, learn how each is read, train the law of each."""
+
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..codecs.places import named
+from ..codecs.relations import rows_of
+from ..codecs.several import read_several
+from ..errors import SpecError, Unsupported
+from ..learn import SPARE, SPLIT, pick_device, torch_threads
+from ..progress import bar, say
+from ..spec import Columns
+from ..split import fingerprint
+from ..training.loop import Trainer
+from ..version import __version__
+from .fitted import FittedTables
+from .household import TRAIN, VALID, Household, learned, shared
+from .law import Law
+
+DEFAULTS = {"size": "small", "bins": 32, "dropout": 0.2}  # of any_order: contexts tell much of few rows, by heart
+LEAST = 0.03  # of all cells, that a table counts beside its own when minutes are shared
+
+
+def fit_tables(
+    source: Any,
+    *,
+    tables: Sequence[str] | str | None = None,
+    keys: Mapping[str, Any] | None = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    fields: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    split: Sequence[float] = SPLIT,
+    quiet: bool = False,
+    reading: Mapping[str, Any] | None = None,
+    precision: str = "auto",
+    memory: int = 1,
+    **config: Any,
+) -> FittedTables:
+    """Learns the tables of a database, of a folder of files, or of a mapping from names to frames.
+
+    tables: "all" or names; keys: {"orders": {"key": "id", "customer_id": "customers"}} in place of those that are
+    declared or found; fields: of each table, {"orders": {"zip": "category"}}; minutes are shared among the tables by
+    their cells, steps are for each. The other arguments are those of `fit`, further ones go to any_order, whose size is
+    small unless said (DEFAULTS). memory: how many earlier siblings a row is drawn given.
+
+    Raises what `read_several` does; Unsupported for arguments that are of one table alone.
+    """
+    began = time.monotonic()
+    if memory < 1:
+        raise SpecError(f"expected a memory of one earlier sibling or more, got {memory}")
+    with bar("reading", None, "row", quiet) as tick:
+        found, relations, container, notes = read_several(source, tables or "all", keys, **dict(reading or {}))
+        tick(sum(table.num_rows for table in found.values()))
+        if odd := set(fields or {}) - set(found):
+            raise SpecError(f"expected fields of the tables {', '.join(map(repr, found))}, got {sorted(odd)[0]!r}")
+        parent = rows_of(relations, found)
+        rows = {name: table.num_rows for name, table in found.items()}
+        part = shared(relations, parent, rows, split, seed)
+        codecs = learned(found, relations, part, fields)
+        house = Household.read(found, relations, codecs, parent)
+    say("\n".join(f"{k}: {v}" for k, v in notes.items()) + f"\n{relations.tree(rows)}", quiet)
+    laws: dict[str, tuple[Law, Columns]] = {}
+    for member in relations:
+        train = part[member.name] == TRAIN
+        if not train.any():
+            raise SpecError(f"expected rows of {member.name!r} to learn from, got none: another split, or more roots")
+        laws[member.name] = Law.look(member, relations, codecs, house, train, memory, seed, DEFAULTS | config)
+    done = _train(laws, part, minutes, began, steps, seed, device, threads, precision, quiet)
+    alone = {
+        m.name: int((parent[m.name, m.context.column] < 0).sum()) for m in relations if m.context is not None
+    }  # fmt: skip
+    provenance = named(source, "frames") | {
+        "container": container, "notes": notes, "rows": rows, "alone": alone, "seed": seed, "split": list(split),
+        "fingerprint": {name: fingerprint(table) for name, table in found.items()},
+        "reading": dict(reading or {}), "keys": notes["keys"], "fit": done,
+        "fit seconds": time.monotonic() - began,
+        "versions": {"pofx": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }  # fmt: skip
+    return FittedTables.of(relations, {k: law for k, (law, _) in laws.items()}, found, provenance)
+
+
+def _train(
+    laws: Mapping[str, tuple[Law, Columns]], part: Mapping[str, np.ndarray], minutes: float | None, began: float,
+    steps: int | None, seed: int, device: str, threads: int | None, precision: str, quiet: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Trains each law; what happened, in plain values."""
+    where, out = pick_device(device), {}
+    until = None if minutes is None else began + 60 * minutes * (1 - SPARE[1])
+    own = {k: len(part[k]) * len(law.fields) for k, (law, _) in laws.items() if law.model is not None}
+    cells = {k: n + LEAST * sum(own.values()) for k, n in own.items()}  # a small table has steps to learn from too
+    left = float(sum(cells.values()))
+    for name in cells:
+        law, x = laws[name]
+        now = time.monotonic()
+        ends = until and now + (until - now) * cells[name] / left
+        left -= cells[name]
+        with torch_threads(threads):
+            out[name] = _trained(name, law, x, part[name], ends, steps, seed, where, precision, quiet)
+    return out
+
+
+def _trained(
+    name: str, law: Law, x: Columns, part: np.ndarray, until: float | None, steps: int | None, seed: int, device: str,
+    precision: str, quiet: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Trains one law."""
+    model = law.model
+    if model is None:
+        raise Unsupported(f"the table {name!r} has nothing to learn")
+    batches = []
+    before = law.spec.condition.fields if law.spec and law.spec.condition else ()
+    for kind in (TRAIN, VALID):
+        rows = np.flatnonzero(part == kind)
+        full = {k: v[rows] for k, v in x.items()}
+        own = {f.name: full[f.name] for f in law.fields}
+        batches.append(model.prepare(own, {f.name: full[f.name] for f in before} if before else None))
+    torch.manual_seed(seed)
+    trainer = Trainer(model, batches[0], batches[1], seed, device, precision)
+    total = trainer.plan(steps, until)
+    with bar(f"training {name}", total, "step", quiet) as tick:
+        history = trainer.run(total, None, tick)
+    model.to("cpu").eval()
+    return {
+        "steps": history.steps, "planned": total, "best step": history.best_step, "stopped": history.stopped,
+        "validation": history.best, "batch": trainer.recipe.batch, "seconds": history.seconds,
+    }  # fmt: skip
+
+
+def refuse(**asked: Any) -> None:
+    """Raises Unsupported for arguments that are of one table alone."""
+    if odd := [name for name, value in asked.items() if value]:
+        raise Unsupported(
+            f"expected no {odd[0]} with several tables, which any_order learns: leave it out, or fit one table"
+        )

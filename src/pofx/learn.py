@@ -31,8 +31,8 @@ from .rebuilding import squared_errors
 from .spec import Columns, Spec
 from .split import fingerprint
 from .training.checkpoint import Checkpoint
-from .training.guard import Guard, final, watch
-from .training.loop import Trainer
+from .training.course import Course, only
+from .training.guard import final, watch
 from .training.pool import Pool
 from .version import __version__
 
@@ -238,7 +238,7 @@ def fit(
     config = (sized(model, size) if size is not None else {}) | config
     made = create(model, codec.spec, seed, **config) if old is None else adopted(old, codec, seed)
     c = codec.spec.condition
-    joint = Joint.learn(c.fields, _only(c.fields, train)) if c else None
+    joint = Joint.learn(c.fields, only(c.fields, train)) if c else None
     own = {
         "model": model, "config": made.config, "seed": seed, "split": list(split),
         "rows": len(rows), "train_rows": len(took[0]),
@@ -252,10 +252,10 @@ def fit(
         with bar("guard", None, "row", quiet or not guard) as tick:
             watched = watch(made, train, valid, seed) if guard else None
             tick(len(rows))
-        done = _train(
-            made, codec.spec, train, valid, seed, pick_device(device), precision, steps, until, place, resume, quiet,
-            watched, pool, old is not None,
-        )  # fmt: skip
+        done = Course(
+            codec.spec, seed, pick_device(device), precision, steps, until, place, resume, quiet, watched, pool,
+            warm=old is not None,
+        ).run(made, train, valid)  # fmt: skip
         said = final(watched, made, train, done) if watched is not None else None
         say("" if said is None else str(said), quiet)
         typical, remarks = _look_back(made, codec, train, valid if len(took[1]) else train)
@@ -305,11 +305,8 @@ def fit_prior(
         own, c = zip(*(_apart(fitted.model, part) for part in (train, valid)), strict=True)
         made, codes = Latent.over(fitted.model, own[0], prior, c[0], seed=seed, **config)
         aside = made.table(made.autoencoder.code_draws(own[1], torch.Generator().manual_seed(seed + 1), c[1]))
-        where = pick_device(device)
-        done = _train(
-            made.prior, made.prior.spec, codes | (c[0] or {}), aside | (c[1] or {}), seed, where, precision, steps,
-            until, None, False, quiet,
-        )  # fmt: skip
+        course = Course(made.prior.spec, seed, pick_device(device), precision, steps, until, quiet=quiet)
+        done = course.run(made.prior, codes | (c[0] or {}), aside | (c[1] or {}))
         usual = _scores(made.eval(), valid, fitted.joint) if len(rows[1]) else np.zeros(0)
         watched = watch(made, train, valid, seed) if guard else None
         said = final(watched, made, train, done) if watched is not None else None
@@ -322,8 +319,8 @@ def fit_prior(
 
 def _apart(model: Model, x: Columns) -> tuple[Columns, Columns | None]:
     """(the example, its condition, the likeliest where it is missing)."""
-    own = _only(model.spec.fields, x)
-    return own, model.settled(own, _only(model.spec.condition.fields, x)) if model.spec.condition else None
+    own = only(model.spec.fields, x)
+    return own, model.settled(own, only(model.spec.condition.fields, x)) if model.spec.condition else None
 
 
 def _check(steps: int | None, minutes: float | None) -> None:
@@ -375,118 +372,6 @@ def _unknown(spec: Spec) -> list[str]:
     return [f.name for f in (*spec.fields, *told) if f.unknown]
 
 
-def _only(fields: Sequence[Any], x: Columns) -> Columns:
-    return {f.name: x[f.name] for f in fields}
-
-
-def _train(
-    model: Model,
-    spec: Spec,
-    train: Columns,
-    valid: Columns,
-    seed: int,
-    device: str,
-    precision: str,
-    steps: int | None,
-    until: float | None,
-    checkpoint: Checkpoint | None,
-    resume: bool,
-    quiet: bool,
-    guard: Guard | None = None,
-    pool: Pool | None = None,
-    warm: bool = False,
-) -> dict[str, Any]:
-    """Fits the model; what happened, in plain values."""
-    c = spec.condition.fields if spec.condition else ()
-    if not model.trained:
-        model.fit_closed(_only(spec.fields, train), _only(c, train) if c else None)
-        return {"steps": 0, "stopped": "closed form"}
-    stages, done, left = model.stages(), {}, 1.0
-    for name, stage, share in stages[:-1]:
-        part = checkpoint.stage(name) if checkpoint is not None else None
-        now = time.monotonic()
-        ends, count = until and now + (until - now) * share / left, steps and max(1, round(steps * share))
-        told = _stage(
-            stage, name, spec, train, valid, seed, device, precision, count, ends, part, resume, quiet, None, pool, warm
-        )
-        done[name] = {
-            k: told[k] for k in ("steps", "planned", "validation", "batch", "seconds", "step seconds", "cpu seconds")
-        }
-        left -= share
-    name, stage, share = stages[-1]
-    count = steps and max(1, round(steps * share))
-    return (
-        _stage(
-            stage,
-            "",
-            spec,
-            train,
-            valid,
-            seed,
-            device,
-            precision,
-            count,
-            until,
-            checkpoint,
-            resume,
-            quiet,
-            guard,
-            pool,
-            warm,
-        )
-        | done
-    )
-
-
-def _stage(
-    model: Model,
-    name: str,
-    spec: Spec,
-    train: Columns,
-    valid: Columns,
-    seed: int,
-    device: str,
-    precision: str,
-    steps: int | None,
-    until: float | None,
-    checkpoint: Checkpoint | None,
-    resume: bool,
-    quiet: bool,
-    guard: Guard | None = None,
-    pool: Pool | None = None,
-    warm: bool = False,
-) -> dict[str, Any]:
-    """One of the fits that follow one another; `name` of those before the last, whose end is kept for a resumed fit."""
-    c = spec.condition.fields if spec.condition else ()
-    batches = [model.prepare(_only(spec.fields, part), _only(c, part) if c else None) for part in (train, valid)]
-    torch.manual_seed(seed)
-    enough = guard if guard is not None and guard.examiner.enough else None
-    trainer = Trainer(model, batches[0], batches[1], seed, device, precision, enough, pool, warm)
-    held = checkpoint.read() if checkpoint is not None and resume else None
-    if held is not None:
-        trainer.restore(held[0], held[1])
-    say(model.forecast(batches[0]), quiet or held is not None)
-    total = held[2] if held is not None else trainer.plan(steps, until)
-    if checkpoint is not None and held is None:
-        checkpoint.write(*trainer.state(), total)
-    with bar(f"training {name}".strip(), total, "step", quiet) as tick:
-        tick(trainer.step)
-        history = trainer.run(total, checkpoint, tick)
-    if checkpoint is not None and name:
-        checkpoint.write(*trainer.state(), total)
-    model.to("cpu")
-    return {
-        "steps": history.steps, "planned": total, "best step": history.best_step, "stopped": history.stopped,
-        "validation": history.best, "skipped": history.skipped, "culprit": history.culprit,
-        **({"validation is": "minus the skill of samples"} if trainer.guard is not None else {}),
-        "retreats": history.retreats, "returns": history.returns, "critic": history.heard,
-        "batch": trainer.recipe.batch, "seconds": history.seconds,
-        "step seconds": history.step_seconds, "cpu seconds": history.cpu_seconds, "device": device,
-        "precision": "bfloat16 in wide networks" if trainer.mixed else "float32",
-        "threads": torch.get_num_threads(), "looks": history.looks,
-    }  # fmt: skip
-
-
 def _pixels(spec: Spec) -> int:
     """The numbers of an image; none of a row."""
     block = spec.blocks[0]
@@ -498,10 +383,10 @@ def _look_back(model: Model, codec: Any, train: Columns, x: Columns) -> tuple[di
     spec = codec.spec
     rows = max(100, min(1000, LOOKED // size) if (size := _pixels(spec)) else TELLING_CELLS // len(spec.fields))
     some = {k: v[:rows] for k, v in x.items()}
-    own, c = _only(spec.fields, some), _only(spec.condition.fields, some) if spec.condition else None
+    own, c = only(spec.fields, some), only(spec.condition.fields, some) if spec.condition else None
     said = model.remarks(own, c)
     if model.abilities >= {"encode", "express"} and "squared error" not in said and len(spec.blocks[0].sites) != 1:
-        said |= squared_errors(model, _only(spec.fields, train), own, model.settled(own, c))
+        said |= squared_errors(model, only(spec.fields, train), own, model.settled(own, c))
     if "cells" not in model.abilities:
         return {}, said
     low = np.quantile(model.cells(own, c), TELLING, axis=0)
@@ -514,8 +399,8 @@ def _scores(model: Model, x: Columns, joint: Joint | None) -> np.ndarray:
         return np.zeros(0)
     rows = max(100, SCORED // size) if (size := _pixels(model.spec)) else CALIBRATION
     some = {k: v[: min(rows, CALIBRATION)] for k, v in x.items()}
-    c = _only(joint.fields, some) if joint else None
-    score = strangeness(model, model.fair(_only(model.spec.fields, some), 0), c)
+    c = only(joint.fields, some) if joint else None
+    score = strangeness(model, model.fair(only(model.spec.fields, some), 0), c)
     if joint and c and "log_prob" in model.abilities:
         score = score - joint.log_prob(c)
     return np.sort(score)

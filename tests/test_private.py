@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
 from made import mixed, spec_of
@@ -121,6 +123,37 @@ def test_declared_columns_cost_nothing_and_are_named() -> None:
     drawn = made.sample(2000, seed=0, quiet=True)
     assert drawn.age.between(18, 79).all() and set(drawn.land) <= {"Peru", "Spain", "France", "Chile", "other"}
     assert made.codec.plan("pay").decimals == 1
+
+
+def test_cells_that_are_not_like_the_others_are_brought_to_what_is_said() -> None:
+    """A few words among numbers, fractions among whole numbers, and numbers out of a declared range."""
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"a": rng.integers(0, 50, 3000).astype(str), "b": rng.integers(0, 50, 3000).astype(float)})
+    rows["c"] = rng.normal(size=3000)
+    rows.loc[:3, "a"] = ["oops", "1e300", "12.5", "-7"]
+    rows.loc[:2, "b"] = [0.5, 1e18, -1e18]
+    fields = {"b": {"kind": "count", "low": 0, "high": 49}, "c": {"kind": "real", "low": -5, "high": 5, "step": 0.01}}
+    made = fit(rows, unit="rows", epsilon=5.0, fields=fields)
+    drawn = made.sample(500, seed=0, quiet=True)
+    assert drawn.b.between(0, 49).all() and drawn.c.between(-5, 5).all()
+    assert drawn.a.astype(float).between(-100, 200).all()
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint64", "float32", "decimal", "bool", "dictionary", "string"])
+def test_every_type_of_column_comes_back(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    codes = pa.array(rng.integers(0, 5, 2500))
+    if kind == "dictionary":
+        column = codes.cast(pa.string()).dictionary_encode()
+    elif kind == "bool":
+        column = pc.greater(codes, 2)
+    else:
+        column = codes.cast(pa.decimal128(21, 2) if kind == "decimal" else pa.type_for_alias(kind))
+    table = pa.table({"a": column, "b": codes.cast(pa.string())})
+    made = fit(table, unit="rows", epsilon=8.0)
+    drawn = made.sample(400, seed=0, quiet=True)
+    assert drawn.schema.field("a").type == column.type and len(set(drawn["a"].to_pylist())) >= 2
+    assert np.isfinite(made.log_prob(table)).all()
 
 
 def test_evaluation_warns_and_finds_unseen_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +283,9 @@ def test_opacus_agrees_with_the_closed_form_of_whole_batches() -> None:
 
 def test_any_order_is_trained_with_privacy(tmp_path: Path) -> None:
     pytest.importorskip("opacus", reason="the extra `private` is not installed")
-    made = fit(frame(3000), model="any_order", unit="rows", epsilon=8.0, steps=12, fields={"who": "drop"})
+    rows = frame(3000).assign(zip=np.random.default_rng(0).integers(0, 90, 3000).astype(str))
+    fields = {"who": "drop", "zip": {"kind": "category", "levels": [str(k) for k in range(90)]}}
+    made = fit(rows, model="any_order", unit="rows", epsilon=8.0, steps=12, fields=fields)
     terms = made.provenance["privacy"]
     assert (
         terms["epsilon spent"] <= 8.0 and "Opacus" in terms["accountant"] and "Poisson" in str(made.provenance["fit"])
@@ -258,7 +293,7 @@ def test_any_order_is_trained_with_privacy(tmp_path: Path) -> None:
     made.save(tmp_path / "m.pofx")
     back = pofx.load(tmp_path / "m.pofx")
     assert len(back.sample(50, given="land = France", seed=0, quiet=True)) == 50
-    assert np.isfinite(back.log_prob(frame(100))).all()
+    assert np.isfinite(back.log_prob(rows[:100])).all()
 
 
 def test_without_opacus_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ class Made:
     cells: "pa.Array"
     levels: list[str] | None = None  # a category's, the merged one last where there is one
     other: str | None = None
-    numeric: bool = False
+    grid: tuple[int, float, float] | None = None  # of numbers: decimals, and the ends in units of the last of them
     public: list[str] = field(default_factory=list)
 
 
@@ -131,7 +131,7 @@ def _made(
         raise Unsupported(f"column {name!r}: moments are not learned with privacy yet: drop it, or make it a category")
     if pa.types.is_nested(cells.type) or pa.types.is_binary(cells.type) or pa.types.is_null(cells.type):
         return _dropped(column, n)
-    kind = kind or ("category" if "levels" in asked else None)
+    kind = kind or ("category" if "levels" in asked or pa.types.is_dictionary(column.type) else None)
     numeric = kind in NUMERIC if kind else "low" in asked or _typed_number(cells.type)
     decimals = 0 if kind in WHOLE or pa.types.is_integer(cells.type) else _declared(asked)
     if decimals is None and kind not in LEVELLED and not pa.types.is_boolean(cells.type):
@@ -277,7 +277,7 @@ def _number(
     ends = (asked["low"], asked["high"]) if "low" in asked else ends
     low, high = (round(end * scale) for end in ends) if ends else (-WIDEST, WIDEST)
     low = max(low, {"count": 0, "positive": 1}.get(str(kind), low))
-    t = np.clip(np.rint(v[state == 2] * scale), low, high)
+    t = _on_grid(v[state == 2], decimals, low, high)
     leaves, gone, sigma = _tree(t, int((state != 2).sum()), (low, high), ends is not None, budget, rho, name)
     gone = gone if gone > SURE * sigma else 0.0
     if not len(leaves) or leaves[:, 2].sum() <= SURE * sigma:
@@ -297,7 +297,17 @@ def _number(
     told |= {} if told["kind"] in WHOLE else {"decimals": decimals}
     told |= {"low": ends[0], "high": ends[1]} if kind == "bounded" and ends else {}
     declared = ["range"] if ends else []
-    return Made(told, cells, numeric=True, public=declared + (["decimals"] if _declared(asked) is not None else []))
+    return Made(
+        told,
+        cells,
+        grid=(decimals, low, high),
+        public=declared + (["decimals"] if _declared(asked) is not None else []),
+    )
+
+
+def _on_grid(v: np.ndarray, decimals: int, low: float, high: float) -> np.ndarray:
+    """Numbers as whole numbers of the last decimal, int64, those beyond the ends at these."""
+    return np.clip(np.rint(v * 10.0**decimals), low, high).astype(np.int64)
 
 
 def _spelled(t: np.ndarray, absent: np.ndarray, decimals: int, kind: "pa.DataType") -> "pa.Array":
@@ -362,15 +372,15 @@ def _cut(leaf: np.ndarray) -> np.ndarray:
 
 
 def _brought(made: Made, column: "pa.ChunkedArray") -> "pa.ChunkedArray":
-    """The cells as the codec can say them, each by itself: other levels as the merged one, no numbers as missing."""
+    """The cells as the codec can say them, each by itself: others merged, numbers on the grid, else missing."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     cells = single(column)
-    if made.numeric and is_text(cells.type):
-        _, state = _read(column)
-        return pa.chunked_array([pc.if_else(pa.array(state == 2), cells, pa.scalar("", cells.type))])
-    if made.levels is None or made.numeric:
+    if made.grid is not None:
+        (v, state), (decimals, low, high) = _read(column), made.grid
+        return pa.chunked_array([_spelled(_on_grid(v, decimals, low, high), state != 2, decimals, cells.type)])
+    if made.levels is None:
         return column
     texts, codes = coded(column)
     gone = amiss(texts) if is_text(cells.type) else np.zeros(len(texts), bool)

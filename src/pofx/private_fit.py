@@ -120,12 +120,14 @@ def fit_private(
     x, told = codec.encode(rows), (sized(model, size) if size is not None else {}) | dict(config)
     if model == "mst":
         made, done = _counted(codec, x, budget, (1 - READING) * rho, told)
-        cost = epsilon_of(sum(budget.spent.values()), delta / 2)
+        cost = epsilon_of(rho, delta / 2)
     else:
         levels = max((len(f.mass) for f in codec.spec.fields if isinstance(f, Category)), default=0)
         bins = max(BINS, levels // 2 + 1)  # so that each level has one code
         made = create(model, codec.spec, seed, **(PRIVATE_ORDER | {"bins": bins} | told))
-        done, cost = fit_steps(made, x, budget, epsilon, delta / 2, codec.rows, steps, minutes, seed, quiet)
+        done, cost = fit_steps(
+            made, x, noise, READING * rho, epsilon, delta / 2, codec.rows, steps, minutes, seed, quiet
+        )
     terms = {
         "epsilon": float(epsilon), "delta": float(delta), "epsilon spent": cost, "unit": unit,
         "neighbours": "one row more or less" if unit == "rows" else f"one {unit} more or less, one row of each kept",

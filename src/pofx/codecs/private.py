@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 VOTES = 10  # missing, text, then 0 to 7 decimals
 SURE = 4.0  # deviations beyond which a count is believed not to be noise
+SURER = 5.0  # of a hundred powers of two, most of them empty
 NUMBERS = 0.98  # share of the cells that are numbers in a column that is read as such, and of those on its grid
 LAYERS, CUT = 3, 8
 WIDEST = 2.0**52
@@ -105,6 +106,9 @@ def _check_declared(name: str, one: Mapping[str, Any]) -> None:
         raise SpecError(f'field {name!r}: expected levels as texts, ["a", "b"], got {levels!r}')
     if "step" in one and not _step(one["step"]):
         raise SpecError(f"field {name!r}: expected a step of 1, 0.1, 0.01, ..., got {one['step']!r}")
+    decimals = one.get("decimals", 0)
+    if isinstance(decimals, bool) or not isinstance(decimals, int) or not 0 <= decimals <= 12:
+        raise SpecError(f"field {name!r}: expected decimals from 0 to 12, got {decimals!r}")
     if one.get("kind") == "datetime":
         raise Unsupported(f"column {name!r}: moments are not learned with privacy yet: drop it, or make it a category")
 
@@ -114,7 +118,7 @@ def _finite(low: Any, high: Any) -> bool:
 
 
 def _step(step: Any) -> bool:
-    return isinstance(step, int | float) and 0 < step <= 1 and math.isclose(10 ** round(math.log10(step)), step)
+    return isinstance(step, int | float) and 1e-12 <= step <= 1 and math.isclose(10 ** round(math.log10(step)), step)
 
 
 def _made(
@@ -219,8 +223,7 @@ def _levels(
         kept = [(v, t) for v, t in zip(bought, found, strict=True) if not math.isnan(v)]
         names = [t for _, t in sorted(kept, reverse=True)[:LEVELS]]
     else:
-        names = list(dict.fromkeys(public))
-        bought = np.zeros(0)
+        names = list(dict.fromkeys(public))[:LEVELS]
     if not names:
         return _dropped(column, n)
     exact = np.array([*(found.get(t, 0) for t in names), 0, 0], float)
@@ -297,12 +300,8 @@ def _number(
     told |= {} if told["kind"] in WHOLE else {"decimals": decimals}
     told |= {"low": ends[0], "high": ends[1]} if kind == "bounded" and ends else {}
     declared = ["range"] if ends else []
-    return Made(
-        told,
-        cells,
-        grid=(decimals, low, high),
-        public=declared + (["decimals"] if _declared(asked) is not None else []),
-    )
+    declared += ["decimals"] if _declared(asked) is not None else []
+    return Made(told, cells, grid=(decimals, low, high), public=declared)
 
 
 def _on_grid(v: np.ndarray, decimals: int, low: float, high: float) -> np.ndarray:
@@ -339,7 +338,7 @@ def _tree(
     counts = np.histogram(t, edges)[0]
     noisy = budget.histogram(np.r_[counts, gone], rho / layers, f"intervals of {name}")
     missing = float(noisy[-1])
-    held = np.where(noisy[:-1] > (0.0 if declared else SURE * sigma), noisy[:-1], 0.0)
+    held = np.where(noisy[:-1] > (0.0 if declared else SURER * sigma), noisy[:-1], 0.0)
     leaves = np.stack([edges[:-1], edges[1:], held], 1)
     for _ in range(LAYERS):
         cut = (leaves[:, 2] > SURE**2 * sigma) & (leaves[:, 1] - leaves[:, 0] > 1)

@@ -260,6 +260,15 @@ def test_ghost_norms_are_those_of_each_rows_gradient_and_each_is_cut(moved: bool
     assert norm(empty) == 0.0
 
 
+def test_no_row_exceeds_the_bound_in_single_precision() -> None:
+    ghost, token, seen, order = net()
+    ghost.net.float()
+    for bound in (1e-3, 1.0, 30.0):
+        for i in range(len(token)):
+            cut, _ = ghost.clipped(token[i : i + 1], seen[i : i + 1], order, bound)
+            assert norm([g.double() for g in cut]) <= bound
+
+
 def test_the_noise_of_a_step_has_the_scale_that_is_accounted() -> None:
     ghost, token, seen, order = net()
     sigma, clip, expected = 3.0, 0.7, 10.0

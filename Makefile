@@ -8,7 +8,7 @@ PEERS := .venv-peers/bin
 SPLITS := benchmarks/cache/splits
 SETUP := .venv/.stamp
 
-.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders bench-denoising bench-autoencoder-peers bench-autoencoder-tables bench-gans bench-gan-images bench-images bench-stacked-mnist bench-guard bench-restore bench-completion bench-music bench-sequences bench-scale bench-small clean
+.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders bench-denoising bench-autoencoder-peers bench-autoencoder-tables bench-gans bench-gan-images bench-images bench-stacked-mnist bench-guard bench-restore bench-completion bench-music bench-sequences bench-scale bench-small bench-privacy bench-privacy-peers clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -120,9 +120,20 @@ bench-sequences: $(SETUP) ## text, music and sounds, beside simpler laws and pub
 bench-restore: .venv-restore/.stamp ## photos enlarged and cleaned, beside bicubic, BM3D and published rows (hours)
 	.venv-restore/bin/python benchmarks/restore.py $(ARGS)
 
+.venv-privacy/.stamp: benchmarks/requirements-privacy.txt
+	$(PYTHON) -m venv .venv-privacy
+	.venv-privacy/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements-privacy.txt
+	@touch $@
+
+bench-privacy-peers: .venv-privacy/.stamp $(SPLITS)/.stamp ## samples of smartnoise-synth at epsilon 1, 3, 10, kept for bench-privacy (hours)
+	.venv-privacy/bin/python benchmarks/private_peers.py --data $(SPLITS) --cache benchmarks/cache/private_peers $(ARGS)
+
+bench-privacy: $(SPLITS)/.stamp ## Adult with differential privacy at epsilon 1, 3, 10: a judge, use, attacks (an hour)
+	$(BIN)/python benchmarks/privacy.py $(ARGS)
+
 bench-density: .venv-flows/.stamp ## held-out likelihood of flows beside the released libraries (hours)
 	PYTHONPATH=src .venv-flows/bin/python benchmarks/density.py $(ARGS)
 
 clean: ## removes what was built, the environments and the demo's files; keeps benchmarks/
-	rm -rf .venv .venv-peers .venv-flows .venv-autoencoders .venv-restore build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-peers .venv-flows .venv-autoencoders .venv-restore .venv-privacy build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests recipes benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

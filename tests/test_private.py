@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
 from made import mixed, spec_of
@@ -66,7 +68,7 @@ def test_nothing_of_the_rows_is_in_the_file(ending: str, tmp_path: Path) -> None
         assert secret.encode() not in data, secret
     header, arrays = store.read(tmp_path / "m.pofx", "model")
     assert header["provenance"]["fingerprint"] is None and header["typical"] == {} and "usual.scores" not in arrays
-    assert not header["codec"]["rules"]
+    assert "number of rows" in header["provenance"]["privacy"]["spent, rho"] and not header["codec"]["rules"]
     assert not any((a == 31337).any() or (a == 987655).any() for a in arrays.values() if a.dtype.kind in "if")
     drawn = pofx.load(tmp_path / "m.pofx").sample(4000, seed=0, quiet=True)
     assert not (set(SECRETS) & set(drawn.astype(str).to_numpy().ravel()))
@@ -78,7 +80,7 @@ def test_nothing_of_the_rows_is_in_the_file(ending: str, tmp_path: Path) -> None
 def test_the_guarantee_is_told(model: pofx.Fitted) -> None:
     terms = model.provenance["privacy"]
     assert terms["epsilon"] == 5.0 and terms["delta"] == 1e-6 and terms["unit"] == "who"
-    assert 4.8 < terms["epsilon spent"] <= 5.0  # what a dropped column leaves is not spent
+    assert terms["epsilon spent"] == pytest.approx(5.0) and terms["epsilon spent"] <= 5.0
     assert sum(terms["spent, rho"].values()) <= rho_of(5.0, 5e-7) * (1 + 1e-9)
     assert "epsilon 5" in model.info() and "zCDP" in model.info() and "who" in model.info()
     assert "system" in terms["noise"]
@@ -120,6 +122,37 @@ def test_declared_columns_cost_nothing_and_are_named() -> None:
     drawn = made.sample(2000, seed=0, quiet=True)
     assert drawn.age.between(18, 79).all() and set(drawn.land) <= {"Peru", "Spain", "France", "Chile", "other"}
     assert made.codec.plan("pay").decimals == 1
+
+
+def test_cells_that_are_not_like_the_others_are_brought_to_what_is_said() -> None:
+    """A few words among numbers, fractions among whole numbers, and numbers out of a declared range."""
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"a": rng.integers(0, 50, 3000).astype(str), "b": rng.integers(0, 50, 3000).astype(float)})
+    rows["c"] = rng.normal(size=3000)
+    rows.loc[:3, "a"] = ["oops", "1e300", "12.5", "-7"]
+    rows.loc[:2, "b"] = [0.5, 1e18, -1e18]
+    fields = {"b": {"kind": "count", "low": 0, "high": 49}, "c": {"kind": "real", "low": -5, "high": 5, "step": 0.01}}
+    made = fit(rows, unit="rows", epsilon=5.0, fields=fields)
+    drawn = made.sample(500, seed=0, quiet=True)
+    assert drawn.b.between(0, 49).all() and drawn.c.between(-5, 5).all()
+    assert drawn.a.astype(float).between(-100, 200).all()
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint64", "float32", "decimal", "bool", "dictionary", "string"])
+def test_every_type_of_column_comes_back(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    codes = pa.array(rng.integers(0, 5, 2500))
+    if kind == "dictionary":
+        column = codes.cast(pa.string()).dictionary_encode()
+    elif kind == "bool":
+        column = pc.greater(codes, 2)
+    else:
+        column = codes.cast(pa.decimal128(21, 2) if kind == "decimal" else pa.type_for_alias(kind))
+    table = pa.table({"a": column, "b": codes.cast(pa.string())})
+    made = fit(table, unit="rows", epsilon=8.0)
+    drawn = made.sample(400, seed=0, quiet=True)
+    assert drawn.schema.field("a").type == column.type and len(set(drawn["a"].to_pylist())) >= 2
+    assert np.isfinite(made.log_prob(table)).all()
 
 
 def test_evaluation_warns_and_finds_unseen_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,6 +197,7 @@ def test_the_words_of_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
         ({"fields": {"age": {"low": 5}}}, "low and high"),
         ({"fields": {"age": {"low": 5, "high": 1}}}, "low and high"),
         ({"fields": {"pay": {"step": 0.3}}}, "a step of 1, 0.1"),
+        ({"fields": {"pay": {"kind": "real", "decimals": "two"}}}, "decimals from 0 to 12"),
         ({"fields": {"land": {"levels": "abc"}}}, "levels as texts"),
         ({"fields": {"land": "datetime"}}, "moments are not learned"),
         ({"epsilon": 0.001}, "more rows for so small an epsilon"),
@@ -216,7 +250,7 @@ def test_ghost_norms_are_those_of_each_rows_gradient_and_each_is_cut(moved: bool
     sums = [
         sum(g[k] * min(1.0, bound / n) for g, n in zip(each, norms.tolist(), strict=True)) for k in range(len(total))
     ]
-    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-3) for a, b in zip(total, sums, strict=True))
+    assert all(torch.allclose(a, b, rtol=1e-3, atol=0.02) for a, b in zip(total, sums, strict=True))
     for i in range(len(token)):  # one row more or less moves the sum by at most the bound
         cut, _ = ghost.clipped(token[i : i + 1], seen[i : i + 1], order, bound)
         assert norm(cut) <= bound
@@ -224,6 +258,15 @@ def test_ghost_norms_are_those_of_each_rows_gradient_and_each_is_cut(moved: bool
     assert norm([a - b for a, b in zip(total, less, strict=True)]) <= bound * (1 + 1e-9)
     empty, _ = ghost.clipped(token[:0], seen[:0], order, bound)
     assert norm(empty) == 0.0
+
+
+def test_no_row_exceeds_the_bound_in_single_precision() -> None:
+    ghost, token, seen, order = net()
+    ghost.net.float()
+    for bound in (1e-3, 1.0, 30.0):
+        for i in range(len(token)):
+            cut, _ = ghost.clipped(token[i : i + 1], seen[i : i + 1], order, bound)
+            assert norm([g.double() for g in cut]) <= bound
 
 
 def test_the_noise_of_a_step_has_the_scale_that_is_accounted() -> None:
@@ -249,7 +292,9 @@ def test_opacus_agrees_with_the_closed_form_of_whole_batches() -> None:
 
 def test_any_order_is_trained_with_privacy(tmp_path: Path) -> None:
     pytest.importorskip("opacus", reason="the extra `private` is not installed")
-    made = fit(frame(3000), model="any_order", unit="rows", epsilon=8.0, steps=12, fields={"who": "drop"})
+    rows = frame(3000).assign(zip=np.random.default_rng(0).integers(0, 90, 3000).astype(str))
+    fields = {"who": "drop", "zip": {"kind": "category", "levels": [str(k) for k in range(90)]}}
+    made = fit(rows, model="any_order", unit="rows", epsilon=8.0, steps=12, fields=fields)
     terms = made.provenance["privacy"]
     assert (
         terms["epsilon spent"] <= 8.0 and "Opacus" in terms["accountant"] and "Poisson" in str(made.provenance["fit"])
@@ -257,7 +302,7 @@ def test_any_order_is_trained_with_privacy(tmp_path: Path) -> None:
     made.save(tmp_path / "m.pofx")
     back = pofx.load(tmp_path / "m.pofx")
     assert len(back.sample(50, given="land = France", seed=0, quiet=True)) == 50
-    assert np.isfinite(back.log_prob(frame(100))).all()
+    assert np.isfinite(back.log_prob(rows[:100])).all()
 
 
 def test_without_opacus_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from .codecs.places import Place, located, named
 from .codecs.private import learn_private
 from .codecs.tabular_io import read_table
 from .errors import SpecError, Unsupported
+from .fields import Category
 from .fitted_table import FittedTable
 from .models import create, sized
 from .models.baselines.mst import MST, SHARES
@@ -39,6 +40,8 @@ PRIVATE = ("mst", "any_order")
 DELTA = 1e-6
 READING = 0.2  # of rho, for how columns are read
 WIDE = 0.3  # noise of a pair's cells, summed, as a share of the rows, that bins are chosen for
+BINS = 32  # of a number
+PRIVATE_ORDER = {"size": "small", "fine": 1, "dropout": 0.0}
 NOTHING_ELSE = "no guard, verdict, validation, early stopping, remarks, dependencies or fingerprint"
 
 
@@ -117,10 +120,14 @@ def fit_private(
     x, told = codec.encode(rows), (sized(model, size) if size is not None else {}) | dict(config)
     if model == "mst":
         made, done = _counted(codec, x, budget, (1 - READING) * rho, told)
-        cost = epsilon_of(sum(budget.spent.values()), delta / 2)
+        cost = epsilon_of(rho, delta / 2)
     else:
-        made = create(model, codec.spec, seed, **(PRIVATE_ORDER | told))
-        done, cost = fit_steps(made, x, budget, epsilon, delta / 2, codec.rows, steps, minutes, seed, quiet)
+        levels = max((len(f.mass) for f in codec.spec.fields if isinstance(f, Category)), default=0)
+        bins = max(BINS, levels // 2 + 1)  # so that each level has one code
+        made = create(model, codec.spec, seed, **(PRIVATE_ORDER | {"bins": bins} | told))
+        done, cost = fit_steps(
+            made, x, noise, READING * rho, epsilon, delta / 2, codec.rows, steps, minutes, seed, quiet
+        )
     terms = {
         "epsilon": float(epsilon), "delta": float(delta), "epsilon spent": cost, "unit": unit,
         "neighbours": "one row more or less" if unit == "rows" else f"one {unit} more or less, one row of each kept",
@@ -138,9 +145,6 @@ def fit_private(
         "versions": {"pofx": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }  # fmt: skip
     return FittedTable(made.eval(), codec, provenance)
-
-
-PRIVATE_ORDER = {"size": "small", "bins": 32, "fine": 1, "dropout": 0.0}
 
 
 def _counted(

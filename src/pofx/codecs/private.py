@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 VOTES = 10  # missing, text, then 0 to 7 decimals
 SURE = 4.0  # deviations beyond which a count is believed not to be noise
+SURER = 5.0  # of a hundred powers of two, most of them empty
 NUMBERS = 0.98  # share of the cells that are numbers in a column that is read as such, and of those on its grid
 LAYERS, CUT = 3, 8
 WIDEST = 2.0**52
@@ -56,7 +57,7 @@ class Made:
     cells: "pa.Array"
     levels: list[str] | None = None  # a category's, the merged one last where there is one
     other: str | None = None
-    numeric: bool = False
+    grid: tuple[int, float, float] | None = None  # of numbers: decimals, and the ends in units of the last of them
     public: list[str] = field(default_factory=list)
 
 
@@ -106,6 +107,9 @@ def _check_declared(name: str, one: Mapping[str, Any]) -> None:
         raise SpecError(f'field {name!r}: expected levels as texts, ["a", "b"], got {levels!r}')
     if "step" in one and not _step(one["step"]):
         raise SpecError(f"field {name!r}: expected a step of 1, 0.1, 0.01, ..., got {one['step']!r}")
+    decimals = one.get("decimals", 0)
+    if isinstance(decimals, bool) or not isinstance(decimals, int) or not 0 <= decimals <= 12:
+        raise SpecError(f"field {name!r}: expected decimals from 0 to 12, got {decimals!r}")
     if one.get("kind") == "datetime":
         raise Unsupported(f"column {name!r}: moments are not learned with privacy yet: drop it, or make it a category")
 
@@ -115,7 +119,7 @@ def _finite(low: Any, high: Any) -> bool:
 
 
 def _step(step: Any) -> bool:
-    return isinstance(step, int | float) and 0 < step <= 1 and math.isclose(10 ** round(math.log10(step)), step)
+    return isinstance(step, int | float) and 1e-12 <= step <= 1 and math.isclose(10 ** round(math.log10(step)), step)
 
 
 def _made(
@@ -132,7 +136,7 @@ def _made(
         raise Unsupported(f"column {name!r}: moments are not learned with privacy yet: drop it, or make it a category")
     if pa.types.is_nested(cells.type) or pa.types.is_binary(cells.type) or pa.types.is_null(cells.type):
         return _dropped(column, n)
-    kind = kind or ("category" if "levels" in asked else None)
+    kind = kind or ("category" if "levels" in asked or pa.types.is_dictionary(column.type) else None)
     numeric = kind in NUMERIC if kind else "low" in asked or _typed_number(cells.type)
     decimals = 0 if kind in WHOLE or pa.types.is_integer(cells.type) else _declared(asked)
     if decimals is None and kind not in LEVELLED and not pa.types.is_boolean(cells.type):
@@ -220,8 +224,7 @@ def _levels(
         kept = [(v, t) for v, t in zip(bought, found, strict=True) if not math.isnan(v)]
         names = [t for _, t in sorted(kept, reverse=True)[:LEVELS]]
     else:
-        names = list(dict.fromkeys(public))
-        bought = np.zeros(0)
+        names = list(dict.fromkeys(public))[:LEVELS]
     if not names:
         return _dropped(column, n)
     exact = np.array([*(found.get(t, 0) for t in names), 0, 0], float)
@@ -278,7 +281,7 @@ def _number(
     ends = (asked["low"], asked["high"]) if "low" in asked else ends
     low, high = (round(end * scale) for end in ends) if ends else (-WIDEST, WIDEST)
     low = max(low, {"count": 0, "positive": 1}.get(str(kind), low))
-    t = np.clip(np.rint(v[state == 2] * scale), low, high)
+    t = _on_grid(v[state == 2], decimals, low, high)
     leaves, gone, sigma = _tree(t, int((state != 2).sum()), (low, high), ends is not None, budget, rho, name)
     gone = gone if gone > SURE * sigma else 0.0
     if not len(leaves) or leaves[:, 2].sum() <= SURE * sigma:
@@ -298,7 +301,13 @@ def _number(
     told |= {} if told["kind"] in WHOLE else {"decimals": decimals}
     told |= {"low": ends[0], "high": ends[1]} if kind == "bounded" and ends else {}
     declared = ["range"] if ends else []
-    return Made(told, cells, numeric=True, public=declared + (["decimals"] if _declared(asked) is not None else []))
+    declared += ["decimals"] if _declared(asked) is not None else []
+    return Made(told, cells, grid=(decimals, low, high), public=declared)
+
+
+def _on_grid(v: np.ndarray, decimals: int, low: float, high: float) -> np.ndarray:
+    """Numbers as whole numbers of the last decimal, int64, those beyond the ends at these."""
+    return np.clip(np.rint(v * 10.0**decimals), low, high).astype(np.int64)
 
 
 def _spelled(t: np.ndarray, absent: np.ndarray, decimals: int, kind: "pa.DataType") -> "pa.Array":
@@ -330,7 +339,7 @@ def _tree(
     counts = np.histogram(t, edges)[0]
     noisy = budget.histogram(np.r_[counts, gone], rho / layers, f"intervals of {name}")
     missing = float(noisy[-1])
-    held = np.where(noisy[:-1] > (0.0 if declared else SURE * sigma), noisy[:-1], 0.0)
+    held = np.where(noisy[:-1] > (0.0 if declared else SURER * sigma), noisy[:-1], 0.0)
     leaves = np.stack([edges[:-1], edges[1:], held], 1)
     for _ in range(LAYERS):
         cut = (leaves[:, 2] > SURE**2 * sigma) & (leaves[:, 1] - leaves[:, 0] > 1)
@@ -363,15 +372,15 @@ def _cut(leaf: np.ndarray) -> np.ndarray:
 
 
 def _brought(made: Made, column: "pa.ChunkedArray") -> "pa.ChunkedArray":
-    """The cells as the codec can say them, each by itself: other levels as the merged one, no numbers as missing."""
+    """The cells as the codec can say them, each by itself: others merged, numbers on the grid, else missing."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     cells = single(column)
-    if made.numeric and is_text(cells.type):
-        _, state = _read(column)
-        return pa.chunked_array([pc.if_else(pa.array(state == 2), cells, pa.scalar("", cells.type))])
-    if made.levels is None or made.numeric:
+    if made.grid is not None:
+        (v, state), (decimals, low, high) = _read(column), made.grid
+        return pa.chunked_array([_spelled(_on_grid(v, decimals, low, high), state != 2, decimals, cells.type)])
+    if made.levels is None:
         return column
     texts, codes = coded(column)
     gone = amiss(texts) if is_text(cells.type) else np.zeros(len(texts), bool)

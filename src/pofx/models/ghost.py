@@ -21,6 +21,7 @@ from .made import Made, Triangular
 from .tokens import Head
 
 TINY = 1e-12
+ROUNDING = 1 + 1e-4  # more than float32 errs in a norm
 
 
 class Ghost:
@@ -41,7 +42,7 @@ class Ghost:
         if not len(token):
             return [torch.zeros_like(p) for p in self.parameters], torch.zeros(0)
         losses, norms = self._passes(token, seen, order)
-        weight = (bound / (norms * (1 + 1e-6) + TINY)).clamp(max=1.0)
+        weight = (bound / (norms * ROUNDING + TINY)).clamp(max=1.0)
         found = torch.autograd.grad((losses * weight).sum(), self.parameters, allow_unused=True)
         return [torch.zeros_like(p) if g is None else g for p, g in zip(self.parameters, found, strict=True)], norms
 

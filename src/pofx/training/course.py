@@ -16,14 +16,6 @@ from .loop import Trainer
 from .pool import Pool
 
 TOLD = ("steps", "planned", "validation", "batch", "seconds", "step seconds", "cpu seconds")  # of an earlier stage
-    "steps",
-    "planned",
-    "validation",
-    "batch",
-    "seconds",
-    "step seconds",
-    "cpu seconds",
-)  # of a stage before the last
 
 
 @dataclass(frozen=True)

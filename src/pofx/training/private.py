@@ -22,7 +22,7 @@ from ..errors import SpecError, Unsupported
 from ..models.flows.any_order import AnyOrder
 from ..models.ghost import Ghost
 from ..models.model import Clock, Recipe
-from ..privacy import Budget, Randomness
+from ..privacy import Randomness
 from ..progress import bar
 from ..spec import Columns
 from .adamw import AdamW
@@ -85,7 +85,8 @@ def least_noise(analysis: Any, q: float, steps: int, rho: float, epsilon: float,
 def fit_steps(
     model: Any,
     x: Columns,
-    budget: Budget,
+    noise: Randomness,
+    rho: float,
     epsilon: float,
     delta: float,
     rows: int,
@@ -97,7 +98,9 @@ def fit_steps(
     clip: float = CLIP,
     top: float = RATE,
 ) -> tuple[dict[str, Any], float]:
-    """Trains any_order; what happened, and the epsilon of all that was spent. `rows`: their noisy number."""
+    """Trains any_order; what happened, and the epsilon of the whole. `rho`: what was set aside for what was bought
+    before, fixed beforehand; `rows`: their noisy number.
+    """
     analysis = accountant()
     if not isinstance(model, AnyOrder):
         raise Unsupported(f"model {model.name!r} has no private training: any_order has")
@@ -105,13 +108,12 @@ def fit_steps(
     q = min(1.0, batch / max(rows, 1))
     ghost, clock = Ghost(model.net), time.monotonic()
     steps = steps or (STEPS if minutes is None else _fitting(model, ghost, min(batch, rows), minutes))
-    rho = sum(budget.spent.values())
     sigma = least_noise(analysis, q, steps, rho, epsilon, delta)
-    walk = Descent(ghost, q * rows, sigma, clip, Recipe(steps=steps, batch=batch, rate=top, warmup=20), budget.noise)
+    walk = Descent(ghost, q * rows, sigma, clip, Recipe(steps=steps, batch=batch, rate=top, warmup=20), noise)
     generator = torch.Generator().manual_seed(seed)
     with bar("training", steps, "step", quiet) as tick:
         for step in range(steps):
-            taken = torch.from_numpy(np.flatnonzero(budget.noise.uniform(len(token)) < q))
+            taken = torch.from_numpy(np.flatnonzero(noise.uniform(len(token)) < q))
             walk.step(token[taken], seen[taken], model._order_of(step, generator), Clock(step, steps))
             tick(1)
     walk.settle()

@@ -176,7 +176,7 @@ def edges(model: Any) -> list[tuple[int, int]]:
 
 
 def test_the_law_of_a_tree_is_that_of_its_counts() -> None:
-    """Two levels: the pair's shares, but for 1/(n+1)."""
+    """Two levels: the pair's shares where the prior counts for nothing, the product of its own where it is all."""
     rng = np.random.default_rng(0)
     a = np.r_[0, 1, rng.integers(0, 2, 998)].astype(np.int32)
     b = np.where(rng.random(1000) < 0.9, a, 1 - a).astype(np.int32)
@@ -184,8 +184,14 @@ def test_the_law_of_a_tree_is_that_of_its_counts() -> None:
     from pofx.spec import Spec
 
     x = {"a": a, "b": b}
-    model = create("mst", Spec.table(tuple(Category.learn(k, v, ("0", "1")) for k, v in x.items())))
+    spec = Spec.table(tuple(Category.learn(k, v, ("0", "1")) for k, v in x.items()))
+    model = create("mst", spec, prior=1e-9)
     model.fit_closed(x)
     share = np.array([[((a == i) & (b == j)).mean() for j in (0, 1)] for i in (0, 1)])
     told = np.exp(model.log_prob({"a": np.array([0, 0, 1, 1], np.int32), "b": np.array([0, 1, 0, 1], np.int32)}))
     assert np.allclose(told.reshape(2, 2), share * 1000 / 1004 * 1000 / 1004, atol=3e-3)
+    shrunk = create("mst", spec, prior=1e9)
+    shrunk.fit_closed(x)
+    alone = np.outer(share.sum(1), share.sum(0))
+    told = np.exp(shrunk.log_prob({"a": np.array([0, 0, 1, 1], np.int32), "b": np.array([0, 1, 0, 1], np.int32)}))
+    assert np.allclose(told.reshape(2, 2), alone * 1000 / 1004 * 1000 / 1004, atol=3e-3)

@@ -76,7 +76,7 @@ def test_what_was_known_is_said_as_before(old):
     codec, told = grown(old.codec, lambda: [rows])
     assert told["new levels"] == "kind: 'hat'; shelf: 'C'"
     names = [codes.fields[j].name for j in old.model.order]
-    made = create("any_order", codec.spec, 1, **(old.model.config | {"order": names}))
+    made = create("any_order", codec.spec, 1, **(old.model.config | {"stored_order": names}))
     made.adopt(old.model)
     x = old.codec.encode(shop(200, seed=5))
     before, after = old.model.cells(x), made.eval().cells(x)
@@ -112,10 +112,10 @@ def test_many_levels_that_need_other_codes_start_from_nothing():
 
 def test_the_stored_order_is_an_argument():
     x = shop(200)
-    made = fit(x, steps=2, order=["price", "seen", "size", "kind"], **WORDS)
+    made = fit(x, steps=2, stored_order=["price", "seen", "size", "kind"], **WORDS)
     assert [made.model.codes.fields[j].name for j in made.model.order] == ["price", "seen", "size", "kind"]
     with pytest.raises(SpecError, match="expected an order of all fields"):
-        fit(x, steps=2, order=["price"], **WORDS)
+        fit(x, steps=2, stored_order=["price"], **WORDS)
 
 
 def test_bad_input(old):

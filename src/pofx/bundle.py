@@ -386,6 +386,7 @@ class Fitted(Editing):
         p, m = self.provenance, self.model
         count = sum(v.numel() for v in m.parameters())
         config = {k: getattr(m, k, None) if v is None else v for k, v in m.config.items()}  # None: what is in force
+        config = {k: v for k, v in config.items() if v is not None}
         how = "a permutation" if "privacy" not in p else "a hash of each row's own cells, numbers of rows noisy"
         lines = [
             f"model      {m.name} ({m.family}), {count:,} parameters, {_words(config)}",

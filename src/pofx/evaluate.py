@@ -61,6 +61,7 @@ class Evidence:
         lines += ["", rebuilt] if rebuilt and rebuilt not in self.headline else []
         lines += [f"annealing: {name} {row['mean']:.2f} ± {row['error']:.2f} nats" for name, row in sides.items()]
         lines += _attacked(self.tables["attacks"]) if "attacks" in self.tables else []
+        lines += [f"attacks: skipped, {self.skipped['attacks']}"] if "attacks" in self.skipped else []
         return "\n".join([*lines, "", self.privacy])
 
     def to_json(self) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def adopted(old: Fitted, codec: TableCodec, seed: int) -> Model:
     """A model of the codec's fields with the weights of the old one."""
     config = dict(old.model.config)
     if isinstance(old.model, AnyOrder):
-        config["order"] = [old.model.codes.fields[j].name for j in old.model.order[old.model.before :]]
+        config["stored_order"] = [old.model.codes.fields[j].name for j in old.model.order[old.model.before :]]
     made = create(old.provenance["model"], codec.spec, seed, **config)
     made.adopt(old.model)
     return made

@@ -63,7 +63,10 @@ def judged(
         )
     if attacked and other is not None:
         with bar("attacking", None, "row", quiet) as tick:
-            evidence.tables["attacks"] = attacks(codec.whole.fields, fake, real, other, seed)
+            try:
+                evidence.tables["attacks"] = attacks(codec.whole.fields, fake, real, other, seed)
+            except Unsupported as reason:  # the other figures stand
+                evidence.skipped["attacks"] = str(reason)
             tick(len(synthetic))
     return evidence
 

@@ -32,8 +32,8 @@ class AnyOrder(Bounded):
 
         log p(x) = sum_i log p(x_{o(i)} | x_{o(1)}, ..., x_{o(i-1)}).
 
-    The model's law is that of the stored order (`order`; by default fields of few tokens first). It draws, scores and
-    integrates.
+    The model's law is that of the stored order (`stored_order`; by default fields of few tokens first). It draws,
+    scores and integrates.
     x = decode(z): z is uniform on (0, 1)^F, and each field is the inverse distribution function of its conditional at
     z_j: levels and atoms exactly, numbers by bin, sub-bin, and uniformly inside.
 
@@ -71,7 +71,7 @@ class AnyOrder(Bounded):
         bins: int | None = None,
         fine: int = 16,
         dropout: float = 0.1,
-        order: list[str] | None = None,
+        stored_order: list[str] | None = None,
     ) -> None:
         super().__init__(spec)
         if size not in SIZES:
@@ -84,9 +84,13 @@ class AnyOrder(Bounded):
         self.codes = Codes(fields, bins or min(BINS, max(16, 100 * BINS // len(fields))), fine)
         own = range(self.before, len(self.codes.sizes))
         names = [field.name for field in fields]
-        if order is not None and sorted(order) != sorted(names[self.before :]):
-            raise SpecError(f"expected an order of all fields, {', '.join(names[self.before :])}, got {order}")
-        stored = sorted(own, key=lambda j: math.prod(self.codes.sizes[j])) if order is None else map(names.index, order)
+        if stored_order is not None and sorted(stored_order) != sorted(names[self.before :]):
+            raise SpecError(f"expected an order of all fields, {', '.join(names[self.before :])}, got {stored_order}")
+        stored = (
+            sorted(own, key=lambda j: math.prod(self.codes.sizes[j]))
+            if stored_order is None
+            else map(names.index, stored_order)
+        )
         self.order = [*range(self.before), *stored]
         self.net = Made(self.codes, self.before, *SIZES[size], dropout)
         self.line = Line(spec.orders, {field.name: field for field in fields}) if spec.orders else None

@@ -96,13 +96,13 @@ def draws(kind: str, examiner: Examiner, spec: Spec, train: Columns, real: Colum
     return draw
 
 
-def run(name: str, seed: int, failures: list[str]) -> dict[str, Any]:
+def run(name: str, seed: int, failures: list[str], only: list[str] | None = None) -> dict[str, Any]:
     of = name.removeprefix("fits ")
     spec, x = images(of) if of in IMAGES else table(of)
     order = np.random.default_rng([seed, 2]).permutation(count(x))
     held, real, train = (take(x, part) for part in np.split(order, [HELD, HELD + 3 * HELD]))
     if name in FITS:
-        return {"data": name, "seed": seed, "fits": guard_fits.run(spec, train, held, seed)}
+        return {"data": name, "seed": seed, "fits": guard_fits.run(spec, train, held, seed, only)}
     began = time.process_time()
     examiner = Examiner(spec, train, held, seed)
     out: dict[str, Any] = {"data": name, "seed": seed, "n": examiner.n, "made_cpu_seconds": time.process_time() - began}
@@ -153,13 +153,16 @@ def main() -> None:
     ask.add_argument("--data", nargs="+", default=[*TABLES, *IMAGES, *FITS], choices=[*TABLES, *IMAGES, *FITS])
     ask.add_argument("--seeds", nargs="+", type=int, default=list(range(10)))
     ask.add_argument("--failures", nargs="+", default=list(NAMED), choices=list(NAMED))
+    ask.add_argument("--fits", nargs="+", help='of the fits those alone: "healthy, wgan"')
     ask.add_argument("--threads", type=int, default=1)
     ask.add_argument("--resume-from", type=Path, help="a JSON of an earlier run, whose rows are kept")
     ask.add_argument("--out", type=Path, default=HERE / "results" / "guard.json")
     told = ask.parse_args()
     torch.set_num_threads(told.threads)
     jobs = ((name, seed) for seed in told.seeds for name in told.data)
-    measure(told, ("data", "seed"), jobs, lambda name, seed: run(name, seed, told.failures), printed, PACKAGES)
+    measure(
+        told, ("data", "seed"), jobs, lambda name, seed: run(name, seed, told.failures, told.fits), printed, PACKAGES
+    )
 
 
 if __name__ == "__main__":

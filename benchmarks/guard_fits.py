@@ -10,7 +10,7 @@ of healthy fits and those of its failure.
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -144,8 +144,8 @@ def fitted(spec: Spec, train: Columns, held: Columns, name: str, seed: int, step
     }  # fmt: skip
 
 
-def run(spec: Spec, train: Columns, held: Columns, seed: int) -> dict[str, Any]:
-    """The fits of one set of data: of rows `healthy` ones and hurt ones, of images the leak and the same without."""
+def run(spec: Spec, train: Columns, held: Columns, seed: int, only: Sequence[str] | None = None) -> dict[str, Any]:
+    """The fits, or those alone that are named, of one set of data: of rows `healthy` ones and hurt ones, of images the leak and the same without."""
     part, few = ({k: v[:n] for k, v in x.items()} for x, n in ((train, ROWS), (held, HELD)))
     if count(few) < HELD:
         raise ValueError(f"expected {HELD} held-out examples, got {count(few)}")
@@ -154,7 +154,11 @@ def run(spec: Spec, train: Columns, held: Columns, seed: int) -> dict[str, Any]:
     else:
         fits = [(name, steps, "healthy") for name, steps in STEPS.items()]
         fits += [("gan", SHORT, kind) for kind in WRONG if kind != "leaking augmentation"]
-    return {f"{kind}, {name}": fitted(spec, part, few, name, seed, steps, kind) for name, steps, kind in fits}
+    return {
+        key: fitted(spec, part, few, name, seed, steps, kind)
+        for name, steps, kind in fits
+        if (key := f"{kind}, {name}") in (only or [key])
+    }
 
 
 def printed(rows: list[dict[str, Any]]) -> str:
@@ -168,12 +172,18 @@ def printed(rows: list[dict[str, Any]]) -> str:
         kind = key.split(", ")[0]
         name = WRONG.get(kind)
         if name is None:
-            clean = [one for one in own if one["word"] != "FAIL" and not set(ACCUSES) & set(one["findings"])]
+            clean = [
+                one
+                for one in own
+                if one["word"] != "FAIL" and not set(ACCUSES) & {f for f, n in one["findings"].items() if n}
+            ]
             hit = f"not accused in {len(clean)} of {len(own)}"
         else:
             hit = f"named in {sum(name in one['findings'] for one in own)} of {len(own)}"
         words = ", ".join(f"{w} {n}" for w in ("PASS", "WARN", "FAIL") if (n := sum(o["word"] == w for o in own)))
-        other = ", ".join(sorted({f for one in own for f in one["findings"]} - {name}))
+        other = ", ".join(
+            sorted({f if n else f"{f} (a remark)" for one in own for f, n in one["findings"].items()} - {name})
+        )
         looks = [one["named by look"][name] for one in own if name in one["named by look"]]
         spans = [_span([one["figures"].get(k) for one in own]) for k in LIMITS]
         cells = [key, data.replace("_", " "), hit, words, other, f"{max(looks)}" if looks else "", *spans]

@@ -556,9 +556,12 @@ def test_a_game_that_converges_passes() -> None:
 def test_a_critic_that_memorises_is_named_beyond_its_error(examiner: Examiner) -> None:
     guard = Guard(examiner, rows)
     model = pofx.models.create("gan", SPEC, 0, width=8, latent=4)
-    for error, level in ((0.3, set()), (0.05, {"critic memorises"})):
+    for error, found in ((0.3, set()), (0.05, {("critic memorises", 0)})):
         told = {"critic": {"gap": 0.76, "gap error": error}}
-        assert {f.name for f in final(guard, model, TRAIN, told).findings} == level
+        verdict = final(guard, model, TRAIN, told)
+        assert {(f.name, f.level) for f in verdict.findings} == found and verdict.word == "PASS"
+    verdict = final(guard, model, TRAIN, told | {"returns": ["step 9 to 3, half the rates"]})
+    assert ("critic memorises", 1) in {(f.name, f.level) for f in verdict.findings} and verdict.word == "WARN"
 
 
 @pytest.mark.guarded

@@ -21,7 +21,7 @@ from ..models.model import Model
 from ..spec import Columns, Spec
 from .examination import ALONE, LEAST, Examiner
 from .figures import Examination, Figure, Protocol, Skill
-from .verdict import Finding, Verdict, copies, judge
+from .verdict import WORDS, Finding, Verdict, copies, judge
 
 MEMORISED = 0.5  # (D train - D held-out) / (D train - D samples), by two errors
 ALTERED = 2000  # training examples that a classifier of augmentation learns from
@@ -259,15 +259,25 @@ def final(guard: Guard, model: Model, train: Columns, told: dict[str, Any]) -> V
         words = f"{examiner.n} examples were held out: too few to judge by, {LEAST} at least; nothing was watched"
         findings.append(Finding("too few to judge", 1, words + ", and only copies were looked for"))
         return few(guard, findings)
-    heard = told.get("critic", {})
-    gap = heard.get("gap", math.nan)
-    if gap - 2 * heard.get("gap error", 0.0) > MEMORISED:
-        words = f"the critic holds training examples for real {gap:.0%} more than held-out ones, of the way to samples"
-        findings.append(Finding("critic memorises", 1, words + ": take more data, augmentation or a stronger penalty"))
     n, seed = examiner.n, examiner.seed
     findings += guard.leaks(model.altered)
     more = guard.draws(examiner.again, seed + 1) if examiner.again else take(examiner.train, np.arange(0))
-    return judge(examiner.examine(guard.draws(n, seed), more), findings)
+    verdict = judge(examiner.examine(guard.draws(n, seed), more), findings)
+    verdict.findings += memorised(told.get("critic", {}), verdict)
+    return verdict
+
+
+def memorised(heard: dict[str, float], verdict: Verdict) -> list[Finding]:
+    """Whether the critic knows training examples from held-out ones: a warning where samples are found wanting too, and
+    a remark where they are not.
+    """
+    gap = heard.get("gap", math.nan)
+    if not gap - 2 * heard.get("gap error", 0.0) > MEMORISED:
+        return []
+    words = f"the critic holds training examples for real {gap:.0%} more than held-out ones, of the way to samples"
+    if verdict.word == WORDS[0]:
+        return [Finding("critic memorises", 0, words + "; samples do not show it")]
+    return [Finding("critic memorises", 1, words + ": take more data, augmentation or a stronger penalty")]
 
 
 def few(guard: Guard, findings: list[Finding]) -> Verdict:

@@ -23,7 +23,7 @@ LABELS = (0.7, 0.4)  # kappa of labels and what was drawn under them, as a share
 
 @dataclass(frozen=True)
 class Finding:
-    """A reason: what it is called, how grave (1 a warning, 2 a failure), what was seen and what to do."""
+    """A reason: what it is called, how grave (0 a remark, 1 a warning, 2 a failure), what was seen and what to do."""
 
     name: str
     level: int

@@ -145,7 +145,9 @@ def fitted(spec: Spec, train: Columns, held: Columns, name: str, seed: int, step
 
 
 def run(spec: Spec, train: Columns, held: Columns, seed: int, only: Sequence[str] | None = None) -> dict[str, Any]:
-    """The fits, or those alone that are named, of one set of data: of rows `healthy` ones and hurt ones, of images the leak and the same without."""
+    """The fits of one set of data, or those alone that are named: of rows `healthy` ones and hurt ones, of images the
+    leak and the same without.
+    """
     part, few = ({k: v[:n] for k, v in x.items()} for x, n in ((train, ROWS), (held, HELD)))
     if count(few) < HELD:
         raise ValueError(f"expected {HELD} held-out examples, got {count(few)}")

@@ -18,8 +18,11 @@ import gans
 import guard
 import images
 import music
+import privacy
 import restore
+import scale
 import sequences
+import small
 import stacked_mnist
 from density import SETS, budget
 from tables import COLUMNS, HERE, Row, cell
@@ -192,6 +195,25 @@ Measured by `make bench-guard`, 1,000 examples a side: real unseen examples in t
 failures made on purpose ([guard.md](guard.md)). Ranges over seeds.
 
 """
+SCALE = """**Tables larger than memory**
+
+Measured by `make bench-scale` on one thread: a made CSV of 20 columns stays on disk while `any_order` learns it, rows
+are drawn into a file and scored from one ([tables.md](tables.md)). Thousands of rows a second of each pass, and the
+most memory that the process held, MiB.
+
+"""
+SMALL = """**Few rows**
+
+Measured by `make bench-small`: nats a row of unseen rows above those of the columns' own laws, by model, and what `fit`
+takes by itself; what a learner of the target gains from synthetic rows beside the real ones (AUC or R2, 95 % interval).
+
+"""
+PRIVACY = """**Private tables**
+
+Measured by `make bench-privacy` on Adult, delta 1e-6: how well boosted trees tell rows from real ones (score, 1: not at
+all) and what a learner of the target is worth on real rows (use, AUC), by epsilon ([private.md](private.md)).
+
+"""
 ROWS = """**Autoencoders: likelihood of tables**
 
 Measured by `make bench-autoencoder-tables`: mean nats of an unseen row, higher is better, and the seconds of a fit with
@@ -270,6 +292,9 @@ def records(name: str) -> list[dict[str, Any]]:
 
 
 OTHERS: list[tuple[str, str, Callable[[list[Row]], str]]] = [
+    ("scale", SCALE, scale.printed),
+    ("small", SMALL, small.printed),
+    ("privacy", PRIVACY, privacy.printed),
     ("autoencoders", AUTOENCODERS, autoencoders.printed),
     ("autoencoder_tables", ROWS, autoencoder_tables.printed),
     ("denoising", DENOISING, denoising.printed),

@@ -43,12 +43,13 @@ WIDE = 0.3  # noise of a pair's cells, summed, as a share of the rows, that bins
 BINS = 32  # of a number
 PRIVATE_ORDER = {"size": "small", "fine": 1, "dropout": 0.0}
 NOTHING_ELSE = "no guard, verdict, validation, early stopping, remarks, dependencies or fingerprint"
-
-
 WHY_NOT = {
     "condition": "the law of a condition is learned without noise: leave condition out",
     "labels": "labels are of images: leave them out",
     "resume": "a private fit is not resumed, since its noise is drawn anew: leave resume out",
+    "start": "the weights of a model that was fitted without noise tell of its rows: leave start (--from) out",
+    "constraints": "what holds in every row is learned from the rows without noise: leave constraints out",
+    "dirty": "rows that break constraints are told by the rows: leave dirty out",
     "rare": "the noisy threshold merges rare levels already: leave rare out",
 }
 

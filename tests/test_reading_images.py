@@ -318,11 +318,13 @@ def test_broken_pictures_are_named_and_refused_or_skipped(tmp_path: Path, capsys
         read_images(path, broken="skip")
 
 
-def test_a_picture_that_is_too_large_is_refused(tmp_path: Path) -> None:
+def test_a_picture_that_is_too_large_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = saved(tmp_path / "p", *ramp(3, 200, np.uint8))
     with pytest.raises(CodecError, match="expected 19 pixels at most, got 5 x 4"):
         read_images(path, largest=19)
     assert len(read_images(path, largest=20)[0]) == 3
+    told = ["fit", str(path), "-o", str(tmp_path / "m.pofx"), "--model", "vae", "--steps", "1", "--largest", "19"]
+    assert main(told) == 2 and "--largest of fit" in capsys.readouterr().err
 
 
 def test_words_of_reading_belong_to_a_kind(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def ask_to_fit(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--pixels", metavar="HxW", help="the size that pictures of several sizes are brought to")
     verb.add_argument("--broken", choices=("refuse", "skip"), help="what to do with pictures that cannot be read")
+    verb.add_argument("--largest", type=int, metavar="PIXELS", help="of a picture; more are refused")
     verb.add_argument(
         "--model",
         default="auto",
@@ -169,9 +170,9 @@ def words_of_fitting(told: argparse.Namespace) -> dict[str, Any]:
     words = {name: getattr(told, name) for name in same} | {"split": split}
     words |= {"fields": json_of(told.fields), "condition": _words_of(told.condition)}
     words |= {"constraints": constraints_of(told.constraints), "dirty": told.dirty}
-    broken = {"broken": told.broken} if told.broken else {}
+    pictures = {name: value for name in ("broken", "largest") if (value := getattr(told, name)) is not None}
     words |= {
-        "reading": words_of_reading(told) | _pixels(told.pixels) | broken | words_of_text(told) | words_of_audio(told)
+        "reading": words_of_reading(told) | _pixels(told.pixels) | pictures | words_of_text(told) | words_of_audio(told)
     }
     words |= {"base": told.base} if told.base else {}
     own = {name: getattr(told, name) for name in ("rare", "epsilon", "delta")} | {"unit": told.unit}

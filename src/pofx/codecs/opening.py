@@ -35,7 +35,7 @@ def opening(file: Path | IO[bytes], name: str, largest: int | None = None) -> It
                 if width * height > most:
                     raise CodecError(
                         f"{what}: expected {most:,} pixels at most, got {width:,} x {height:,}: scale it down, or "
-                        f"allow more where you trust it (largest={width * height})"
+                        f"allow more where you trust it (largest={width * height}, --largest of fit)"
                     )
                 yield picture
     except PofxError:

@@ -1,5 +1,6 @@
 """Tables that stay on disk: read in one pass, learned from a sample, held against every row, trained from buckets."""
 
+import sqlite3
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from pofx.codecs import gleaning, spool
 from pofx.codecs.gleaning import glean, sample_of
 from pofx.codecs.spool import spooled
 from pofx.codecs.table import TableCodec
-from pofx.codecs.tabular_io import read_table
+from pofx.codecs.tabular_io import labelled, read_table
+from pofx.codecs.writing import write_table
 from pofx.models import create
 from pofx.split import fingerprint
 from pofx.training import pool as pools
@@ -62,7 +64,7 @@ def file(tmp_path) -> Path:
     return tmp_path / "shop.csv"
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.csv.gz", "a.parquet", "a.feather"])
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.csv.gz", "a.parquet", "a.feather", "a.duckdb"])
 def test_rows_on_disk_are_those_of_the_file(tmp_path, small, name):
     path = tmp_path / name
     table = pa.Table.from_pandas(shop(1730), preserve_index=False)
@@ -70,6 +72,9 @@ def test_rows_on_disk_are_those_of_the_file(tmp_path, small, name):
         pq.write_table(table, path)
     elif name.endswith("feather"):
         table.to_pandas().to_feather(path)
+    elif name.endswith("duckdb"):
+        pytest.importorskip("duckdb")
+        write_table([labelled(table, table.column_names, "arrow")], path)
     else:
         shop(1730).to_csv(path, index=False, sep="\t" if "tsv" in name else ",")
     made, whole = spooled(path), read_table(path)[0]
@@ -234,18 +239,21 @@ def test_a_large_file_stays_on_disk_by_itself(file, small, tmp_path, monkeypatch
 def test_bad_input(file, small, tmp_path):
     with pytest.raises(SpecError, match="expected stream of auto, yes or no, got 'perhaps'"):
         fit(file, steps=1, reading={"stream": "perhaps"}, quiet=True)
-    with pytest.raises(CodecError, match="expected a file of text, Parquet or Feather to be read as a stream"):
+    with pytest.raises(CodecError, match="expected a file of text, Parquet, Feather or DuckDB to be read as a stream"):
         fit(shop(100), steps=1, reading={"stream": "yes"}, quiet=True)
     (tmp_path / "a.jsonl").write_text('{"a": 1}\n{"a": 2}\n')
     with pytest.raises(CodecError, match="got jsonl: convert it"):
         fit(tmp_path / "a.jsonl", steps=1, reading={"stream": "yes"}, quiet=True)
+    shop(50).to_sql("shop", sqlite3.connect(tmp_path / "a.db"))
+    with pytest.raises(CodecError, match="got sqlite: write its rows as Parquet first"):
+        fit(tmp_path / "a.db", steps=1, reading={"stream": "yes"}, quiet=True)
     text = file.read_text().splitlines()
     text[1400] += ",one more"
     (tmp_path / "ragged.csv").write_text("\n".join(text))
     with pytest.raises(CodecError, match="does not have the same number of cells in each line"):
         fit(tmp_path / "ragged.csv", steps=1, reading={"stream": "yes"}, quiet=True)
     (tmp_path / "cut.parquet").write_bytes(b"PAR1 and no more")
-    with pytest.raises(CodecError, match="cannot be read as parquet"):
+    with pytest.raises(CodecError, match="cannot be read"):
         fit(tmp_path / "cut.parquet", steps=1, reading={"stream": "yes"}, quiet=True)
     (tmp_path / "head.csv").write_text("a,b\n")
     with pytest.raises(CodecError, match="expected at least two rows"):

@@ -12,7 +12,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -120,6 +120,39 @@ def read_database(place: Place) -> "pa.Table":
     """
     import pyarrow as pa
 
+    with _selected(place) as (database, place, select):
+        table, notes = database.rows(select)
+    _check_columns(table.column_names, place, notes)
+    if not table.num_rows:
+        raise CodecError(f"expected rows in {_shown(place)} of {place.shown!r}, got none: give another")
+    # a copy of the cells alone: what a driver leaves where one is missing would make a fingerprint differ
+    table = table.take(pa.array(np.arange(table.num_rows)))
+    return labelled(table, table.column_names, place.kind, **_meta(place, notes))
+
+
+@contextmanager
+def streamed_database(place: Place) -> "Iterator[Iterator[pa.Table]]":
+    """The rows that `read_database` gives, in batches as they come; of DuckDB, whose types are those of its columns."""
+    if place.kind != "duckdb":
+        raise CodecError(
+            f"expected a file of DuckDB, text, Parquet or Feather to be read as a stream, got {place.kind}: write its "
+            "rows as Parquet first"
+        )
+    with _selected(place) as (database, place, select), cast(Any, database).reader(select) as (reader, notes):
+        _check_columns(reader.schema.names, place, notes)
+        meta = _meta(place, notes)
+        yield (labelled(t, t.column_names, place.kind, **meta) for t in map(_table_of, reader))
+
+
+def _table_of(batch: "pa.RecordBatch") -> "pa.Table":
+    import pyarrow as pa
+
+    return pa.Table.from_batches([batch])
+
+
+@contextmanager
+def _selected(place: Place) -> Iterator[tuple[Database, Place, str]]:
+    """(the open database, the place with the table that is meant, a SELECT of its rows)."""
     if place.sheet is not None:
         raise CodecError(f"expected a table or query of a database, got the sheet {place.sheet!r}: name the table")
     if place.query is not None:
@@ -134,18 +167,22 @@ def read_database(place: Place) -> "pa.Table":
             if place.query is None:
                 place = replace(place, table=_chosen(place, database))
                 select = f"SELECT * FROM {database.quoted(str(place.table))}"
-            table, notes = database.rows(select)
+            yield database, place, select
     finally:
         database.close()
-    what = f"the table {place.table!r}" if place.query is None else "the query"
-    if not table.num_columns:
-        raise CodecError(f"expected columns of values in {what}, got none: {'; '.join(notes.values())}")
-    if not table.num_rows:
-        raise CodecError(f"expected rows in {what} of {place.shown!r}, got none: give another")
-    # a copy of the cells alone: what a driver leaves where one is missing would make a fingerprint differ
-    table = table.take(pa.array(np.arange(table.num_rows)))
-    more: dict[str, Any] = {"notes": notes} | ({"of": place.table} if place.query is None else {})
-    return labelled(table, table.column_names, place.kind, **more)
+
+
+def _shown(place: Place) -> str:
+    return f"the table {place.table!r}" if place.query is None else "the query"
+
+
+def _check_columns(names: Sequence[str], place: Place, notes: dict[str, str]) -> None:
+    if not names:
+        raise CodecError(f"expected columns of values in {_shown(place)}, got none: {'; '.join(notes.values())}")
+
+
+def _meta(place: Place, notes: dict[str, str]) -> dict[str, Any]:
+    return {"notes": notes} | ({"of": place.table} if place.query is None else {})
 
 
 def _selecting(query: str) -> str:

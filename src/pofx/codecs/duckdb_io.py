@@ -1,6 +1,7 @@
 """DuckDB, by its own package, which hands rows over as Arrow; without its extensions, other files or the network."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -67,6 +68,12 @@ class Duckdb:
         return self._all(select)[0][0]
 
     def rows(self, select: str) -> "Read":
+        with self.reader(select) as (reader, notes):
+            return reader.read_all(), notes
+
+    @contextmanager
+    def reader(self, select: str) -> "Iterator[tuple[pa.RecordBatchReader, dict[str, str]]]":
+        """The rows of a SELECT in batches, and what there is to say of them."""
         found = self.connection.sql(f"SELECT * FROM (\n{select}\n) AS pofx_rows")
         kinds = dict(zip(found.columns, map(str, found.types), strict=True))
         odd = [name for name, kind in kinds.items() if kind.startswith(_ODD) or kind.endswith("]")]
@@ -77,9 +84,10 @@ class Duckdb:
         }
         notes = {"left out": ", ".join(f"{name!r} ({kinds[name]})" for name in odd)} if odd else {}
         if not cells:
-            return pa.table({}), notes
+            yield pa.RecordBatchReader.from_batches(pa.schema([]), []), notes
+            return
         with pa.RecordBatchReader.from_stream(found.project(", ".join(cells.values()))) as reader:
-            return reader.read_all(), notes
+            yield reader, notes
 
     def columns(self, name: str) -> list[str]:
         return self.connection.sql(f"SELECT * FROM {self.quoted(name)}").columns

@@ -1,7 +1,7 @@
 """A table too large for memory: its rows on disk, in blocks of Arrow, read a block at a time."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import CodecError, SpecError
 from ..progress import Tick, silent
+from .databases import streamed_database
 from .places import place_of
 from .tabular_io import TEXT, examined, labelled, opened, parsing, spelled
 
@@ -85,35 +86,48 @@ def spooled(
     """
     import pyarrow as pa
 
-    if place_of(source) is not None or not isinstance(source, str | os.PathLike):
-        raise CodecError("expected a file of text, Parquet or Feather to be read as a stream, got another source")
-    path = Path(source)
-    kind, packed, head, whole = examined(path)
-    if kind not in STREAMED:
-        raise CodecError(f"expected a file of {', '.join(STREAMED)} to be read as a stream, got {kind}: convert it")
+    place = place_of(source)
+    if place is None and not isinstance(source, str | os.PathLike):
+        raise CodecError(
+            "expected a file of text, Parquet, Feather or DuckDB to be read as a stream, got another source"
+        )
+    shown = place.shown if place is not None else str(source)
     folder = Path(mkdtemp(prefix="pofx-"))
-    target = folder / ROWS
     try:
-        if kind in TEXT:
-
-            def read(found: str) -> None:
-                titles, dialect, options = parsing(path, kind, head, found, delimiter, header)
-                with opened(path, packed) as stream:
-                    rows, space = _of_text(stream, options)
-                    meta = dialect.meta() | {"space": space}
-                    _write(rows, target, lambda t: labelled(t, titles, kind, dialect=meta), tick)
-
-            spelled(path, head, whole, encoding, read)
+        if place is not None:
+            with streamed_database(place) as rows:
+                _write(rows, folder / ROWS, tick)
+            kind = place.kind
         else:
-            with _of_file(path, kind) as rows:
-                _write(rows, target, lambda t: labelled(t, t.column_names, kind), tick)
+            kind = _spool_file(Path(source), folder / ROWS, delimiter, encoding, header, tick)
         return Spool(folder, kind)
     except (pa.ArrowException, OSError) as error:
         rmtree(folder, ignore_errors=True)
-        raise CodecError(f"{str(path)!r} cannot be read as {kind}, or the disk is full: {error}") from error
+        raise CodecError(f"{shown!r} cannot be read, or the disk is full: {error}") from error
     except BaseException:
         rmtree(folder, ignore_errors=True)
         raise
+
+
+def _spool_file(path: Path, target: Path, delimiter: str | None, encoding: str | None, header: str, tick: Tick) -> str:
+    """Writes the rows of a file; its kind."""
+    kind, packed, head, whole = examined(path)
+    if kind not in STREAMED:
+        raise CodecError(f"expected a file of {', '.join(STREAMED)} to be read as a stream, got {kind}: convert it")
+    if kind not in TEXT:
+        with _of_file(path, kind) as rows:
+            _write((labelled(t, t.column_names, kind) for t in rows), target, tick)
+        return kind
+
+    def read(found: str) -> None:
+        titles, dialect, options = parsing(path, kind, head, found, delimiter, header)
+        with opened(path, packed) as stream:
+            tables, space = _of_text(stream, options)
+            meta = dialect.meta() | {"space": space}
+            _write((labelled(t, titles, kind, dialect=meta) for t in tables), target, tick)
+
+    spelled(path, head, whole, encoding, read)
+    return kind
 
 
 def _of_text(stream: Any, options: tuple[Any, Any, Any]) -> "tuple[Iterator[pa.Table], bool]":
@@ -150,9 +164,7 @@ def _of_file(path: Path, kind: str) -> "Iterator[Iterator[pa.Table]]":
         yield (pa.Table.from_batches([reader.get_batch(i)]) for i in range(reader.num_record_batches))
 
 
-def _write(
-    tables: "Iterator[pa.Table]", target: Path, label: "Callable[[pa.Table], pa.Table]", tick: Tick = silent
-) -> None:
+def _write(tables: "Iterator[pa.Table]", target: Path, tick: Tick) -> None:
     """Blocks of equal size; columns of dictionaries become those of their values."""
     import pyarrow as pa
 
@@ -160,7 +172,7 @@ def _write(
     writer = None
     with pa.OSFile(str(target), "wb") as file:
         for table in tables:
-            held.append(_values(label(table)))
+            held.append(_values(table))
             writer = writer or pa.ipc.new_file(file, held[0].schema)
             tick(table.num_rows)
             if sum(t.num_rows for t in held) >= BLOCK:
@@ -199,13 +211,14 @@ def streams(source: Any, reading: Mapping[str, Any]) -> bool:
 
 def too_large(source: Any) -> bool:
     """Whether a file's table would take more than half of the memory that there is."""
-    if place_of(source) is not None or not isinstance(source, str | os.PathLike) or not Path(source).is_file():
+    place = place_of(source)
+    path = Path(place.where) if place is not None else Path(source) if isinstance(source, str | os.PathLike) else None
+    if path is None or not path.is_file():
         return False
-    kind, packed, _, _ = examined(Path(source))
-    if kind not in STREAMED:
+    kind, packed, _, _ = examined(path) if place is None else (place.kind, "its own", b"", False)
+    if kind not in (*STREAMED, "duckdb"):
         return False
-    size = Path(source).stat().st_size
-    return size * (PACKED if packed or kind == "parquet" else 1) * TAKEN > memory() / 2
+    return path.stat().st_size * (PACKED if packed or kind == "parquet" else 1) * TAKEN > memory() / 2
 
 
 def memory() -> float:

@@ -12,6 +12,7 @@ import audio
 import autoencoder_peers
 import autoencoder_tables
 import autoencoders
+import constraints
 import denoising
 import gan_images
 import gans
@@ -22,6 +23,7 @@ import privacy
 import restore
 import scale
 import sequences
+import several_tables
 import small
 import stacked_mnist
 from density import SETS, budget
@@ -208,6 +210,20 @@ Measured by `make bench-small`: nats a row of unseen rows above those of the col
 takes by itself; what a learner of the target gains from synthetic rows beside the real ones (AUC or R2, 95 % interval).
 
 """
+CONSTRAINTS = """**Constraints of a table**
+
+Measured by `make bench-constraints`: 4,000 drawn rows of a made table of trips, learned with the constraints that `fit`
+finds by itself and without ([tables.md](tables.md)): rows that break the order, the sum, the group; nats an unseen row;
+AUC of the guard's fresh critic, .5 where it cannot tell.
+
+"""
+SEVERAL = """**Several tables**
+
+Measured by `make bench-several-tables`: a made shop of 3,000 customers ([several_tables.md](several_tables.md)). AUC of
+a judge of rows with their parent and earlier sibling (.5 is a coin), largest difference of the distribution functions
+of children a parent; beside held-out real rows (floor) and a trivial baseline; then conditionals, drawn and real.
+
+"""
 PRIVACY = """**Private tables**
 
 Measured by `make bench-privacy` on Adult, delta 1e-6: how well boosted trees tell rows from real ones (score, 1: not at
@@ -294,6 +310,8 @@ def records(name: str) -> list[dict[str, Any]]:
 OTHERS: list[tuple[str, str, Callable[[list[Row]], str]]] = [
     ("scale", SCALE, scale.printed),
     ("small", SMALL, small.printed),
+    ("constraints", CONSTRAINTS, constraints.printed),
+    ("several_tables", SEVERAL, several_tables.printed),
     ("privacy", PRIVACY, privacy.printed),
     ("autoencoders", AUTOENCODERS, autoencoders.printed),
     ("autoencoder_tables", ROWS, autoencoder_tables.printed),

@@ -98,6 +98,21 @@ def test_a_frame_and_a_file_go_on_with_files_and_frames(old, tmp_path: Path):
     assert "from 400 training rows" in again.info()
 
 
+def test_constraints_go_on_and_take_new_combinations():
+    first = fit(shop(600), steps=30, constraints=["fixed kind, size", "price >= 0.5"], **WORDS)
+    rows = shop(900, kinds=4, seed=3)
+    rows.loc[:20, "price"] = 0.01
+    more = fit(rows, start=first, steps=120, **WORDS)
+    assert more.provenance["train_rows"] < 720  # what breaks a constraint is not learned from
+    made = more.sample(3000, seed=0, quiet=True)
+    seen = set(zip(rows["kind"], rows["size"].astype(str), strict=True)) | set(
+        zip(shop(600)["kind"], shop(600)["size"].astype(str), strict=True)
+    )
+    drawn = pd.Series(list(zip(made["kind"], made["size"].astype(str), strict=True)))
+    assert set(drawn) <= seen and drawn.map(lambda pair: pair[0] == "hat").mean() > 0.1
+    assert made["price"].min() >= 0.5
+
+
 def test_many_levels_that_need_other_codes_start_from_nothing():
     rng = np.random.default_rng(0)
     few = pd.DataFrame({"city": rng.integers(0, 300, 4000).astype(str), "x": rng.normal(size=4000).round(2)})

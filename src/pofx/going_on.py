@@ -56,13 +56,15 @@ def reopened(
     same = fingerprint(rows) == old.provenance["fingerprint"]
     if same:
         split, seed = old.provenance["split"], old.provenance["seed"]
-    took = parts(rows.num_rows, split, seed)
+    took: Any = parts(rows.num_rows, split, seed)
     codec, notes = grown(
         old.codec,
         lambda: (
             (some for _, some in rows.blocks(took[0])) if isinstance(rows, Spool) else (t for t in [rows.take(took[0])])
         ),
     )
+    if not isinstance(rows, Spool):
+        took = (*(codec.clean(rows, part) for part in took[:2]), took[2])
     words = "the same rows" if same else f"other rows than the {old.provenance['rows']:,} before"
     seen = "" if same else "; rows of both may be among the test rows of either"
     notes = {"goes on": f"from {old.provenance['train_rows']:,} training rows, on {words}{seen}"} | notes

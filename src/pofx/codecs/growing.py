@@ -3,13 +3,15 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from ..fields import Category
+from ..spec import Columns
 from .columns import ColumnPlan, as_texts
 from .dependencies import Dependency
+from .hidden import Group
 from .table import TableCodec
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ def grown(codec: TableCodec, tables: "Callable[[], Iterable[pa.Table]]") -> tupl
     for name, found in new.items():
         if found:
             _append(codec.plan(name), found)
+    for group in codec.held.groups:
+        _combine(group, (codec.encode(table, derived=True) for table in tables()))
     broken, outside = Counter[str](), Counter[str]()
     rules = list(codec.dependencies)
     for table in tables():
@@ -57,18 +61,35 @@ def _append(plan: ColumnPlan, found: Counter[str]) -> None:
     """Gives a category further levels, the most frequent first."""
     import pyarrow as pa
 
-    field = cast(Category, plan.field)
     texts = [text for text, _ in sorted(found.items(), key=lambda item: (-item[1], item[0]))]
-    counts = np.array([found[text] for text in texts], np.float64)
+    _extend(plan, texts, [found[text] for text in texts])
+    if "where" in plan.form:
+        plan.form["where"] = [*plan.form["where"], *range(len(plan.values), len(plan.values) + len(texts))]
+    plan.values = pa.concat_arrays([plan.values, pa.array(texts).cast(plan.values.type)])
+
+
+def _extend(plan: ColumnPlan, texts: Sequence[str], found: Sequence[int]) -> None:
+    """Gives the field of a category further levels, each seen so often."""
+    field, counts = cast(Category, plan.field), np.array(found, np.float64)
     code = len(field.levels) + np.arange(len(texts), dtype=np.float64)
     mass = np.r_[field.mass * field.rows, counts]
     plan.field = replace(
         field, levels=(*field.levels, *texts), left=np.r_[field.left, code - 0.5], right=np.r_[field.right, code + 0.5],
         mass=mass / mass.sum(), rows=field.rows + int(counts.sum()),
     )  # fmt: skip
-    if "where" in plan.form:
-        plan.form["where"] = [*plan.form["where"], *range(len(plan.values), len(plan.values) + len(texts))]
-    plan.values = pa.concat_arrays([plan.values, pa.array(texts).cast(plan.values.type)])
+
+
+def _combine(group: Group, parts: Iterable[Columns]) -> None:
+    """Gives a group of columns the combinations that rows have beside those that it knows."""
+    found = Counter[tuple[Any, ...]]()
+    for x in parts:
+        strange = np.flatnonzero(group.encode(x) == len(group.hidden.levels))
+        found.update(zip(*(x[name][strange].tolist() for name in group.images), strict=True))
+    if found:
+        told = [t for t, _ in found.most_common()]
+        for at, (name, image) in enumerate(group.images.items()):
+            group.images[name] = np.concatenate([image, np.array([t[at] for t in told], image.dtype)])
+        _extend(group.hidden, [f"{group.hidden.name} {t}" for t in told], [found[t] for t in told])
 
 
 def _learned(rule: Dependency, x: dict[str, np.ndarray]) -> Dependency:

@@ -113,6 +113,15 @@ def test_constraints_go_on_and_take_new_combinations():
     assert made["price"].min() >= 0.5
 
 
+def test_one_of_a_group_stays_one():
+    rows = pd.get_dummies(shop(600)["kind"]).astype(int).assign(price=shop(600)["price"])
+    first = fit(rows, steps=5, **WORDS)
+    assert "one of book, cup, pen" in first.info()
+    rows.loc[:50, ["book", "cup", "pen"]] = 1
+    made = fit(rows, start=first, steps=40, **WORDS).sample(2000, seed=0, quiet=True)
+    assert (made[["book", "cup", "pen"]].sum(axis=1) == 1).all()
+
+
 def test_many_levels_that_need_other_codes_start_from_nothing():
     rng = np.random.default_rng(0)
     few = pd.DataFrame({"city": rng.integers(0, 300, 4000).astype(str), "x": rng.normal(size=4000).round(2)})

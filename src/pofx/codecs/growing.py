@@ -10,8 +10,10 @@ import numpy as np
 from ..fields import Category
 from ..spec import Columns
 from .columns import ColumnPlan, as_texts
+from .constraints import Held
 from .dependencies import Dependency
 from .hidden import Group
+from .rules import all_breaks
 from .table import TableCodec
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ def grown(codec: TableCodec, tables: "Callable[[], Iterable[pa.Table]]") -> tupl
         if found:
             _append(codec.plan(name), found)
     for group in codec.held.groups:
-        _combine(group, (codec.encode(table, derived=True) for table in tables()))
+        _combine(group, codec.held, (codec.encode(table, derived=True) for table in tables()))
     broken, outside = Counter[str](), Counter[str]()
     rules = list(codec.dependencies)
     for table in tables():
@@ -79,11 +81,15 @@ def _extend(plan: ColumnPlan, texts: Sequence[str], found: Sequence[int]) -> Non
     )  # fmt: skip
 
 
-def _combine(group: Group, parts: Iterable[Columns]) -> None:
-    """Gives a group of columns the combinations that rows have beside those that it knows."""
+def _combine(group: Group, held: Held, parts: Iterable[Columns]) -> None:
+    """Gives a group of columns the combinations that rows have beside those that it knows; of a group of which one is 1
+    those alone that keep to that.
+    """
+    rules = [rule for rule in held.rules if rule.kind == "one" and set(rule.names) == set(group.images)]
     found = Counter[tuple[Any, ...]]()
     for x in parts:
-        strange = np.flatnonzero(group.encode(x) == len(group.hidden.levels))
+        strange = group.encode(x) == len(group.hidden.levels)
+        strange = np.flatnonzero(strange & ~all_breaks(rules, held.plans, x) if rules else strange)
         found.update(zip(*(x[name][strange].tolist() for name in group.images), strict=True))
     if found:
         told = [t for t, _ in found.most_common()]

@@ -61,7 +61,7 @@ def test_cells_that_nobody_saw_are_for_models_that_integrate_them_out() -> None:
         if "unknown" not in load_class(name).abilities:
             with pytest.raises(Unsupported, match=r"nobody saw, of 'b': these can: any_order, .*missing='state'"):
                 pofx.fit(table, model=name, steps=1, **words)
-    able = {"any_order", "autoregressive", "vae", "iwae", "hvae", "vq", "independent", "gaussian_copula", "ppca"}
+    able = {"any_order", "autoregressive", "vae", "iwae", "hvae", "vq", "independent", "mst", "gaussian_copula", "ppca"}
     assert set(who_can("unknown")) == able
     drawn = [
         pofx.fit(table, model="any_order", size="small", steps=300, **words).sample(2000, seed=0, quiet=True),

@@ -3,12 +3,14 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+import pofx
 from pofx.field import Allowed
-from pofx.fields import Category, Count
-from pofx.models import create
+from pofx.fields import Category, Count, Real
+from pofx.models import create, load_class
 from pofx.models.flows.any_order import JOINT
 from pofx.models.made import Made, Pass
 from pofx.models.model import Model
@@ -244,3 +246,16 @@ def test_marginals_of_whole_rows_are_their_likelihood() -> None:
     assert np.allclose(model.marginal((x, whole)), model.log_prob(x), atol=1e-4)
     none = model.marginal((x, ~whole))
     assert np.array_equal(none, np.zeros(3000))
+
+
+def test_fewer_rows_have_fewer_codes_unless_asked_otherwise(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"a": rng.normal(size=2500).round(3), "b": rng.normal(size=2500).round(3)})
+    words = {"model": "any_order", "steps": 2, "quiet": True, "guard": False}
+    made = pofx.fit(rows, **words)
+    assert made.model.config == made.model.config | {"bins": 22, "fine": 4, "dropout": 0.3}
+    assert pofx.fit(rows, bins=40, **words).model.config["bins"] == 40
+    made.save(tmp_path / "m.pofx")
+    assert pofx.load(tmp_path / "m.pofx").model.codes.sizes == made.model.codes.sizes
+    spec = Spec.table((Real.learn("a", rng.normal(size=12_000), 3),))
+    assert load_class("any_order").advised(spec) == {}

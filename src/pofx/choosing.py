@@ -104,7 +104,7 @@ def held_out(spec: Spec, name: str, config: dict[str, Any], train: Columns, test
         return {k: x[k] for k in names} if names else None
 
     try:
-        made = create(name, spec, seed, **config)
+        made = create(name, spec, seed, **(load_class(name).advised(spec) | config))
         if made.trained:
             learned, watched = ([part(some, own), part(some, c)] for some in _watched(train))
             _train(made, learned, watched, seed)

@@ -235,7 +235,8 @@ def fit(
         if choice is not None:
             model, config, notes = choice.model, choice.config, notes | {"chosen": str(choice)}
     say("\n".join(f"{k}: {v}" for k, v in notes.items()), quiet)
-    config = (sized(model, size) if size is not None else {}) | config
+    advised = load_class(model).advised(codec.spec) if kind == "table" and old is None else {}
+    config = advised | (sized(model, size) if size is not None else {}) | config
     made = create(model, codec.spec, seed, **config) if old is None else adopted(old, codec, seed)
     c = codec.spec.condition
     joint = Joint.learn(c.fields, only(c.fields, train)) if c else None

@@ -144,6 +144,11 @@ class Model(nn.Module):
         """How to train on this many rows."""
         raise NotImplementedError
 
+    @classmethod
+    def advised(cls, spec: Spec) -> dict[str, Any]:
+        """Arguments that suit few rows (Field.rows) better than the defaults: a fit takes them where none are given."""
+        return {}
+
     def stages(self) -> "list[tuple[str, Model, float]]":
         """Fits in a row, the last of them its own: a name, what is fitted, and its share of the minutes or steps."""
         return [(self.name, self, 1.0)]

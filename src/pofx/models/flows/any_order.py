@@ -1,7 +1,7 @@
 """any_order: a flow over mixed fields, any of them given any others."""
 
 import math
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from ..voiced import Voiced
 SIZES = {"small": (256, 1), "base": (512, 2), "large": (1024, 3)}
 JOINT = 4096  # joint cells of a condition that are enumerated
 BINS = 128  # coarse codes of a number; fewer where a table has more than a hundred columns
+ENOUGH = 10_000  # training rows for codes as fine as the defaults
 GROUPS = 4  # orders that the validation rows are seen in, beside the stored one
 
 
@@ -94,6 +95,15 @@ class AnyOrder(Bounded):
         self.order = [*range(self.before), *stored]
         self.net = Made(self.codes, self.before, *SIZES[size], dropout)
         self.line = Line(spec.orders, {field.name: field for field in fields}) if spec.orders else None
+
+    @classmethod
+    def advised(cls, spec: Spec) -> dict[str, Any]:
+        """Fewer codes of a number, so that each is learned from enough of n rows: about sqrt(n) / 2 coarse ones."""
+        rows, columns = max(f.rows for f in spec.fields), len(spec.fields)
+        if rows >= ENOUGH:
+            return {}
+        bins = min(max(16, int(math.sqrt(rows) / 2)), max(16, 100 * BINS // columns), BINS)
+        return {"bins": bins, "fine": 4, "dropout": 0.3}
 
     # -- training ----------------------------------------------------------------------------------------------------
 

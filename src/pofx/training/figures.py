@@ -142,10 +142,14 @@ class Examination:
         return replace(min(seen, key=lambda s: s.value), protocol=Protocol.of_lowest(s.protocol for s in seen))
 
     @property
+    def covered(self) -> list[float]:
+        """The coverage of each space, beside what training examples have there."""
+        return [r["coverage"] / max(self.floors[k]["coverage"], 0.05) for k, r in self.rates.items()]
+
+    @property
     def coverage(self) -> float:
         """The lower coverage of the two spaces, beside what training examples have there."""
-        shares = [r["coverage"] / max(self.floors[k]["coverage"], 0.05) for k, r in self.rates.items()]
-        return min(shares, default=0.0)
+        return min(self.covered, default=0.0)
 
     @property
     def missed(self) -> list[Cluster]:

@@ -115,7 +115,8 @@ def _variety(found: Examination) -> list[Finding]:
     if level := _level(found.spread, SPREAD):
         words = f"a sample's nearest other one is {found.spread:.2f} times as far as a real example's"
         out.append(Finding("collapse", level, words + ": the generator makes too few different examples"))
-    if level := _level(found.coverage + error, COVERED):
+    levels = [_level(share + error, COVERED) for share in found.covered] or [2]
+    if level := min(levels) or min(max(levels), 1):  # a failure where all spaces say so
         words = f"samples cover {found.coverage:.2f} of what training examples cover"
         out.append(Finding("low coverage", level, words))
     share = sum(c.real for c in found.missed)

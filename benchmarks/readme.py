@@ -12,6 +12,7 @@ import audio
 import autoencoder_peers
 import autoencoder_tables
 import autoencoders
+import completion
 import constraints
 import denoising
 import gan_images
@@ -191,6 +192,12 @@ images given their label, lower is better (a bound); skill, coverage and distanc
 classifier of real images finds to be of the label they were drawn for.
 
 """
+HALVES = """**Hidden halves of digits**
+
+Measured by `make bench-completion` after so many CPU-minutes on one thread: the lower half of test images hidden and
+completed; squared error of that half and the share of digits that a linear classifier names rightly.
+
+"""
 GUARD = """**The verdict of a fit: false alarms, and failures that were named**
 
 Measured by `make bench-guard`, 1,000 examples a side: real unseen examples in the place of samples, then
@@ -322,6 +329,7 @@ OTHERS: list[tuple[str, str, Callable[[list[Row]], str]]] = [
     ("gans", POINTS, gans.printed),
     ("stacked_mnist", STACKED, stacked_mnist.printed),
     ("restore", RESTORE, restore.printed),
+    ("completion", HALVES, completion.printed),
     ("sequences", TEXT, sequences.printed),
     ("music", MUSIC, music.printed),
     ("audio", SOUNDS, audio.printed),

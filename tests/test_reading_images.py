@@ -331,5 +331,7 @@ def test_words_of_reading_belong_to_a_kind(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="reading of images with size, broken, largest, got 'delimiter': leave it out"):
         pofx.fit(ramp(9, 9, np.uint8), reading={"delimiter": ";"}, **QUICK)
     (tmp_path / "t.csv").write_text("a,b\n1,2\n2,3\n")
-    with pytest.raises(SpecError, match="reading of a table with delimiter, encoding, header, got 'broken': leave it"):
+    with pytest.raises(
+        SpecError, match="reading of a table with delimiter, encoding, header, stream, got 'broken': leave it"
+    ):
         pofx.fit(tmp_path / "t.csv", reading={"broken": "skip"}, steps=1, quiet=True)

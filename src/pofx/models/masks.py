@@ -89,6 +89,7 @@ class Slots:
         self, token: np.ndarray, level: np.ndarray, low: np.ndarray, high: np.ndarray, none: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """(token, stored value) at levels inside tokens, (n,) each, between bounds; `none`: rows without mass there."""
+        token = np.where(none, self.tokens.token[0], token)  # what was drawn of no mass may be no token at all
         a, b = self.between(low, high)
         under, over = (part[:, 0] for part in self.inside(token[:, None], a, b))
         span = np.maximum(self.end[token] - self.start[token], 1e-300)

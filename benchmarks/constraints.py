@@ -9,7 +9,6 @@ rows that break the order, the sum, the group (the floor, of unseen rows, is 0),
 their standard error), and the AUC of the guard's fresh critic (.5: it cannot tell drawn rows from real ones).
 """
 
-import argparse
 import itertools
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import pandas as pd
 import torch
 
 import pofx
-from record import measure
+from record import asking, measure
 
 HERE = Path(__file__).parent
 MODELS = ("any_order", "nsf", "vae", "gan")
@@ -77,13 +76,9 @@ def printed(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask = asking(__doc__, HERE / "results" / "constraints.json", data=(), seeds=(0,))
     ask.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     ask.add_argument("--steps", type=int, default=400)
-    ask.add_argument("--seeds", nargs="+", type=int, default=[0])
-    ask.add_argument("--threads", type=int, default=1)
-    ask.add_argument("--resume-from", type=Path, help="a JSON of an earlier run, whose rows are kept")
-    ask.add_argument("--out", type=Path, default=HERE / "results" / "constraints.json")
     told = ask.parse_args()
     torch.set_num_threads(told.threads)
     jobs = itertools.product(told.models, ("none", "found"), told.seeds)

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from record import measure
+from record import asking, measure
 from scores import CEILING, Judge
 from splits import make
 
@@ -130,14 +130,10 @@ def printed(rows: list[Row]) -> str:
 
 
 def main() -> None:
-    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask = asking(__doc__, HERE / "results" / "privacy.json", data=())
     ask.add_argument("--epsilons", nargs="+", type=float, default=[1.0, 3.0, 10.0])
-    ask.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     ask.add_argument("--minutes", type=float, default=2.0, help="of a fit of any_order")
     ask.add_argument("--rows", type=int, default=32_561, help="of a sample")
-    ask.add_argument("--threads", type=int, default=2)
-    ask.add_argument("--resume-from", type=Path, help="a JSON of an earlier run, whose rows are kept")
-    ask.add_argument("--out", type=Path, default=HERE / "results" / "privacy.json")
     told = ask.parse_args()
     if not (SPLITS / "adult-train.csv").exists():
         make(SPLITS)

@@ -51,11 +51,21 @@ def spent(device: str = "cpu") -> float:
     return time.perf_counter()
 
 
-def asking(page: str | None, out: Path, gpu: bool = False) -> argparse.ArgumentParser:
-    """The options that benchmarks of images share; gpu: of those that a GPU can run too."""
+def asking(
+    page: str | None,
+    out: Path,
+    gpu: bool = False,
+    data: Sequence[str] = ("mnist", "fashion_mnist"),
+    seeds: Sequence[int] = (0, 1, 2),
+) -> argparse.ArgumentParser:
+    """The options that benchmarks share; gpu: of those that a GPU can run too; data and seeds: their defaults, where
+    there are any.
+    """
     ask = argparse.ArgumentParser(description=page, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument("--data", nargs="+", default=["mnist", "fashion_mnist"])
-    ask.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    if data:
+        ask.add_argument("--data", nargs="+", default=list(data))
+    if seeds:
+        ask.add_argument("--seeds", nargs="+", type=int, default=list(seeds))
     ask.add_argument("--threads", type=int, default=1)
     if gpu:
         ask.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="minutes of a GPU are the clock's")

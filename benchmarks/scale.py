@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
-from record import measure, peak_mib
+from record import asking, measure, peak_mib
 
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "pyarrow", "numpy")
@@ -140,16 +140,13 @@ def main() -> None:
         path, minutes, stream, sampled, scored, threads = sys.argv[2:]
         print(json.dumps(one(Path(path), float(minutes), stream, int(sampled), int(scored), int(threads))))
         return
-    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask = asking(__doc__, HERE / "results" / "scale.json", data=(), seeds=())
     ask.add_argument("--rows", nargs="+", type=int, default=[1_000_000, 5_000_000])
     ask.add_argument("--kinds", nargs="+", choices=("csv", "parquet"), default=["csv"])
     ask.add_argument("--stream", nargs="+", choices=("yes", "no"), default=["yes"])
     ask.add_argument("--minutes", type=float, default=3.0, help="of the clock, for the whole fit")
     ask.add_argument("--sampled", type=int, default=0, help="rows to draw; 0: as many as the table has")
     ask.add_argument("--scored", type=int, default=200_000)
-    ask.add_argument("--threads", type=int, default=1)
-    ask.add_argument("--resume-from", type=Path, help="a JSON of an earlier run, whose rows are kept")
-    ask.add_argument("--out", type=Path, default=HERE / "results" / "scale.json")
     told = ask.parse_args()
     jobs = [(kind, stream, rows) for kind in told.kinds for stream in told.stream for rows in told.rows]
     measure(told, ("kind", "stream", "rows"), jobs, lambda *job: run(*job, told), printed, PACKAGES)

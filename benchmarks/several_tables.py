@@ -11,7 +11,6 @@ beside its floor (held-out real rows) and a trivial baseline (thrown at random, 
 key; and, real and drawn, the conditionals that the shop was made by.
 """
 
-import argparse
 import itertools
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import pandas as pd
 import torch
 
 import pofx
-from record import measure
+from record import asking, measure
 
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "numpy", "pandas", "scikit-learn")
@@ -119,12 +118,8 @@ def printed(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask = asking(__doc__, HERE / "results" / "several_tables.json", data=(), seeds=(0,))
     ask.add_argument("--minutes", type=float, default=2.0)
-    ask.add_argument("--seeds", nargs="+", type=int, default=[0])
-    ask.add_argument("--threads", type=int, default=1)
-    ask.add_argument("--resume-from", type=Path, help="a JSON of an earlier run, whose rows are kept")
-    ask.add_argument("--out", type=Path, default=HERE / "results" / "several_tables.json")
     told = ask.parse_args()
     torch.set_num_threads(told.threads)
     measure(told, ("seed",), itertools.product(told.seeds), lambda seed: run(seed, told.minutes), printed, PACKAGES)

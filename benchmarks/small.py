@@ -9,7 +9,6 @@ taken; and the lift, what a learner of the target gains when as many synthetic r
 or R2, with its 95 % interval (metrics/usefulness.py).
 """
 
-import argparse
 import itertools
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import torch
 import pofx
 from pofx.choosing import CANDIDATES, held_out
 from pofx.codecs.table import TableCodec
-from record import measure
+from record import asking, measure
 from splits import data_root
 
 HERE = Path(__file__).parent
@@ -80,13 +79,8 @@ def printed(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument("--data", nargs="+", choices=tuple(SETS), default=list(SETS))
+    ask = asking(__doc__, HERE / "results" / "small.json", data=tuple(SETS))
     ask.add_argument("--rows", nargs="+", type=int, default=[100, 300, 800])
-    ask.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    ask.add_argument("--threads", type=int, default=1)
-    ask.add_argument("--resume-from", type=Path, help="a JSON of an earlier run, whose rows are kept")
-    ask.add_argument("--out", type=Path, default=HERE / "results" / "small.json")
     told = ask.parse_args()
     torch.set_num_threads(told.threads)
     measure(told, ("data", "rows", "seed"), itertools.product(told.data, told.rows, told.seeds), run, printed, PACKAGES)

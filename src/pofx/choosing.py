@@ -19,10 +19,9 @@ import torch
 
 from .errors import PofxError
 from .models import create, load_class
-from .models.model import Model
 from .progress import bar
 from .spec import Columns, Spec
-from .training.loop import Trainer
+from .training.course import Course, only
 
 FEW = 1000  # training rows below which `auto` compares
 LEAST = 40  # and below which there is too little to compare
@@ -98,30 +97,14 @@ def _rows(x: Columns, at: np.ndarray) -> Columns:
 
 def held_out(spec: Spec, name: str, config: dict[str, Any], train: Columns, test: Columns, seed: int) -> np.ndarray:
     """log p of test rows, under a model of the others; NaN where it cannot be fitted to them."""
-    own, c = ([f.name for f in fields] for fields in (spec.fields, spec.condition.fields if spec.condition else ()))
-
-    def part(x: Columns, names: list[str]) -> Columns | None:
-        return {k: x[k] for k in names} if names else None
-
+    rows = np.arange(len(next(iter(train.values()))))
+    c = spec.condition.fields if spec.condition else ()
     try:
         made = create(name, spec, seed, **(load_class(name).advised(spec) | config))
-        if made.trained:
-            learned, watched = ([part(some, own), part(some, c)] for some in _watched(train))
-            _train(made, learned, watched, seed)
-        else:
-            made.fit_closed(part(train, own) or {}, part(train, c))
-        return made.eval().log_prob(part(test, own) or {}, part(test, c))
+        aside = (rows % WATCHED == 0) & made.trained  # a law in closed form has nothing to watch
+        with torch.random.fork_rng(devices=[]):
+            course = Course(spec, seed, "cpu", "float32", quiet=True)
+            course.run(made, _rows(train, rows[~aside]), _rows(train, rows[aside]))
+        return made.eval().log_prob(only(spec.fields, test), only(c, test) if c else None)
     except PofxError:
         return np.full(len(next(iter(test.values()))), np.nan)
-
-
-def _watched(train: Columns) -> tuple[Columns, Columns]:
-    rows = np.arange(len(next(iter(train.values()))))
-    return _rows(train, rows[rows % WATCHED != 0]), _rows(train, rows[rows % WATCHED == 0])
-
-
-def _train(model: Model, train: list[Any], valid: list[Any], seed: int) -> None:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        trainer = Trainer(model, model.prepare(*train), model.prepare(*valid), seed, "cpu", "float32")
-        trainer.run(trainer.recipe.steps)

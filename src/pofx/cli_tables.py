@@ -70,10 +70,10 @@ def profile_several(told: argparse.Namespace) -> str:
     """pofx profile, of several tables"""
     from .codecs.relations import rows_of
     from .codecs.several import read_several
+    from .codecs.spool import in_memory
 
-    tables, relations, _, notes = read_several(
-        told.input, told.tables or "all", json_of(told.keys), **words_of_reading(told)
-    )
+    words = in_memory(words_of_reading(told), "several tables")
+    tables, relations, _, notes = read_several(told.input, told.tables or "all", json_of(told.keys), **words)
     rows_of(relations, tables)
     lines = [f"{k}: {v}" for k, v in notes.items()]
     return "\n".join([*lines, "", relations.tree({name: table.num_rows for name, table in tables.items()})])

@@ -13,7 +13,7 @@ from .bundle import Fitted
 from .codecs.columns import amiss, as_texts
 from .codecs.gleaning import sample_of
 from .codecs.places import TYPED, Place, again, place_of
-from .codecs.spool import Spool, spooled, streams
+from .codecs.spool import Spool, counted_from, in_memory, read_rows, spooled, streams
 from .codecs.table import TableCodec
 from .codecs.tabular_io import TEXT, container, read_table, to_frame, with_column
 from .codecs.told import Told
@@ -210,8 +210,9 @@ class FittedTable(Fitted):
         return self._beside(table, kind, self._scored(table, x, c, "state", draws)[0], path)
 
     def _scores_of(self, rows: Spool, draws: int | None) -> "Iterator[pa.Table]":
-        for _, some in rows.blocks():
-            table, _, x, c = self._read(some)
+        for first, some in rows.blocks():
+            with counted_from(first):
+                table, _, x, c = self._read(some)
             yield _with(table, self._scored(table, x, c, "state", draws)[0])
 
     # -- complete ----------------------------------------------------------------------------------------------------
@@ -358,12 +359,12 @@ class FittedTable(Fitted):
                 "the model was fitted on a frame, which a bundle does not keep: give it again (train=, labels=, --data)"
             )
         source, reading = again(self.provenance["path"], self.provenance.get("reading", {}), data)
-        spelled = {name: value for name, value in reading.items() if name != "stream"}
+        reading = {"stream": "no"} | reading  # as it was fitted, however much memory there is
         if (terms := self.provenance.get("privacy")) is not None:  # no fingerprint was kept
-            rows = read_table(source, **spelled)[0]
+            rows = read_table(source, **in_memory(reading, "a private table"))[0]
             of = private_parts(rows, self.provenance["split"], self.provenance["seed"], terms["unit"])
             return of[0], rows.slice(0, 0), of[1]
-        table = spooled(source, **spelled) if reading.get("stream") == "yes" else read_table(source, **spelled)[0]
+        table = read_rows(source, reading)[0]
         if fingerprint(table) != self.provenance["fingerprint"]:
             what = str(source) if isinstance(source, str | Place) else "the frame"
             raise CodecError(

@@ -1,21 +1,23 @@
 """`fit(..., start=old)`: a fit that begins from a fitted model of the same table, with other rows or more time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .bundle import Fitted, load
 from .codecs.growing import grown
-from .codecs.spool import Spool, spooled, streams
+from .codecs.spool import Spool, read_rows
 from .codecs.table import TableCodec
-from .codecs.tabular_io import read_table
 from .compose import Latent
 from .errors import SpecError, Unsupported
 from .models import create
 from .models.flows.any_order import AnyOrder
 from .models.model import Model
-from .opening import Opened
+from .opening import Opened, cleaned
 from .split import fingerprint, parts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def begun(start: "Fitted | str | Path", model: str, asked: Mapping[str, Any], config: Mapping[str, Any]) -> Fitted:
@@ -46,29 +48,21 @@ def reopened(
 
     The rows that the model was fitted on are split as they were, so that its test rows stay unseen.
     """
-    spelled = {name: value for name, value in reading.items() if name != "stream"}
-    rows: Any
-    if streams(source, reading):
-        rows = spooled(source, **spelled)
-        kind = rows.kind
-    else:
-        rows, kind = read_table(source, **spelled)
+    rows, kind = read_rows(source, reading)
     same = fingerprint(rows) == old.provenance["fingerprint"]
     if same:
         split, seed = old.provenance["split"], old.provenance["seed"]
-    took: Any = parts(rows.num_rows, split, seed)
-    codec, notes = grown(
-        old.codec,
-        lambda: (
-            (some for _, some in rows.blocks(took[0])) if isinstance(rows, Spool) else (t for t in [rows.take(took[0])])
-        ),
-    )
-    if not isinstance(rows, Spool):
-        took = (*(codec.clean(rows, part) for part in took[:2]), took[2])
+    took = parts(rows.num_rows, split, seed)
+
+    def learned() -> "Iterator[pa.Table]":
+        yield from (some for _, some in rows.blocks(took[0])) if isinstance(rows, Spool) else [rows.take(took[0])]
+
+    codec, notes = grown(old.codec, learned)
+    clean, dirty = (took, {}) if isinstance(rows, Spool) else cleaned(codec, rows, took)
     words = "the same rows" if same else f"other rows than the {old.provenance['rows']:,} before"
     seen = "" if same else "; rows of both may be among the test rows of either"
-    notes = {"goes on": f"from {old.provenance['train_rows']:,} training rows, on {words}{seen}"} | notes
-    return (codec, rows, kind, took, notes), (split, seed)
+    notes = {"goes on": f"from {old.provenance['train_rows']:,} training rows, on {words}{seen}"} | notes | dirty
+    return (codec, rows, kind, clean, notes), (split, seed)
 
 
 def adopted(old: Fitted, codec: TableCodec, seed: int) -> Model:

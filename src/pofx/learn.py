@@ -5,6 +5,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from .choosing import FEW, choose
 from .codecs.gleaning import sample_of
 from .codecs.picture_io import labels_of
 from .codecs.places import Place, located, named
-from .codecs.spool import Spool
+from .codecs.spool import Spool, counted_from
 from .codecs.table import TableCodec
 from .coding import CALIBRATION, strangeness
 from .compose import Joint, Latent
@@ -25,7 +26,7 @@ from .fields import Category
 from .going_on import adopted, begun, reopened
 from .models import create, load_class, sized
 from .models.model import Model, who_can
-from .opening import AUTO, KINDS, OPENERS, UNNAMED, kind_of
+from .opening import AUTO, KINDS, OPENERS, UNNAMED, Opened, kind_of
 from .progress import Tick, bar, say
 from .rebuilding import squared_errors
 from .spec import Columns, Spec
@@ -149,7 +150,6 @@ def fit(
         >>> pofx.fit(frame, steps=2).sample(3, seed=1).columns.tolist()
         ['sex', 'age']
     """
-    began = time.monotonic()
     _check(steps, minutes)
     _check_words(kind, missing, precision)
     laws = {
@@ -189,36 +189,33 @@ def fit(
                 steps=steps, size=size, seed=seed, fields=fields, split=split, quiet=quiet, reading=reading,
                 config=config,
             )  # fmt: skip
-    source, words = located(source, reading)
-    kind = kind if kind != "auto" else kind_of(source)
-    _check_rules(kind, constraints, dirty)
-    old = None
-    if start is not None:
-        settled = {"fields": fields, "condition": condition, "labels": labels, "size": size, "rare": rare} | laws
-        old = begun(start, model, settled, config)
-        model = old.provenance["model"]
-    if rare is not None and kind != "table":
-        raise Unsupported(f"rare values are merged in tables alone, got {kind}: leave rare out")
-    chosen = model == "auto" and steps is None and size is None and not config
-    model = AUTO.get(kind, "any_order") if model == "auto" else model
-    cls = load_class(model)
-    condition = [condition] if isinstance(condition, str) else condition
-    with bar("reading", None, "row", quiet) as tick:
-        condition = [] if kind in ("image", "audio") and condition and list(condition) == ["none"] else condition
-        if condition and "condition" not in cls.abilities:
-            raise Unsupported(f"model {model!r} cannot learn p(x | c): these can: {', '.join(who_can('condition'))}")
-        if old is not None:
-            (codec, rows, container, took, notes), (split, seed) = reopened(old, source, words, split, seed)
-        else:
-            codec, rows, container, took, notes = OPENERS[kind](
-                source, words, split, seed, fields=fields, condition=condition, missing=missing, labels=labels,
-                cls=cls, tick=tick, rare=rare, constraints=constraints, dirty=dirty,
-            )  # fmt: skip
-        if "unknown" not in cls.abilities and (blank := _unknown(codec.spec)):
-            raise Unsupported(
-                f"model {model!r} cannot learn from cells that nobody saw, of {', '.join(map(repr, blank[:8]))}: these "
-                f"can: {', '.join(who_can('unknown'))}; or fit with missing='state' (--missing state)"
-            )
+    return _fit_one(
+        source, laws, model=model, minutes=minutes, steps=steps, size=size, seed=seed, fields=fields,
+        condition=condition, device=device, threads=threads, split=split, quiet=quiet, checkpoint=checkpoint,
+        resume=resume, reading=reading, kind=kind, missing=missing, precision=precision, labels=labels, guard=guard,
+        start=start, rare=rare, constraints=constraints, dirty=dirty, config=config,
+    )  # fmt: skip
+
+
+@dataclass
+class Material:
+    """What a fit learns from: rows as they were opened (opening.py), and the stored columns of two parts of them;
+    pool: of the first part where rows stay on disk, `train` then being a sample of it.
+    """
+
+    codec: Any
+    rows: Any
+    container: str
+    took: tuple[np.ndarray, np.ndarray, np.ndarray]
+    notes: dict[str, str]
+    train: Columns
+    valid: Columns
+    pool: Pool | None = None
+
+    @classmethod
+    def encoded(cls, opened: Opened, kind: str, seed: int, tick: Tick) -> "Material":
+        """The stored columns of what was opened."""
+        codec, rows, container, took, notes = opened
         pool = None
         if isinstance(rows, Spool):
             train, valid = (_encoded(codec, rows.take(sample_of(part, seed))) for part in took[:2])
@@ -227,57 +224,129 @@ def fit(
             train, valid = (codec.encode(rows.take(part)) for part in took[:2])
         else:  # all at once: a cell that cannot be read is named by its row
             train, valid = _parts(codec.encode(rows), took[:2])
-        tick(len(rows))
-    if kind == "table" and chosen and len(took[0]) < FEW:
+        return cls(codec, rows, container, took, notes, train, valid, pool)
+
+
+def _fit_one(
+    source: Any,
+    laws: Mapping[str, Any],
+    *,
+    model: str,
+    minutes: float | None,
+    steps: int | None,
+    size: str | None,
+    seed: int,
+    condition: Sequence[str] | str | None,
+    device: str,
+    threads: int | None,
+    split: Sequence[float],
+    quiet: bool,
+    checkpoint: str | Path | None,
+    resume: bool,
+    reading: Mapping[str, Any] | None,
+    kind: str,
+    missing: str,
+    precision: str,
+    guard: bool,
+    start: "Fitted | str | Path | None",
+    config: dict[str, Any],
+    **asked: Any,
+) -> Fitted:
+    """`fit` of what one codec reads, one table among it. laws: the constraints and dirty rows that were asked for."""
+    began = time.monotonic()
+    source, words = located(source, reading)
+    kind = kind if kind != "auto" else kind_of(source)
+    _check_rules(kind, asked["constraints"], asked["dirty"])
+    old = None
+    if start is not None:
+        settled = {name: asked[name] for name in ("fields", "labels", "rare")} | {"condition": condition, "size": size}
+        old = begun(start, model, {**settled, **laws}, config)
+        model = old.provenance["model"]
+    if asked["rare"] is not None and kind != "table":
+        raise Unsupported(f"rare values are merged in tables alone, got {kind}: leave rare out")
+    chosen = model == "auto" and steps is None and size is None and not config and kind == "table"
+    model = AUTO.get(kind, "any_order") if model == "auto" else model
+    cls = load_class(model)
+    condition = [condition] if isinstance(condition, str) else condition
+    condition = [] if kind in ("image", "audio") and condition and list(condition) == ["none"] else condition
+    if condition and "condition" not in cls.abilities:
+        raise Unsupported(f"model {model!r} cannot learn p(x | c): these can: {', '.join(who_can('condition'))}")
+    with bar("reading", None, "row", quiet) as tick:
+        if old is not None:
+            opened, (split, seed) = reopened(old, source, words, split, seed)
+        else:
+            told = asked | {"condition": condition, "missing": missing, "cls": cls, "tick": tick}
+            opened = OPENERS[kind](source, words, split, seed, **told)
+        _check_unknown(model, cls, opened[0].spec)
+        data = Material.encoded(opened, kind, seed, tick)
+        tick(len(data.rows))
+    if chosen and len(data.took[0]) < FEW:
+        half = None if minutes is None else began + 30 * minutes
         with torch_threads(threads):
-            half = None if minutes is None else began + 30 * minutes
-            choice = choose(codec.spec, train, seed, half, missing == "unknown", quiet)
+            choice = choose(data.codec.spec, data.train, seed, half, missing == "unknown", quiet)
         if choice is not None:
-            model, config, notes = choice.model, choice.config, notes | {"chosen": str(choice)}
-    say("\n".join(f"{k}: {v}" for k, v in notes.items()), quiet)
-    advised = load_class(model).advised(codec.spec) if kind == "table" and old is None else {}
-    config = advised | (sized(model, size) if size is not None else {}) | config
-    made = create(model, codec.spec, seed, **config) if old is None else adopted(old, codec, seed)
-    c = codec.spec.condition
-    joint = Joint.learn(c.fields, only(c.fields, train)) if c else None
-    own = {
-        "model": model, "config": made.config, "seed": seed, "split": list(split),
-        "rows": len(rows), "train_rows": len(took[0]),
-        "fingerprint": (codec.origin or fingerprint(rows)) if kind == "table" else rows.fingerprint(),
-    }  # fmt: skip
-    if kind == "table" and (held := [rule.words for rule in codec.held.rules]):
-        own["constraints"] = held
+            model, config, data.notes = choice.model, choice.config, data.notes | {"chosen": str(choice)}
+    say("\n".join(f"{k}: {v}" for k, v in data.notes.items()), quiet)
+    made = _made(model, config, size, kind, data.codec, seed) if old is None else adopted(old, data.codec, seed)
+    own = _own(made, kind, data, seed, split)
     until = None if minutes is None else began + 60 * minutes * (1 - SPARE[1]) - SPARE[0]
+    place = Checkpoint(Path(checkpoint), own) if checkpoint is not None else None
+    course = Course(
+        data.codec.spec, seed, pick_device(device), precision, steps, until, place, resume, quiet, pool=data.pool,
+        warm=old is not None,
+    )  # fmt: skip
+    words |= (source.words if isinstance(source, Place) else {}) | ({"stream": "yes"} if data.pool else {})
+    origin = named(source, UNNAMED.get(kind, f"a {data.container} frame")) | {"reading": words}
+    if kind == "audio" and asked["labels"] is not None:  # files do not have them
+        origin["labels"] = labels_of(asked["labels"], len(asked["labels"])).tolist()
     with torch_threads(threads):
-        place = Checkpoint(Path(checkpoint), own) if checkpoint is not None else None
-        with bar("guard", None, "row", quiet or not guard) as tick:
-            watched = watch(made, train, valid, seed) if guard else None
-            tick(len(rows))
-        done = Course(
-            codec.spec, seed, pick_device(device), precision, steps, until, place, resume, quiet, watched, pool,
-            warm=old is not None,
-        ).run(made, train, valid)  # fmt: skip
-        said = final(watched, made, train, done) if watched is not None else None
-        say("" if said is None else str(said), quiet)
-        typical, remarks = _look_back(made, codec, train, valid if len(took[1]) else train)
-        usual = _scores(made, valid, joint) if len(took[1]) else np.zeros(0)
-        if remarks:
-            remarks["remarks on"] = "validation rows" if len(took[1]) else "training rows, none were kept aside"
-    if place is not None:
-        place.remove()
-    provenance: dict[str, Any] = own | named(source, UNNAMED.get(kind, f"a {container} frame")) | {
-        "container": container, "notes": notes,
-        "reading": words | (source.words if isinstance(source, Place) else {}) | ({"stream": "yes"} if pool else {}),
-        "fit": done | remarks | {"fit seconds": time.monotonic() - began},
-        "versions": {"pofx": __version__, "torch": torch.__version__, "python": platform.python_version()},
-    } | ({"verdict": said.to_json()} if said is not None else {})  # fmt: skip
-    if kind == "audio" and labels is not None:  # files do not have them
-        provenance["labels"] = labels_of(labels, len(labels)).tolist()
-    fitted = fitted_class(getattr(codec, "kind", kind))[0](made, codec, provenance, joint, typical, usual)
-    if said_beside := fitted.compared(rows, took, seed):
-        provenance["fit"]["beside likelihood"] = said_beside
+        fitted = _learned(made, kind, data, course, own | origin, guard)
+    fitted.provenance["fit"]["fit seconds"] = time.monotonic() - began
+    if said_beside := fitted.compared(data.rows, data.took, seed):
+        fitted.provenance["fit"]["beside likelihood"] = said_beside
         say(said_beside, quiet)
     return fitted
+
+
+def _made(model: str, config: dict[str, Any], size: str | None, kind: str, codec: Any, seed: int) -> Model:
+    """A new model, with the arguments that were asked for, or suit so many rows."""
+    advised = load_class(model).advised(codec.spec) if kind == "table" else {}
+    return create(model, codec.spec, seed, **(advised | (sized(model, size) if size is not None else {}) | config))
+
+
+def _own(made: Model, kind: str, data: Material, seed: int, split: Sequence[float]) -> dict[str, Any]:
+    """What a fit is told by: a checkpoint is of no other."""
+    rows, codec = data.rows, data.codec
+    own = {
+        "model": made.name, "config": made.config, "seed": seed, "split": list(split), "rows": len(rows),
+        "train_rows": len(data.took[0]),
+        "fingerprint": (codec.origin or fingerprint(rows)) if kind == "table" else rows.fingerprint(),
+    }  # fmt: skip
+    held = [rule.words for rule in codec.held.rules] if kind == "table" else []
+    return own | ({"constraints": held} if held else {})
+
+
+def _learned(made: Model, kind: str, data: Material, course: Course, own: Mapping[str, Any], guard: bool) -> Fitted:
+    """The model after its course, judged and looked back on."""
+    c, aside = course.spec.condition, len(data.took[1]) > 0
+    joint = Joint.learn(c.fields, only(c.fields, data.train)) if c else None
+    with bar("guard", None, "row", course.quiet or not guard) as tick:
+        watched = watch(made, data.train, data.valid, course.seed) if guard else None
+        tick(len(data.rows))
+    done = replace(course, guard=watched).run(made, data.train, data.valid)
+    said = final(watched, made, data.train, done) if watched is not None else None
+    say("" if said is None else str(said), course.quiet)
+    typical, remarks = _look_back(made, data.codec, data.train, data.valid if aside else data.train)
+    usual = _scores(made, data.valid, joint) if aside else np.zeros(0)
+    if remarks:
+        remarks["remarks on"] = "validation rows" if aside else "training rows, none were kept aside"
+    if course.checkpoint is not None:
+        course.checkpoint.remove()
+    provenance = {
+        **own, "container": data.container, "notes": data.notes, "fit": done | remarks,
+        "versions": {"pofx": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    } | ({"verdict": said.to_json()} if said is not None else {})  # fmt: skip
+    return fitted_class(getattr(data.codec, "kind", kind))[0](made, data.codec, provenance, joint, typical, usual)
 
 
 def fit_prior(
@@ -361,16 +430,24 @@ def _encoded(codec: TableCodec, rows: "pa.Table") -> Columns:
 def _pooled(codec: Any, rows: Spool, part: np.ndarray, seed: int, tick: Tick) -> Pool:
     """The rows of a part, by their rising numbers, in buckets on disk."""
     pool = Pool(rows.folder, codec.spec, len(part), seed)
-    for _, some in rows.blocks(part):
-        pool.add(_encoded(codec, some))
+    for first, some in rows.blocks(part):
+        with counted_from(first):
+            pool.add(_encoded(codec, some))
         tick(some.num_rows)
     return pool
 
 
-def _unknown(spec: Spec) -> list[str]:
-    """The columns some of whose cells nobody saw, but for levels of the condition: those have a vector of their own."""
+def _check_unknown(model: str, cls: type[Model], spec: Spec) -> None:
+    """Raises Unsupported for cells that nobody saw, of a model that cannot integrate them out, but for levels of the
+    condition: those have a vector of their own.
+    """
     told = [f for f in spec.condition.fields if not isinstance(f, Category)] if spec.condition else []
-    return [f.name for f in (*spec.fields, *told) if f.unknown]
+    blank = [f.name for f in (*spec.fields, *told) if f.unknown]
+    if blank and "unknown" not in cls.abilities:
+        raise Unsupported(
+            f"model {model!r} cannot learn from cells that nobody saw, of {', '.join(map(repr, blank[:8]))}: these "
+            f"can: {', '.join(who_can('unknown'))}; or fit with missing='state' (--missing state)"
+        )
 
 
 def _pixels(spec: Spec) -> int:

@@ -14,9 +14,9 @@ from .codecs.music_io import holds_music, holds_voices, read_pieces
 from .codecs.picture_io import Pictures, holds_images, read_images, words_of
 from .codecs.places import Place
 from .codecs.rare import merged
-from .codecs.spool import spooled, streams
+from .codecs.spool import Spool, read_rows
 from .codecs.table import TableCodec
-from .codecs.tabular_io import notes_of, read_table
+from .codecs.tabular_io import notes_of
 from .codecs.text import TextCodec
 from .codecs.text_io import holds_text
 from .codecs.text_table import opened_texts
@@ -65,28 +65,32 @@ def _table(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed
         raise SpecError(f"expected reading of a table with {', '.join(TABLED)}, got {odd[0]!r}: leave it out")
     words = {"fields": asked["fields"], "condition": asked["condition"] or (), "missing": asked["missing"]}
     words |= {"constraints": asked["constraints"], "dirty": asked["dirty"], "masks": "orders" in asked["cls"].abilities}
-    spelled = {name: value for name, value in reading.items() if name != "stream"}
     least = asked.get("rare")
-    if streams(source, reading):
+    rows, container = read_rows(source, reading, asked["tick"])
+    took = parts(rows.num_rows, split, seed)
+    if isinstance(rows, Spool):
         if least is not None:
             raise Unsupported("rare values are merged in memory: leave rare out, or give stream no")
-        spool = spooled(source, **spelled, tick=asked["tick"])
-        took = parts(len(spool), split, seed)
         sample = sample_of(took[0], seed)
         told = f"from disk; columns as in {len(sample):,} training rows, held against all {len(took[0]):,}"
-        return glean(spool, took[0], sample, **words), spool, spool.kind, took, {"streamed": told}
-    rows, container = read_table(source, **spelled)
-    took = parts(rows.num_rows, split, seed)
+        return glean(rows, took[0], sample, **words), rows, container, took, {"streamed": told}
     notes, came = notes_of(rows), rows
     if least is not None:
         rows = merged(rows, least, asked["fields"], took[0])
         notes["rare"] = f"levels and ends of fewer than {least} training rows are merged (docs/private.md)"
     codec = TableCodec.learn(rows, part=took[0], like=container, least=least or 0, **words)
     codec.origin = fingerprint(came) if rows is not came else None
+    clean, dirty = cleaned(codec, rows, took)
+    return codec, rows, container, clean, notes | dirty
+
+
+def cleaned(
+    codec: TableCodec, rows: Any, took: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], dict[str, str]]:
+    """(the row numbers of each part, without those to learn from that break a given constraint; what is said of it)."""
     clean = (codec.clean(rows, took[0]), codec.clean(rows, took[1]), took[2])
-    if left_out := sum(len(part) for part in took) - sum(len(part) for part in clean):
-        notes = notes | {"dirty": f"{left_out:,} rows that break a constraint are not learned from"}
-    return codec, rows, container, clean, notes
+    lost = sum(len(part) for part in took) - sum(len(part) for part in clean)
+    return clean, {"dirty": f"{lost:,} rows that break a constraint are not learned from"} if lost else {}
 
 
 def _images(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:

@@ -21,6 +21,7 @@ import torch
 
 from .codecs.places import Place, located, named
 from .codecs.private import learn_private
+from .codecs.spool import in_memory
 from .codecs.tabular_io import read_table
 from .errors import SpecError, Unsupported
 from .fields import Category
@@ -105,7 +106,7 @@ def fit_private(
         raise Unsupported(f"model {model!r} has no private training: these have: {', '.join(PRIVATE)}")
     if model == "any_order":
         accountant()
-    source, words = located(source, reading)
+    source, words = located(source, in_memory(reading, "a table under privacy"))
     with bar("reading", None, "row", quiet) as tick:
         rows, container = read_table(source, **words)
         if unit != "rows" and unit not in rows.column_names:

@@ -18,6 +18,7 @@ from .columns import ColumnPlan
 OPERATORS = ("!=", "<=", ">=", "==", "=", "<", ">")
 CLOSED = {"both": (True, True), "left": (True, False), "right": (False, True), "neither": (False, False)}
 HELP = "a = v, a != v, a < v, a <= v, a in [x, y), a in {u, v}, a is missing, a is not missing"
+_TICKED = re.compile(r"\s*`((?:[^`]|``)+)`")
 _REST = re.compile(r"\s*(?:(!=|<=|>=|==|=|<|>)\s*(.*)|(?:in)\s*([\[({].*)|is\s+(not\s+)?missing\s*)", re.S)
 
 
@@ -61,10 +62,21 @@ def terms(conditions: Sequence[str] | Mapping[str, Any] | str, names: Sequence[s
     return [_of_text(text, names) for text in conditions]
 
 
+def ticks(name: str) -> str:
+    """A name in backticks, as any name can stand in a condition or a constraint."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def ticked(text: str) -> tuple[str, str] | None:
+    """(the name in backticks that a text begins with, what follows)."""
+    found = _TICKED.match(text)
+    return (found[1].replace("``", "`"), text[found.end() :]) if found else None
+
+
 def about(name: str, key: Any, levels: Sequence[str]) -> dict[str, Any] | list[str]:
     """The condition that a column has a value, or fulfils a condition written without its name."""
     if isinstance(key, str) and key not in levels and _REST.fullmatch(key):
-        return [f"`{name.replace('`', '``')}` {key}"]
+        return [f"{ticks(name)} {key}"]
     return {name: key}
 
 
@@ -102,8 +114,8 @@ def _of_text(text: str, names: Sequence[str]) -> Term:
 
 
 def _head(text: str, names: Sequence[str]) -> tuple[str, re.Match[str]]:
-    if quoted := re.match(r"\s*`((?:[^`]|``)+)`", text):
-        name, match = quoted[1].replace("``", "`"), _REST.fullmatch(text[quoted.end() :].rstrip())
+    if quoted := ticked(text):
+        name, match = quoted[0], _REST.fullmatch(quoted[1].rstrip())
         if match is None:
             raise CodecError(f"the condition {text!r} cannot be read: write {HELP}")
         if name not in names:

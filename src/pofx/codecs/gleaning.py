@@ -21,9 +21,9 @@ from ..fields import Category
 from ..progress import Tick, silent
 from .columns import ColumnPlan
 from .rules import all_breaks
-from .spool import Spool, spooled, streams
+from .spool import Spool, read_rows
 from .table import TableCodec
-from .tabular_io import notes_of, read_table
+from .tabular_io import notes_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -94,13 +94,11 @@ def surveyed(
     source: Any, reading: Mapping[str, Any], fields: Mapping[str, Any] | None
 ) -> tuple[TableCodec, dict[str, str]]:
     """(the codec of all rows of a source, what there is to say of how it was read)."""
-    spelled = {name: value for name, value in reading.items() if name != "stream"}
-    if streams(source, reading):
-        spool = spooled(source, **spelled)
-        every = np.arange(len(spool))
-        return glean(spool, every, sample_of(every, 0), fields=fields), {}
-    table, container = read_table(source, **spelled)
-    return TableCodec.learn(table, fields=fields, like=container), notes_of(table)
+    rows, container = read_rows(source, reading)
+    if isinstance(rows, Spool):
+        every = np.arange(len(rows))
+        return glean(rows, every, sample_of(every, 0), fields=fields), {}
+    return TableCodec.learn(rows, fields=fields, like=container), notes_of(rows)
 
 
 def _held_against(codec: TableCodec, spool: Spool, part: np.ndarray, tick: Tick) -> Seen:

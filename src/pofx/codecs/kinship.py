@@ -97,10 +97,10 @@ def found(tables: "Mapping[str, pa.Table]") -> Relations:
     """The relations that names and values tell.
 
     A key is a column of its own value in each row that is called id, or by the table's name and id, or else the first
-    such whose name ends in id and is not that of another table's key. A foreign key is
-    a column that is called like the key of another table, or by its name and its key's (customer_id for the id of
-    customers, also behind further words, buyer_customer_id), and has its values alone. Raises CodecError where more
-    than half of a column's values, but not all, are that key's: rows without a parent.
+    such whose name ends in id and is not that of another table's key. A foreign key is a column that is called like the
+    key of another table, or by its name and its key's (customer_id for the id of customers, also behind further words,
+    buyer_customer_id), and has its values alone. Raises CodecError where more than half of a column's values, but not
+    all, are that key's: rows without a parent.
     """
     keys = {name: _own_key(name, table) for name, table in tables.items()}
     for name in sorted(tables, key=lambda name: -tables[name].num_rows):

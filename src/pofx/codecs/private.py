@@ -29,7 +29,7 @@ from .columns import UNKNOWN, amiss, coded, is_text, keep, single
 from .infinite import refuse_infinite
 from .numerals import parse_numbers
 from .overrides import asked_of
-from .rare import OTHER
+from .rare import merged_name
 from .readings import numbers_of_cells
 from .table import TableCodec
 from .tabular_io import KEY, look
@@ -232,7 +232,7 @@ def _levels(
     exact[-2] = len(codes) - exact.sum()
     counts, sigma = budget.histogram(exact, rho, f"counts of {name}"), deviation(rho)
     counts[-2:] = np.where(counts[-2:] > SURE * sigma, counts[-2:], 0.0)
-    merged = next(t for t in (OTHER, *(f"{OTHER} (merged{k})" for k in ("", *range(2, 99)))) if t not in names)
+    merged = merged_name(names)
     if not is_text(cells.type) and counts[-2]:
         counts[-1], counts[-2] = counts[-1] + counts[-2], 0.0
     law = _shares(counts, n)

@@ -13,7 +13,7 @@ What is learned afterwards (`coarser`, `bare`) has no piece, example or dependen
 singles a row out at first sight; it is no guarantee of privacy: combinations of common values may still be unique.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from ..errors import SpecError
 from ..field import Field
 from ..fields import Category
 from .columns import ColumnPlan, is_text, single
+from .conditions import absent
 from .inference import plan_of
 from .overrides import asked_of
 
@@ -81,6 +82,12 @@ def _levels(plan: ColumnPlan, column: "pa.ChunkedArray", part: np.ndarray, least
     return _named(column, goes, list(plan.levels))
 
 
+def merged_name(levels: Sequence[str]) -> str:
+    """What merged levels are called: no name of a level."""
+    tries = (OTHER, f"{OTHER} (merged)", *(f"{OTHER} (merged {k})" for k in range(2, len(levels) + 3)))
+    return next(name for name in tries if name not in levels)
+
+
 def _nearest(codes: np.ndarray, column: "pa.ChunkedArray", rare: np.ndarray) -> "pa.ChunkedArray":
     """Rare levels of an order become the nearest common ones; missing cells, where rare, the middle of these."""
     common = np.flatnonzero(~rare[1:])
@@ -104,11 +111,7 @@ def _named(column: "pa.ChunkedArray", goes: np.ndarray, levels: list[str]) -> "p
     import pyarrow.compute as pc
 
     cells, kind = single(column), column.type
-    name, tries = OTHER, 0
-    while name in levels:
-        tries += 1
-        name = f"{OTHER} (merged{'' if tries == 1 else f' {tries}'})"
-    fill = pa.scalar(name if is_text(cells.type) else None, cells.type)
+    fill = pa.scalar(merged_name(levels) if is_text(cells.type) else None, cells.type)
     cells = pc.if_else(pa.array(goes), fill, cells)
     if pa.types.is_dictionary(kind):
         coded = cells.dictionary_encode()
@@ -123,7 +126,7 @@ def _numbers(plan: ColumnPlan, column: "pa.ChunkedArray", part: np.ndarray, leas
     import pyarrow as pa
 
     stored = plan.parse(column)
-    gone = np.isnan(stored) if stored.dtype.kind == "f" else stored == np.iinfo(np.int64).min
+    gone = absent(stored)
     own = np.zeros(len(stored), bool)
     own[part] = True
     at = np.flatnonzero(own & ~gone)

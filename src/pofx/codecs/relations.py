@@ -1,6 +1,6 @@
 """How several tables hang together: the key of each, and its foreign keys, and which row each value names."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -237,10 +237,14 @@ def _check_key(table: str, key: str, values: "pa.Array") -> None:
         )
 
 
+def doubles(table: "pa.Table", names: Sequence[str]) -> int:
+    """How many rows share the values of some columns with an earlier one."""
+    return table.num_rows - table.select(list(names)).group_by(list(names)).aggregate([]).num_rows
+
+
 def _check_several(member: Member, table: "pa.Table") -> None:
-    names = list(member.key)
-    if table.select(names).group_by(names).aggregate([]).num_rows < table.num_rows:
+    if doubles(table, member.key):
         raise CodecError(
-            f"expected values of their own in each row of the key {', '.join(names)} of {member.name}, got rows that "
-            "share them: take the doubles away, or leave the key out (keys=, --keys)"
+            f"expected values of their own in each row of the key {', '.join(member.key)} of {member.name}, got rows "
+            "that share them: take the doubles away, or leave the key out (keys=, --keys)"
         )

@@ -28,7 +28,6 @@ HELP = "a <= b, a < b, total = a + b, unique a, fixed a, b, one of a, b, c, a in
 YES = ("true", "yes", "t", "y", "1", "1.0")
 MOST = 0.05  # share of rows that may break a rule which is learned from the others
 _PLAIN = re.compile(r"[^\W\d]\w*")
-_NAME = re.compile(r"\s*`((?:[^`]|``)+)`")
 _COMPARED = re.compile(r"\s*(<=|>=|<|>|=)\s*(.*)", re.S)
 
 
@@ -66,7 +65,7 @@ class Rule:
 
 def quoted(name: str) -> str:
     """The name as it stands in a rule."""
-    return name if _PLAIN.fullmatch(name) else "`" + name.replace("`", "``") + "`"
+    return name if _PLAIN.fullmatch(name) else conditions.ticks(name)
 
 
 def read_rules(texts: str | Sequence[str] | None, names: Sequence[str]) -> tuple[list[Rule], bool]:
@@ -130,11 +129,10 @@ def _names(text: str, between: str, whole: str, names: Sequence[str]) -> list[st
 
 def _name(text: str, whole: str, names: Sequence[str]) -> tuple[str, str]:
     """(the column that the text begins with, what follows)."""
-    if in_ticks := _NAME.match(text):
-        name = in_ticks[1].replace("``", "`")
-        if name not in names:
-            raise conditions.unknown(name, names, f"constraint {whole!r}")
-        return name, text[in_ticks.end() :]
+    if in_ticks := conditions.ticked(text):
+        if in_ticks[0] not in names:
+            raise conditions.unknown(in_ticks[0], names, f"constraint {whole!r}")
+        return in_ticks
     bare = text.strip()
     for name in sorted(names, key=len, reverse=True):
         rest = bare[len(name) :]

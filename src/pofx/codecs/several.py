@@ -14,7 +14,7 @@ from . import kinship
 from .databases import Database, Keys, opened, told, transaction
 from .places import Place, place_of
 from .relations import Link, Member, Relations
-from .storable import storable
+from .storable import in_sql, storable
 from .tabular_io import container, labelled, notes_of, read_table
 from .writing import write_table
 
@@ -242,7 +242,7 @@ def _clauses(relations: Relations, member: Member, made: Sequence[str], database
     """The keys of a table as SQL declares them; those to tables that are not made are left out."""
 
     def several(names: Sequence[str]) -> str:
-        return ", ".join('"' + name.replace('"', '""') + '"' for name in names)
+        return ", ".join(map(in_sql, names))
 
     out = [f"PRIMARY KEY ({several(member.key)})"] if member.key and relations.sure(member.name) else []
     unique = [key for key in relations.made(member.name) if (key,) != member.key]

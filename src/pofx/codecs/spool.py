@@ -12,11 +12,11 @@ from weakref import finalize
 
 import numpy as np
 
-from ..errors import CodecError, SpecError
+from ..errors import CodecError, SpecError, Unsupported
 from ..progress import Tick, silent
 from .databases import streamed_database
 from .places import place_of
-from .tabular_io import TEXT, examined, labelled, opened, parsing, spelled
+from .tabular_io import TEXT, examined, labelled, opened, parsing, read_table, spelled
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,6 +69,32 @@ class Spool:
 
         found = [rows for _, rows in self.blocks(np.sort(numbers))]
         return pa.concat_tables(found) if found else self.schema.empty_table()
+
+
+@contextmanager
+def counted_from(first: int) -> Iterator[None]:
+    """CodecErrors of the rows of a block say where their count begins."""
+    try:
+        yield
+    except CodecError as error:
+        raise CodecError(f"{error} (rows are counted from row {first + 1:,} of the table on)") from error
+
+
+def in_memory(reading: Mapping[str, Any] | None, what: str) -> dict[str, Any]:
+    """The words of a reading of rows that are held in memory; Unsupported where they are to stay on disk."""
+    words = dict(reading or {})
+    if words.pop("stream", "no") == "yes":
+        raise Unsupported(f"{what} is learned in memory: leave stream out (--stream)")
+    return words
+
+
+def read_rows(source: Any, reading: Mapping[str, Any], tick: Tick = silent) -> "tuple[pa.Table | Spool, str]":
+    """The rows of a source and the kind of its container, on disk where `stream` of its reading says so (streams)."""
+    words = {name: value for name, value in reading.items() if name != "stream"}
+    if not streams(source, reading):
+        return read_table(source, **words)
+    rows = spooled(source, **words, tick=tick)
+    return rows, rows.kind
 
 
 def spooled(

@@ -11,12 +11,13 @@ import torch
 from ..codecs.places import named
 from ..codecs.relations import rows_of
 from ..codecs.several import read_several
+from ..codecs.spool import in_memory
 from ..errors import SpecError, Unsupported
 from ..learn import SPARE, SPLIT, pick_device, torch_threads
 from ..progress import bar, say
 from ..spec import Columns
 from ..split import fingerprint
-from ..training.loop import Trainer
+from ..training.course import Course
 from ..version import __version__
 from .fitted import FittedTables
 from .household import TRAIN, VALID, Household, learned, shared
@@ -56,8 +57,9 @@ def fit_tables(
     began = time.monotonic()
     if memory < 1:
         raise SpecError(f"expected a memory of one earlier sibling or more, got {memory}")
+    words = in_memory(reading, "several tables")
     with bar("reading", None, "row", quiet) as tick:
-        found, relations, container, notes = read_several(source, tables or "all", keys, **dict(reading or {}))
+        found, relations, container, notes = read_several(source, tables or "all", keys, **words)
         tick(sum(table.num_rows for table in found.values()))
         if odd := set(fields or {}) - set(found):
             raise SpecError(f"expected fields of the tables {', '.join(map(repr, found))}, got {sorted(odd)[0]!r}")
@@ -80,7 +82,7 @@ def fit_tables(
     provenance = named(source, "frames") | {
         "container": container, "notes": notes, "rows": rows, "alone": alone, "seed": seed, "split": list(split),
         "fingerprint": {name: fingerprint(table) for name, table in found.items()},
-        "reading": dict(reading or {}), "keys": notes["keys"], "fit": done,
+        "reading": words, "keys": notes["keys"], "fit": done,
         "fit seconds": time.monotonic() - began,
         "versions": {"pofx": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }  # fmt: skip
@@ -112,26 +114,10 @@ def _trained(
     precision: str, quiet: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Trains one law."""
-    model = law.model
-    if model is None:
+    if law.model is None or law.spec is None:
         raise Unsupported(f"the table {name!r} has nothing to learn")
-    batches = []
-    before = law.spec.condition.fields if law.spec and law.spec.condition else ()
-    for kind in (TRAIN, VALID):
-        rows = np.flatnonzero(part == kind)
-        full = {k: v[rows] for k, v in x.items()}
-        own = {f.name: full[f.name] for f in law.fields}
-        batches.append(model.prepare(own, {f.name: full[f.name] for f in before} if before else None))
-    torch.manual_seed(seed)
-    trainer = Trainer(model, batches[0], batches[1], seed, device, precision)
-    total = trainer.plan(steps, until)
-    with bar(f"training {name}", total, "step", quiet) as tick:
-        history = trainer.run(total, None, tick)
-    model.to("cpu").eval()
-    return {
-        "steps": history.steps, "planned": total, "best step": history.best_step, "stopped": history.stopped,
-        "validation": history.best, "batch": trainer.recipe.batch, "seconds": history.seconds,
-    }  # fmt: skip
+    train, valid = ({k: v[part == kind] for k, v in x.items()} for kind in (TRAIN, VALID))
+    return Course(law.spec, seed, device, precision, steps, until, quiet=quiet, name=name).run(law.model, train, valid)
 
 
 def refuse(**asked: Any) -> None:

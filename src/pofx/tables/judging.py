@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..codecs.relations import Relations, is_key, places, values_of
+from ..codecs.relations import Relations, doubles, is_key, places, values_of
 from ..field import Field
 from ..fields import Category
 from ..metrics.two_sample import run
@@ -97,8 +97,7 @@ def broken(relations: Relations, tables: "Mapping[str, pa.Table]") -> dict[str, 
             values = values_of(table[key])
             out[f"{member.name}.{key}"] = 0 if is_key(values) else len(values) - len(values.unique())
         if len(member.key) > 1 and relations.sure(member.name):
-            groups = table.select(list(member.key)).group_by(list(member.key)).aggregate([])
-            out[f"{member.name} ({', '.join(member.key)})"] = table.num_rows - groups.num_rows
+            out[f"{member.name} ({', '.join(member.key)})"] = doubles(table, member.key)
         for link in member.links:
             at = places(values_of(table[link.column]), values_of(tables[link.parent][link.target]))
             out[f"{member.name}.{link.column} -> {link.parent}"] = int((at == -2).sum())

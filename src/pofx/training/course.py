@@ -23,7 +23,8 @@ class Course:
     """How a model is trained on stored columns of `spec`.
 
     steps, or until, a moment of time.monotonic(), bound it; with checkpoint its state is kept, and with resume it goes
-    on there. pool: rows on disk that steps take in the place of the training rows; warm: the model was trained already.
+    on there. pool: rows on disk that steps take in the place of the training rows; warm: the model was trained already;
+    name: what is trained, for the bar.
     """
 
     spec: Spec
@@ -38,6 +39,7 @@ class Course:
     guard: Guard | None = None
     pool: Pool | None = None
     warm: bool = False
+    name: str = ""
 
     def run(self, model: Model, train: Columns, valid: Columns) -> dict[str, Any]:
         """Fits the model; what happened, in plain values."""
@@ -76,7 +78,7 @@ class Course:
         total = held[2] if held is not None else trainer.plan(self.steps, self.until)
         if place is not None and held is None:
             place.write(*trainer.state(), total)
-        with bar(f"training {name}".strip(), total, "step", self.quiet) as tick:
+        with bar(f"training {name or self.name}".strip(), total, "step", self.quiet) as tick:
             tick(trainer.step)
             history = trainer.run(total, place, tick)
         if place is not None and name:

@@ -10,14 +10,15 @@ from torch import Tensor
 from ...errors import SpecError
 from ...privacy import Budget, deviation, onto_simplex
 from ...spec import Columns, Given, Spec
-from ..model import Batch, Model, Rows
+from ..model import Rows
+from .independent import Independent
 
 SHARES = (0.25, 0.25, 0.5)  # of rho: counts of each field, choices of the pairs, counts of the pairs
 LEAST, MOST = 4, 32  # tokens of a field by default: half the root of its rows, between these
 ROUNDS = 50  # of raking a pair to its margins
 
 
-class MST(Model):
+class MST(Independent):
     """p(x) = P(t_r) prod_(j other than r) P(t_j | t_parent(j)) prod_j P_j(x_j | t_j), t_j the token of field j.
 
     A field has at most about `bins` tokens (levels, or runs of them; atoms and bins of numbers); inside a token the law
@@ -44,10 +45,6 @@ class MST(Model):
         >>> pofx.fit("adult.csv", model="mst", epsilon=1.0)  # doctest: +SKIP
     """
 
-    family = "baselines"
-    abilities = frozenset({"sample", "log_prob", "cells", "given", "known", "unknown"})
-    trained = False
-
     def __init__(self, spec: Spec, bins: int | None = None, prior: float = 10.0) -> None:
         super().__init__(spec)
         if bins is None:
@@ -68,12 +65,6 @@ class MST(Model):
         self.register_buffer("table", table)
 
     # -- learning ----------------------------------------------------------------------------------------------------
-
-    def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
-        return (torch.from_numpy(self.cells(x)),)
-
-    def loss(self, batch: Batch, clock: object, generator: torch.Generator) -> Tensor:
-        return -batch[0].sum(1)
 
     def fit_closed(self, x: Columns, c: Columns | None = None) -> None:
         self.fit_noised(x, Budget(math.inf), math.inf)
@@ -202,10 +193,6 @@ class MST(Model):
             return np.log((self._beliefs(weight)[root] * table).sum(1))
 
     # -- drawing -----------------------------------------------------------------------------------------------------
-
-    def noise(self, n: int, generator: torch.Generator) -> Tensor:
-        size = (n, len(self.spec.fields))
-        return torch.rand(size, generator=generator, dtype=torch.float64, device=generator.device)
 
     def decode(
         self, z: Tensor, c: Columns | None = None, given: Given | None = None, known: Rows | None = None

@@ -110,3 +110,12 @@ def test_bad_numbers_are_told(rare: object) -> None:
 def test_other_kinds_of_data_are_refused() -> None:
     with pytest.raises(PofxError, match="tables alone"):
         pofx.fit(np.zeros((20, 4, 4), np.uint8), rare=3, steps=1, quiet=True)
+
+
+def test_what_stands_for_a_constraint_has_no_piece_of_few_rows() -> None:
+    rng = np.random.default_rng(0)
+    low = rng.integers(0, 50, 900)
+    rows = pd.DataFrame({"low": low, "high": low + rng.geometric(0.1, 900), "kind": rng.choice(["a", "b"], 900)})
+    made = pofx.fit(rows, model="independent", rare=20, constraints=["low < high"], quiet=True)
+    hidden = [f for f in made.codec.spec.fields if f.name not in rows]
+    assert len(hidden) == 1 and (hidden[0].mass * hidden[0].rows >= 20 - 1e-6).all()

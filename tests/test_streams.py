@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pofx import CodecError, SpecError, fit, load
+from pofx import CodecError, SpecError, Unsupported, fit, load
 from pofx.cli import main
 from pofx.codecs import gleaning, spool
 from pofx.codecs.gleaning import glean, sample_of
@@ -234,6 +234,26 @@ def test_a_large_file_stays_on_disk_by_itself(file, small, tmp_path, monkeypatch
     assert main(["fit", str(file), "-o", str(tmp_path / "m.pofx"), "--steps", "2", "--quiet"]) in (0, 1)
     assert main(["profile", str(file)]) == 0
     assert "shelf" in capsys.readouterr().out
+
+
+def test_a_cell_that_cannot_be_read_is_found_again(file, small, tmp_path, monkeypatch):
+    made = fit(file, steps=2, quiet=True)
+    rows = shop(1300).astype({"price": object})
+    rows.loc[1203, "price"] = "dear"
+    rows.to_csv(tmp_path / "odd.csv", index=False)
+    monkeypatch.setattr(spool, "memory", lambda: 1000.0)
+    words = r"got 'dear' in row 204: .*rows are counted from row 1,001 of the table on"
+    with pytest.raises(CodecError, match=words):
+        made.score(tmp_path / "odd.csv", path=tmp_path / "scores.csv")
+    assert not (tmp_path / "scores.csv").exists()
+
+
+def test_what_is_learned_in_memory_says_so(file, small):
+    with pytest.raises(Unsupported, match="tables under privacy are learned in memory: leave stream out"):
+        fit(file, epsilon=1.0, reading={"stream": "yes"}, quiet=True)
+    with pytest.raises(Unsupported, match="several tables are learned in memory"):
+        fit({"shop": shop(200)}, reading={"stream": "yes"}, quiet=True)
+    assert fit({"shop": shop(200)}, reading={"stream": "no"}, steps=2, quiet=True).sample(roots=3, quiet=True)
 
 
 def test_bad_input(file, small, tmp_path):

@@ -361,7 +361,7 @@ class FittedTable(Fitted):
         source, reading = again(self.provenance["path"], self.provenance.get("reading", {}), data)
         reading = {"stream": "no"} | reading  # as it was fitted, however much memory there is
         if (terms := self.provenance.get("privacy")) is not None:  # no fingerprint was kept
-            rows = read_table(source, **in_memory(reading, "a private table"))[0]
+            rows = read_table(source, **in_memory(reading, "tables under privacy"))[0]
             of = private_parts(rows, self.provenance["split"], self.provenance["seed"], terms["unit"])
             return of[0], rows.slice(0, 0), of[1]
         table = read_rows(source, reading)[0]

@@ -106,7 +106,7 @@ def fit_private(
         raise Unsupported(f"model {model!r} has no private training: these have: {', '.join(PRIVATE)}")
     if model == "any_order":
         accountant()
-    source, words = located(source, in_memory(reading, "a table under privacy"))
+    source, words = located(source, in_memory(reading, "tables under privacy"))
     with bar("reading", None, "row", quiet) as tick:
         rows, container = read_table(source, **words)
         if unit != "rows" and unit not in rows.column_names:
@@ -130,14 +130,7 @@ def fit_private(
         done, cost = fit_steps(
             made, x, noise, READING * rho, epsilon, delta / 2, codec.rows, steps, minutes, seed, quiet
         )
-    terms = {
-        "epsilon": float(epsilon), "delta": float(delta), "epsilon spent": cost, "unit": unit,
-        "neighbours": "one row more or less" if unit == "rows" else f"one {unit} more or less, one row of each kept",
-        "accountant": done.pop("accountant"), "noise": "of the system" if noise_seed is None else KNOWN,
-        "spent, rho": dict(budget.spent), "public": public | {"all columns": ["name", "type"]},
-        "left out": NOTHING_ELSE,
-    }  # fmt: skip
-    terms["words"] = words_of(terms)
+    terms = _terms(epsilon, delta, cost, unit, done.pop("accountant"), budget, public)
     say(terms["words"], quiet)
     provenance: dict[str, Any] = named(source, f"a {container} frame") | {
         "model": model, "config": made.config, "seed": seed, "split": list(split), "rows": codec.rows,
@@ -147,6 +140,21 @@ def fit_private(
         "versions": {"pofx": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }  # fmt: skip
     return FittedTable(made.eval(), codec, provenance)
+
+
+def _terms(
+    epsilon: float, delta: float, cost: float, unit: str, accountant: str, budget: Budget,
+    public: Mapping[str, list[str]],
+) -> dict[str, Any]:  # fmt: skip
+    """The guarantee, what it cost and what it does not cover, as a bundle keeps them."""
+    terms = {
+        "epsilon": float(epsilon), "delta": float(delta), "epsilon spent": cost, "unit": unit,
+        "neighbours": "one row more or less" if unit == "rows" else f"one {unit} more or less, one row of each kept",
+        "accountant": accountant, "noise": "of the system" if budget.noise.seed is None else KNOWN,
+        "spent, rho": dict(budget.spent), "public": {**public, "all columns": ["name", "type"]},
+        "left out": NOTHING_ELSE,
+    }  # fmt: skip
+    return terms | {"words": words_of(terms)}
 
 
 def _counted(

@@ -84,7 +84,7 @@ def in_memory(reading: Mapping[str, Any] | None, what: str) -> dict[str, Any]:
     """The words of a reading of rows that are held in memory; Unsupported where they are to stay on disk."""
     words = dict(reading or {})
     if words.pop("stream", "no") == "yes":
-        raise Unsupported(f"{what} is learned in memory: leave stream out (--stream)")
+        raise Unsupported(f"{what} are learned in memory: leave stream out (--stream)")
     return words
 
 

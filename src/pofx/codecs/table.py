@@ -112,14 +112,7 @@ class TableCodec:
         titles = look(table).get("titles", names)
         asked = with_keys(asked, rules, table, dirty == "keep")
         table, plans, stored = kept(table, titles, asked, rules, dirty == "keep")
-        for name in condition:
-            if name in names and name not in stored:
-                raise SpecError(
-                    f"expected a condition of two values or more, got {name!r}, whose cells are all alike or dropped: "
-                    "leave it out"
-                )
-            if name not in stored:
-                raise SpecError(f"expected a condition among the columns {', '.join(map(repr, stored))}, got {name!r}")
+        _check_condition(condition, names, stored)
         if all(plan.share == 1.0 for plan in plans):
             raise CodecError("every cell of the table is missing, expected some values: check the file")
         keep_one(plans, stored, table)
@@ -135,6 +128,8 @@ class TableCodec:
         found = look_for(by_name, stored, fixed) if search else []
         held = Held([*rules, *found], by_name, dirty == "keep", found, missing == "unknown")
         held.learn(stored, set(condition), masks)
+        for plan in held.hidden if least else ():
+            bare(plan, least, table.num_rows)
         return cls(plans, dependencies, table.schema, table.num_rows, condition, like, held)
 
     # -- in ------------------------------------------------------------------------------------------------------------
@@ -380,6 +375,17 @@ class TableCodec:
 
 def _as_table(table: Any) -> "pa.Table":
     return read_table(table)[0]
+
+
+def _check_condition(condition: Sequence[str], names: Sequence[str], stored: Columns) -> None:
+    for name in condition:
+        if name in names and name not in stored:
+            raise SpecError(
+                f"expected a condition of two values or more, got {name!r}, whose cells are all alike or dropped: "
+                "leave it out"
+            )
+        if name not in stored:
+            raise SpecError(f"expected a condition among the columns {', '.join(map(repr, stored))}, got {name!r}")
 
 
 def _check_rows(table: "pa.Table") -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from .. import store
 from ..bundle import KIND, Fitted
 from ..codecs import keys as shapes
+from ..codecs.numerals import WHOLE
 from ..codecs.places import TYPED, place_of
 from ..codecs.relations import Link, Relations, values_of
 from ..codecs.several import check_target, read_several, write_several, written_order
@@ -292,14 +293,12 @@ for _verb in (name for name in dir(Fitted) if name[0] != "_" and callable(getatt
 
 def _shape(column: "pa.ChunkedArray") -> dict[str, Any]:
     """The shape of the values of a key: whole numbers from the least on, or texts."""
-    texts = [text for text in values_of(column).to_pylist() if text is not None]
-    try:
-        numbers = [int(text) for text in texts]
-        if all(str(n) == text for n, text in zip(numbers, texts, strict=True)):
-            return {"kind": "number", "low": min(numbers, default=1)}
-    except ValueError:
-        pass
-    return {"kind": "text"} | shapes.shape_of_texts(texts)
+    import pyarrow.compute as pc
+
+    texts = values_of(column).drop_null()
+    if pc.all(pc.match_substring_regex(texts, WHOLE), min_count=0).as_py():
+        return {"kind": "number", "low": pc.min(texts.cast("int64")).as_py() if len(texts) else 1}
+    return {"kind": "text"} | shapes.shape_of_texts(texts.to_pylist())
 
 
 def _keys(shape: Mapping[str, Any], n: int) -> "pa.Array":

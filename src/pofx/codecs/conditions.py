@@ -15,7 +15,6 @@ from ..fields import Ordinal
 from . import moments
 from .columns import ColumnPlan
 
-OPERATORS = ("!=", "<=", ">=", "==", "=", "<", ">")
 CLOSED = {"both": (True, True), "left": (True, False), "right": (False, True), "neither": (False, False)}
 HELP = "a = v, a != v, a < v, a <= v, a in [x, y), a in {u, v}, a is missing, a is not missing"
 _TICKED = re.compile(r"\s*`((?:[^`]|``)+)`")

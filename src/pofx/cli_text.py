@@ -10,6 +10,9 @@ def ask_to_read_text(verb: argparse.ArgumentParser) -> None:
     """What `fit` asks of text."""
     verb.add_argument("--tokens", choices=("characters", "bytes", "bpe"), help="of text: its symbols (bpe: extra bpe)")
     verb.add_argument("--vocabulary", type=int, help="of text with bpe: how many symbols")
+    verb.add_argument(
+        "--segment", type=int, help="of music: steps of what is an example (default: pieces, of vae 4 bars)"
+    )
     verb.add_argument("--length", type=int, help="symbols of a line or piece at most, or half of what a model sees")
     verb.add_argument("--grid", type=int, help="of music: steps of a quarter note (of MIDI 4)")
     verb.add_argument("--column", help="of a table learned as text (--kind text): where the text is (the longest)")
@@ -18,7 +21,7 @@ def ask_to_read_text(verb: argparse.ArgumentParser) -> None:
 
 def words_of_text(told: argparse.Namespace) -> dict[str, Any]:
     """What was said of how text is read."""
-    words = {name: getattr(told, name) for name in ("tokens", "vocabulary", "length", "document", "grid")}
+    words = {name: getattr(told, name) for name in ("tokens", "vocabulary", "length", "document", "grid", "segment")}
     return {k: v for k, v in words.items() if v is not None}
 
 

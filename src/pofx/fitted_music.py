@@ -19,6 +19,7 @@ from .codecs.writing import write_table
 from .errors import CodecError, SpecError, Unsupported
 from .evaluate_music import MusicEvidence, evaluate_music
 from .judging import check_asked, write_evidence
+from .models.sequence_vae import CodedSequence
 from .models.sequential import Sequential
 from .progress import bar
 from .spec import Columns, Given
@@ -35,7 +36,8 @@ class FittedMusic(Fitted):
     def _shape(self) -> str:
         low, top = self.codec.pitches
         sites, held = self.codec.spec.blocks[0].sites[0], ", struck or held" if self.codec.field.held else ""
-        return f"music of some {sites} symbols, {self.codec.grid} steps a quarter note, pitches {low} to {top}{held}"
+        what = "music" if self.codec.segment is None else f"segments of {self.codec.segment} steps of music,"
+        return f"{what} of some {sites} symbols, {self.codec.grid} steps a quarter note, pitches {low} to {top}{held}"
 
     def _given(self, given: Sequence[str] | str | Mapping[str, Any] | None) -> Given | None:
         if given:
@@ -56,7 +58,8 @@ class FittedMusic(Fitted):
 
     def _pieces(self, source: Any) -> Pieces:
         source = [source] if isinstance(source, Piece) else source
-        return read_pieces(source, grid=self.codec.grid, broken=self.provenance["reading"].get("broken", "refuse"))[0]
+        pieces, _ = read_pieces(source, grid=self.codec.grid, broken=self.provenance["reading"].get("broken", "refuse"))
+        return pieces if self.codec.segment is None else pieces.cut(self.codec.segment)
 
     def _read(self, source: Any) -> tuple[Pieces, str, Columns, Columns | None]:
         pieces = self._pieces(source)
@@ -109,7 +112,7 @@ class FittedMusic(Fitted):
         Raises SpecError for symbols below 1, CodecError for pitches that were not learned, Unsupported for a model that
         does not go from left to right.
         """
-        if not isinstance(self.model, Sequential):
+        if not isinstance(self.model, Sequential) or isinstance(self.model, CodedSequence):
             raise Unsupported(f"model {self.model.name!r} does not go on from a prompt: autoregressive does")
         if symbols is not None and symbols < 1:
             raise SpecError(f"expected at least one symbol, got {symbols}")
@@ -225,9 +228,14 @@ class FittedMusic(Fitted):
 
 
 def parts_of(pieces: Pieces, split: Sequence[float], seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which pieces are for training, validation and test: as their file says, else by the split."""
+    """Which pieces are for training, validation and test: as their file says, else by the split; segments of one piece
+    together.
+    """
     if pieces.part is None:
-        return parts(len(pieces), split, seed)
+        if pieces.owner is None:
+            return parts(len(pieces), split, seed)
+        learned, watched, unseen = parts(int(pieces.owner.max()) + 1, split, seed)
+        return tuple(np.flatnonzero(np.isin(pieces.owner, part)) for part in (learned, watched, unseen))  # type: ignore[return-value]
     learned, watched, unseen = (np.flatnonzero(pieces.part == part) for part in range(3))
     return learned, watched, unseen
 

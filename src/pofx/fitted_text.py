@@ -26,6 +26,7 @@ from .models import create
 from .models.infilling import Infilling
 from .models.model import Batch, Model
 from .models.sequence_gan import SequenceGAN
+from .models.sequence_vae import CodedSequence
 from .models.sequential import Drawing, Labelled, Sequential
 from .progress import bar
 from .spec import Columns
@@ -142,7 +143,7 @@ class FittedText(FittedByLabel):
         Raises SpecError for symbols below 1, CodecError for characters that were never seen, Unsupported for a model
         that does not go from left to right.
         """
-        if not isinstance(self.model, Sequential):
+        if not isinstance(self.model, Sequential) or isinstance(self.model, CodedSequence):
             raise Unsupported(f"model {self.model.name!r} does not go on from a prompt: autoregressive does")
         if symbols is not None and symbols < 1:
             raise SpecError(f"expected at least one symbol, got {symbols}")

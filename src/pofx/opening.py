@@ -137,7 +137,8 @@ def _texts(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed
     return codec, rows, container, took, notes
 
 
-MUSICAL = ("grid", "broken", "length")
+MUSICAL = ("grid", "broken", "length", "segment")
+BARS = 16  # quarter notes of a segment, where a model learns codes of those
 
 
 def _music(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:
@@ -146,9 +147,23 @@ def _music(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed
     if odd := sorted(set(reading) - set(MUSICAL)):
         raise SpecError(f"expected reading of music with {', '.join(MUSICAL)}, got {odd[0]!r}: leave it out")
     rows, container = read_pieces(source, **{k: v for k, v in reading.items() if k in MUSICAL[:2]})
+    words: dict[str, Any] = {"length": reading.get("length")}
+    if rows.voices and asked["cls"].voiced is not None:
+        if "segment" in reading:
+            raise SpecError("expected segments of music without voices, got voices: leave segment out")
+        took = parts_of_music(rows, split, seed)
+        return VoicesCodec.learn(rows.take(took[0]), **words), rows, container, took, dict(rows.notes)
+    segment = reading.get("segment")
+    if segment is None and asked["cls"].musical is not None and "encode" in asked["cls"].musical.abilities:
+        segment = BARS * rows.pieces[0].grid
+    notes = dict(rows.notes)
+    if segment is not None:
+        if type(segment) is not int or segment < 2:
+            raise SpecError(f"expected a segment of two steps or more, got {segment!r}")
+        whole, rows = len(rows), rows.cut(segment)
+        notes["segments"] = f"{len(rows):,} of {segment} steps, of {whole:,} pieces"
     took = parts_of_music(rows, split, seed)
-    codec = VoicesCodec if rows.voices and asked["cls"].voiced is not None else MusicCodec
-    return codec.learn(rows.take(took[0]), length=reading.get("length")), rows, container, took, dict(rows.notes)
+    return MusicCodec.learn(rows.take(took[0]), **words, segment=segment), rows, container, took, notes
 
 
 def _sounds(source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int, **asked: Any) -> Opened:

@@ -18,16 +18,18 @@ class MusicCodec:
     """How music becomes rows of T codes, and back: a bijection of piano rolls and legal sequences (`Note`).
 
     spec: the field `music` over T sites; grid: steps of a quarter note; tempo, program, velocity: those that drawn
-    pieces have; length: the symbols that pieces are cut at, None: none are.
+    pieces have; length: the symbols that pieces are cut at, None: none are; segment: the steps of what is an example,
+    None: pieces are.
     """
 
     kind = "music"
 
     def __init__(
-        self, spec: Spec, grid: int, tempo: float, program: int, velocity: int, length: int | None = None
-    ) -> None:
+        self, spec: Spec, grid: int, tempo: float, program: int, velocity: int, length: int | None = None,
+        segment: int | None = None,
+    ) -> None:  # fmt: skip
         self.spec, self.grid, self.tempo, self.program, self.velocity = spec, grid, tempo, program, velocity
-        self.length = length
+        self.length, self.segment = length, segment
         field = spec.field(MUSIC)
         if not isinstance(field, Note):
             raise SpecError(f"expected a field of notes, got {field.kind}")
@@ -35,7 +37,7 @@ class MusicCodec:
         self.top = int(field.levels[FIRST])
 
     @classmethod
-    def learn(cls, pieces: Pieces, *, length: int | None = None) -> Self:
+    def learn(cls, pieces: Pieces, *, length: int | None = None, segment: int | None = None) -> Self:
         """The codec of the pitches of these pieces and of some beyond; T the symbols of the longest one, or `length`.
 
         Tempo is their median, program the most frequent, velocity the mean. Raises SpecError for a length below 2,
@@ -56,7 +58,7 @@ class MusicCodec:
         return cls(
             Spec((Block(MUSIC, (field,), (sites,)),)), pieces.pieces[0].grid,
             float(np.median([piece.tempo for piece in pieces.pieces])), int(programs.argmax()),
-            round(float(np.mean([piece.velocity for piece in pieces.pieces]))), length,
+            round(float(np.mean([piece.velocity for piece in pieces.pieces]))), length, segment,
         )  # fmt: skip
 
     @property
@@ -98,7 +100,7 @@ class MusicCodec:
     def to_json(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Plain values and arrays that rebuild the codec."""
         header, arrays = self.spec.split()
-        words = {name: getattr(self, name) for name in ("grid", "tempo", "program", "velocity", "length")}
+        words = {name: getattr(self, name) for name in ("grid", "tempo", "program", "velocity", "length", "segment")}
         return {"kind": self.kind, "spec": header} | words, arrays
 
     @classmethod

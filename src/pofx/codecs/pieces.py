@@ -109,12 +109,14 @@ def joined(pitches: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True)
 class Pieces:
     """Pieces of one grid. part: which are for training (0), validation (1) and test (2), where their file says so;
-    notes: what was found or lost in reading, by subject.
+    notes: what was found or lost in reading, by subject; owner: of segments the number of the piece that each was cut
+    from.
     """
 
     pieces: tuple[Piece, ...]
     part: np.ndarray | None = None
     notes: dict[str, str] = field(default_factory=dict)
+    owner: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.pieces)
@@ -133,8 +135,22 @@ class Pieces:
     def take(self, rows: np.ndarray | Sequence[int]) -> Self:
         """The pieces of these numbers."""
         index = np.asarray(rows, int)
-        part = None if self.part is None else self.part[index]
-        return replace(self, pieces=tuple(self.pieces[i] for i in index), part=part)
+        part, owner = (None if v is None else v[index] for v in (self.part, self.owner))
+        return replace(self, pieces=tuple(self.pieces[i] for i in index), part=part, owner=owner)
+
+    def cut(self, steps: int) -> Self:
+        """Each piece in segments of `steps` steps one after the other; an end of less than half of them is left out,
+        unless it is all that there is, and so are segments without a note. What is held from before is struck.
+        """
+        made, owner = [], []
+        for k, piece in enumerate(self.pieces):
+            for first in range(0, max(len(piece) - steps // 2, 0) + 1, steps):
+                roll = piece.roll[first : first + steps]
+                if roll.any():
+                    made.append(replace(piece, roll=roll, voices=None))
+                    owner.append(k)
+        part = None if self.part is None else self.part[owner]
+        return replace(self, pieces=tuple(made), part=part, owner=np.array(owner, int))
 
     def fingerprint(self) -> str:
         """SHA-256 over the rolls and their grids."""

@@ -1,6 +1,7 @@
 """The law of music, step by step and in each from high to low: what `autoregressive` is over notes."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -53,15 +54,17 @@ class Place:
 class Net(nn.Module):
     """Logits of codes from the steps before and from what of their own step is told.
 
-    g_s = transformer over steps (R [roll_{s-1}, ..., roll_{s-4}] + F[s mod 16])
+    g_s = transformer over steps (R [roll_{s-1}, ..., roll_{s-4}] + F[s mod 16] + C z),  z a code, where there is one
     h = g_s + E[x] + G[notes] + Q roll_s so far,   h = h + B gelu(A norm(h)) `layers` times,   W norm(h)
     """
 
     def __init__(
-        self, symbols: int, pitches: int, kinds: int, width: int, heads: int, depth: int, layers: int, dropout: float
-    ) -> None:
+        self, symbols: int, pitches: int, kinds: int, width: int, heads: int, depth: int, layers: int, dropout: float,
+        latent: int = 0,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.heard = nn.Linear(BACK * kinds * pitches, width)
+        self.aside = nn.Linear(latent, width, bias=False) if latent else None
         self.embed, self.phase = nn.Embedding(symbols + 1, width), nn.Embedding(PHASES, width)
         self.notes, self.chord = nn.Embedding(PLACES, width), nn.Linear(kinds * pitches, width, bias=False)
         for table in (self.embed, self.phase, self.notes):
@@ -76,11 +79,15 @@ class Net(nn.Module):
         nn.init.zeros_(self.last[1].weight)
         nn.init.zeros_(self.last[1].bias)
 
-    def listen(self, before: Tensor, first: int, memories: list[Memory] | None = None) -> Tensor:
+    def listen(
+        self, before: Tensor, first: int, memories: list[Memory] | None = None, z: Tensor | None = None
+    ) -> Tensor:
         """g, (B, S, width), of the rolls before each of S steps, (B, BACK + S - 1, kinds, P); `first` numbers them."""
         chords = before.flatten(2).unfold(1, BACK, 1).flatten(2)
         steps = torch.arange(first, first + chords.shape[1], device=before.device)
         g = self.drop(self.heard(chords) + self.phase(steps % PHASES))
+        if self.aside is not None and z is not None:
+            g = g + self.aside(z)[:, None]
         for i, block in enumerate(self.blocks):
             g = block(g, memories[i] if memories else None)
         return g
@@ -144,27 +151,29 @@ class Musical(Sequential):
         held = [below & (before > 0)] if self.kinds > 1 else []
         return torch.cat([close, torch.ones_like(close), below, *held], -1)
 
-    def _heard(self, rolls: Tensor) -> Tensor:
+    def _heard(self, rolls: Tensor, z: Tensor | None) -> Tensor:
         """g of each step, (B, S, width), told from its window: `context` steps, or the last half of that and more."""
         steps, half = rolls.shape[1], self.context // 2
         before = F.pad(rolls[:, :-1], (0, 0, 0, 0, BACK, 0))
         if steps <= self.context:
-            return self.net.listen(before, 0)
+            return self.net.listen(before, 0, None, z)
         parts = []
         for first in range(0, steps - half, half):
-            g = self.net.listen(before[:, first : first + self.context + BACK - 1], first)
+            g = self.net.listen(before[:, first : first + self.context + BACK - 1], first, None, z)
             parts.append(g[:, half:] if first else g)
         return torch.cat(parts, 1)
 
-    def _terms(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """log p(x_t | x_<t), 0 behind the END: codes (B, T) to (B, T), nats."""
+    def _terms(self, x: Tensor, c: Tensor | None = None, heard: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """log p(x_t | x_<t, c), 0 behind the END: codes (B, T) to (B, T), nats. c: a code, (B, latent); heard: what
+        the steps before are taken for.
+        """
         seen = torch.cat([x.new_full((len(x), 1), self.symbols), x[:, :-1]], 1)
         place = Place(seen, self.pitches, self.kinds)
         rolls = place.rolls(self.pitches, self.kinds)
         row, at = torch.nonzero(seen, as_tuple=True)  # all up to and with the END
         step, rank, told = place.step[row, at], place.rank[row, at], torch.zeros(x.shape, device=x.device)
         so_far = torch.arange(self.pitches, device=x.device) <= rank[:, None]
-        g = self._heard(rolls)[row, step]
+        g = self._heard(rolls if heard is None else heard(rolls), c)[row, step]
         logits = self.net.tell(g, seen[row, at], place.notes[row, at], rolls[row, step] * so_far[:, None])
         before = F.pad(rolls[:, :-1, 0], (0, 0, 1, 0))[row, step]
         logits = logits.masked_fill(~self._legal(rank, before), -math.inf)
@@ -182,12 +191,16 @@ class Musical(Sequential):
         by = torch.minimum(torch.maximum(by, low - self.pitches + 1), high)  # up is towards code 0
         return torch.where(code < 0, x, x - by[:, None])
 
+    def _varied(self, x: Tensor, clock: Clock, generator: torch.Generator) -> Tensor:
+        """Some of these pieces moved by some semitones: all at first, none at last."""
+        if not self.transpose:
+            return x
+        own = torch.rand(len(x), 1, generator=generator, device=x.device) < clock.progress
+        return torch.where(own, x, self._transposed(x, generator))
+
     def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
         x = self._cut(batch[0].long())
-        if self.training and self.transpose:
-            own = torch.rand(len(x), 1, generator=generator, device=x.device) < clock.progress
-            x = torch.where(own, x, self._transposed(x, generator))
-        return -self._terms(x).sum(1)
+        return -self._terms(self._varied(x, clock, generator) if self.training else x).sum(1)
 
     # -- drawing -----------------------------------------------------------------------------------------------------
 
@@ -195,7 +208,7 @@ class Musical(Sequential):
     def continued(self, prompt: Tensor, u: Tensor, c: Tensor | None = None) -> Tensor:
         """What follows prompts (B, P), one symbol for each of the uniform numbers u, (B, L): codes (B, L).
 
-        Behind an END all are END. Rows go on together, a step at a time.
+        Behind an END all are END. Rows go on together, a step at a time. c: a code of each, (B, latent).
         """
         prompt, u = prompt.to(self.device), u.to(self.device)
         rows, start, most = len(u), prompt.shape[1], prompt.shape[1] + u.shape[1]
@@ -207,9 +220,9 @@ class Musical(Sequential):
         while not bool(over.all()):
             if step - first == self.context:
                 first, memories = step - self.context // 2, self._memories()
-                g = self.net.listen(past[:, first:], first, memories)[:, -1]
+                g = self.net.listen(past[:, first:], first, memories, c)[:, -1]
             else:
-                g = self.net.listen(past[:, -BACK:], step, memories)[:, -1]
+                g = self.net.listen(past[:, -BACK:], step, memories, c)[:, -1]
             chord, rank, notes = torch.zeros_like(past[:, 0]), torch.full_like(at, -1), torch.zeros_like(at)
             told = ~over
             while bool(told.any()):

@@ -1,4 +1,4 @@
-"""The variational autoencoder of sequences: what `vae` is over the sites of text."""
+"""Variational autoencoders of sequences: what `vae` is over the sites of text, and what that of music shares."""
 
 import math
 from collections.abc import Callable
@@ -19,34 +19,25 @@ DRAWS = 16  # of q, that a bound is weighed from
 LOOKED = 200  # rows that remarks are of
 
 
-class SequenceVAE(Sequential):
-    """log p(x) >= E_q log p(x | z) - KL(q(z | x) || N(0, 1)), nats a line; p(x | z) goes from left to right.
+class CodedSequence(Sequential):
+    """log p(x) >= E_q log p(x | z) - KL(q(z | x) || N(0, 1)), nats a sequence; p(x | z) goes from left to right.
 
-    q: the mean over the sites of a transformer that sees them all gives means and log deviations of `latent` numbers.
-    p(x | z): a causal transformer that reads z at each site and only a part of the symbols before: a fit blanks
-    `blank` of them, so that z has to tell them (Bowman et al. 2016). KL counts from `free_bits` nats a number on, and
-    by a weight that rises from 0 to 1 over the first `warmup` of a fit (Kingma et al. 2016).
-
-    x: codes (n, T) of one `Token` field of sequences that end. Noise: `latent` normal numbers, T uniform ones.
-    `express` writes the likeliest symbol at each site. Raises SpecError for documents, which have no code, and for
-    shares outside [0, 1).
+    A fit hides a part `blank` of what came before from p(x | z), so that z has to tell it (Bowman et al. 2016). KL
+    counts from `free_bits` nats a number on, and by a weight that rises from 0 to 1 over the first `warmup` of a fit
+    (Kingma et al. 2016). Noise: `latent` normal numbers, T uniform ones. `express` writes the likeliest symbol at each
+    site. A model says what `_q` and `_terms_of` are. Raises SpecError for documents, which have no code, and for shares
+    outside [0, 1).
     """
 
     family = "autoencoders"
     abilities = frozenset({"sample", "log_prob", "bound", "encode", "express", "interpolate", "condition"})
 
-    def __init__(
-        self, spec: Spec, latent: int = 32, width: int = 128, heads: int = 2, depth: int = 3, dropout: float = 0.0,
-        blank: float = 0.3, free_bits: float = 0.25, warmup: float = 0.2,
-    ) -> None:  # fmt: skip
-        super().__init__(spec, width, heads, depth, dropout)
+    def _coded_by(self, latent: int, blank: float, free_bits: float, warmup: float) -> None:
         if not self.ends:
             raise SpecError("expected lines, each of which has a code, got a document: autoregressive learns that")
         if not 0 <= blank < 1 or not 0 <= warmup < 1:
             raise SpecError(f"expected blank and warmup from 0 to below 1, got {blank} and {warmup}")
         self.latent, self.blank, self.free_bits, self.warmup = latent, blank, free_bits, warmup
-        self.encoder = Transformer(self.symbols, 2 * latent, width, heads, depth, False, self.labels, dropout)
-        self.net = Transformer(self.symbols + 2, self.symbols, width, heads, depth, True, self.labels + latent, dropout)
 
     def recipe(self, rows: int) -> Recipe:
         """That of `autoregressive`, for twice as long."""
@@ -57,34 +48,27 @@ class SequenceVAE(Sequential):
 
     def _q(self, x: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
         """Means and log deviations of the codes of rows, (B, latent) each."""
-        sizes = ((x != 0).sum(1) + 1).clamp(max=x.shape[1])
-        told = self.encoder(x, c, sizes=sizes)
-        inside = torch.arange(x.shape[1], device=x.device) < sizes[:, None]
-        mean, rest = ((told * inside[:, :, None]).sum(1) / sizes[:, None].sqrt()).chunk(2, 1)
-        return mean, rest.clamp(-8, 4)
+        raise NotImplementedError
+
+    def _terms_of(self, x: Tensor, z: Tensor, c: Tensor | None, hide: torch.Generator | None = None) -> Tensor:
+        """log p(x_t | x_<t, z), (B, T); hide: of what is not seen of those before."""
+        raise NotImplementedError
+
+    def _varied(self, x: Tensor, clock: Clock, generator: torch.Generator) -> Tensor:
+        """What a step of the fit learns in place of these rows."""
+        return x
 
     def _beside(self, z: Tensor, c: Tensor | None) -> Tensor:
         """What the decoder reads at each site."""
         return z if c is None else torch.cat([c, z], 1)
 
-    def _terms_of(self, x: Tensor, z: Tensor, c: Tensor | None, gone: Tensor | None = None) -> Tensor:
-        """log p(x_t | x_<t, z), (B, T), where the symbols `gone` are not seen."""
-        ahead = pad(x[:, :-1], (1, 0), value=self.symbols)
-        if gone is not None:
-            ahead = torch.where(pad(gone[:, :-1], (1, 0)), self.symbols + 1, ahead)
-        logits = self.net(ahead, self._beside(z, c)).transpose(1, 2)
-        told = -cross_entropy(logits, x, reduction="none")
-        over = pad((x[:, :-1] == 0).long(), (1, 0)).cumsum(1)
-        return torch.where(over > 0, 0.0, told)
-
     def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
         training = self.training
         x, c = self._cut(batch[0].long()), self.told(batch[1:], generator if training else None)
-        how = {"generator": generator, "device": x.device}
+        x = self._varied(x, clock, generator) if training else x
         mean, log_deviation = self._q(x, c)
-        z = mean + log_deviation.exp() * torch.randn(mean.shape, **how)
-        gone = torch.rand(x.shape, **how) < self.blank if training and self.blank else None
-        like = self._terms_of(x, z, c, gone).sum(1)
+        z = mean + log_deviation.exp() * torch.randn(mean.shape, generator=generator, device=x.device)
+        like = self._terms_of(x, z, c, generator if training and self.blank else None).sum(1)
         each = 0.5 * (mean.square() + (2 * log_deviation).exp() - 1) - log_deviation
         if not training:
             return each.sum(1) - like
@@ -202,3 +186,37 @@ class SequenceVAE(Sequential):
             "divergence": float(each.sum(1).mean()), "numbers in use": float((mean.var(0) > 0.01).sum()),
             "cost of other codes": float(like - other),
         }  # fmt: skip
+
+
+class SequenceVAE(CodedSequence):
+    """`CodedSequence` of the codes (n, T) of one `Token` field of sequences that end.
+
+    q: the mean over the sites of a transformer that sees them all gives means and log deviations of `latent` numbers.
+    p(x | z): a causal transformer that reads z at each site, and the symbols before, of which a fit hides some.
+    """
+
+    def __init__(
+        self, spec: Spec, latent: int = 32, width: int = 128, heads: int = 2, depth: int = 3, dropout: float = 0.0,
+        blank: float = 0.3, free_bits: float = 0.25, warmup: float = 0.2,
+    ) -> None:  # fmt: skip
+        super().__init__(spec, width, heads, depth, dropout)
+        self._coded_by(latent, blank, free_bits, warmup)
+        self.encoder = Transformer(self.symbols, 2 * latent, width, heads, depth, False, self.labels, dropout)
+        self.net = Transformer(self.symbols + 2, self.symbols, width, heads, depth, True, self.labels + latent, dropout)
+
+    def _q(self, x: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
+        sizes = ((x != 0).sum(1) + 1).clamp(max=x.shape[1])
+        told = self.encoder(x, c, sizes=sizes)
+        inside = torch.arange(x.shape[1], device=x.device) < sizes[:, None]
+        mean, rest = ((told * inside[:, :, None]).sum(1) / sizes[:, None].sqrt()).chunk(2, 1)
+        return mean, rest.clamp(-8, 4)
+
+    def _terms_of(self, x: Tensor, z: Tensor, c: Tensor | None, hide: torch.Generator | None = None) -> Tensor:
+        ahead = pad(x[:, :-1], (1, 0), value=self.symbols)
+        if hide is not None:
+            gone = torch.rand(x.shape, generator=hide, device=x.device) < self.blank
+            ahead = torch.where(pad(gone[:, :-1], (1, 0)), self.symbols + 1, ahead)
+        logits = self.net(ahead, self._beside(z, c)).transpose(1, 2)
+        told = -cross_entropy(logits, x, reduction="none")
+        over = pad((x[:, :-1] == 0).long(), (1, 0)).cumsum(1)
+        return torch.where(over > 0, 0.0, told)

@@ -20,7 +20,7 @@ class IWAE(VAE):
         >>> pofx.fit("adult.csv", model="iwae", draws=16)  # doctest: +SKIP
     """
 
-    sequenced = None
+    sequenced, musical = None, None
 
     def __init__(
         self,

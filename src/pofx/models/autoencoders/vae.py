@@ -13,6 +13,7 @@ from ...nn.priors import PRIORS, FlowPrior, Mixture, Prior, StandardNormal, Vamp
 from ...spec import Spec
 from ..lens import lens_of
 from ..model import Model
+from ..musical_vae import MusicalVAE
 from ..sequence_vae import SequenceVAE
 from ..variational import Variational
 
@@ -47,6 +48,7 @@ class VAE(Variational):
     """
 
     sequenced: ClassVar[type[Model] | None] = SequenceVAE
+    musical: ClassVar[type[Model] | None] = MusicalVAE
 
     def __init__(
         self,

@@ -19,7 +19,9 @@ import pytest
 import pofx
 from pofx.cli import main
 from pofx.codecs import sqlite_io
+from pofx.codecs.databases import streamed_database
 from pofx.codecs.places import Place, named, place_of
+from pofx.codecs.spool import spooled
 from pofx.codecs.table import TableCodec
 from pofx.codecs.tabular_io import look, notes_of, read_table
 from pofx.codecs.writing import write_table
@@ -407,6 +409,63 @@ def test_types_of_postgresql(address: str) -> None:
         dict.fromkeys(["n", "wide", "tens", "price", "mood", "span"]),
     ]
     assert notes_of(table) == {"left out": "'doc' (jsonb), 'list' (int4[]), 'raw' (bytea), 'x' (xml)"}
+
+
+def streamed(place: Place) -> list[pa.Table]:
+    with streamed_database(place) as tables:
+        return list(tables)
+
+
+def test_rows_come_in_batches_of_one_type(shop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_io, "_BATCH", 70)
+    write_table([customers(300)], Place(shop, "customers"))
+    parts, whole = streamed(Place(shop)), read_table(shop)[0]
+    assert len({part.schema for part in parts}) == 1
+    made = pa.concat_tables(parts).combine_chunks()
+    assert made.equals(whole.combine_chunks()) and look(parts[0]) == look(whole)
+    if kind_of(shop) == "sqlite":
+        assert [part.num_rows for part in parts] == [70, 70, 70, 70, 20]
+
+
+def test_types_of_a_column_of_sqlite_are_those_of_all_its_cells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a later batch holds decides what the first is read as."""
+    monkeypatch.setattr(sqlite_io, "_BATCH", 2)
+    path = str(tmp_path / "a.db")
+    execute(path, "CREATE TABLE t (a INTEGER, b, c DATE, d DATE, e DECIMAL(6,2), f BOOLEAN, g BLOB, h TEXT)")
+    rows = [(1, 1, "2024-01-01", "2024-01-01", 1.25, 1, b"x", None)] * 4
+    rows += [(2.5, "z", "2024-02-02", "soon", 1.257, 0, None, None)]
+    with sqlite3.connect(path) as connection:
+        connection.executemany("INSERT INTO t VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    connection.close()
+    parts = streamed(Place(path))
+    kinds = {field.name: str(field.type) for field in parts[0].schema}
+    assert kinds == {
+        "a": "double", "b": "string", "c": "date32[day]", "d": "string", "e": "double", "f": "bool", "h": "string"
+    }  # fmt: skip
+    made = pa.concat_tables(parts)
+    assert made["b"].to_pylist() == ["1", "1", "1", "1", "z"] and made["f"].to_pylist() == [True] * 4 + [False]
+    assert notes_of(made) == {
+        "mixed types": "'b' (4 whole numbers, 1 texts): read as texts", "left out": "'g' (blobs)"
+    }  # fmt: skip
+    assert made.combine_chunks().equals(read_table(path)[0].combine_chunks())
+
+
+def test_a_table_of_a_database_is_learned_from_disk(shop: str, tmp_path: Path) -> None:
+    write_table([customers(400)], Place(shop, "customers"))
+    made = pofx.fit(Place(shop), steps=2, quiet=True, reading={"stream": "yes"})
+    assert made.provenance["reading"]["stream"] == "yes" and made.provenance["rows"] == 400
+    made.score(Place(shop), path=tmp_path / "scored.csv")
+    assert len((tmp_path / "scored.csv").read_text().splitlines()) == 401
+
+
+def test_a_table_without_rows_is_refused_in_batches_too(shop: str) -> None:
+    execute(shop, "CREATE TABLE t (a INTEGER)")
+    with pytest.raises(CodecError, match="expected rows in the table 't'"):
+        read_table(shop)
+    with pytest.raises(CodecError, match="expected a table with columns and rows, got none|expected rows"):
+        spooled(Place(shop))
 
 
 @pytest.mark.parametrize("cell", ["'-infinity'::timestamp", "'infinity'::date", "'Infinity'::numeric(4,1)"])

@@ -7,12 +7,12 @@ read alone; rows travel in batches and are held as Arrow columns.
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -63,6 +63,9 @@ class Database(Protocol):
 
     def rows(self, select: str) -> Read:
         """What a SELECT gives, without columns whose cells are no values of a table."""
+
+    def reader(self, select: str) -> "AbstractContextManager[tuple[pa.RecordBatchReader, dict[str, str]]]":
+        """The same in batches, which have one type each column."""
 
     def columns(self, name: str) -> list[str]:
         """The columns of a table."""
@@ -132,13 +135,13 @@ def read_database(place: Place) -> "pa.Table":
 
 @contextmanager
 def streamed_database(place: Place) -> "Iterator[Iterator[pa.Table]]":
-    """The rows that `read_database` gives, in batches as they come; of DuckDB, whose types are those of its columns."""
-    if place.kind != "duckdb":
+    """The rows that `read_database` gives, in batches as they come."""
+    if place.kind not in _CLASSES:
         raise CodecError(
-            f"expected a file of DuckDB, text, Parquet or Feather to be read as a stream, got {place.kind}: write its "
-            "rows as Parquet first"
+            f"expected a database or a file of text, Parquet or Feather to be read as a stream, got {place.kind}: "
+            "write its rows as Parquet first"
         )
-    with _selected(place) as (database, place, select), cast(Any, database).reader(select) as (reader, notes):
+    with _selected(place) as (database, place, select), database.reader(select) as (reader, notes):
         _check_columns(reader.schema.names, place, notes)
         meta = _meta(place, notes)
         yield (labelled(t, t.column_names, place.kind, **meta) for t in map(_table_of, reader))

@@ -32,8 +32,8 @@ class Loose:
 
         counts = Counter(map(type, cells))
         self.counts += counts
-        kind = _one_type(set(counts))
-        cells = list(map(_text, cells)) if kind is None else cells
+        kind = one_type(set(counts))
+        cells = list(map(as_text, cells)) if kind is None else cells
         self.chunks.append(pa.array(cells, pa.string() if kind is None else kind))
 
     @property
@@ -44,23 +44,26 @@ class Loose:
     @property
     def mixed(self) -> str:
         """Which kinds of cells are mixed, empty where they are not."""
-        if _one_type(set(self.counts)) is not None:
-            return ""
-        told = ", ".join(f"{n:,} {_NAMES[kind]}" for kind, n in self.counts.most_common() if kind in _NAMES)
-        return f"{self.name!r} ({told})"
+        return mixture(self.name, self.counts) if one_type(set(self.counts)) is None else ""
 
     def column(self) -> "pa.ChunkedArray":
         """All cells, in one type; of type null where every cell is missing."""
         import pyarrow as pa
 
-        kind = _one_type(set(self.counts))
+        kind = one_type(set(self.counts))
         if kind is not None:
             return pa.chunked_array([chunk.cast(kind) for chunk in self.chunks], kind)
         texts = [chunk if pa.types.is_string(chunk.type) else _texts(chunk) for chunk in self.chunks]
         return pa.chunked_array(texts, pa.string())
 
 
-def _one_type(kinds: set[type]) -> "pa.DataType | None":
+def mixture(name: str, counts: Counter[type]) -> str:
+    """A column and how many of its cells are of which kind, in words."""
+    told = ", ".join(f"{n:,} {_NAMES[kind]}" for kind, n in counts.most_common() if kind in _NAMES)
+    return f"{name!r} ({told})"
+
+
+def one_type(kinds: set[type]) -> "pa.DataType | None":
     """The one type of cells of these kinds; None where there is none."""
     import pyarrow as pa
 
@@ -79,10 +82,11 @@ def _one_type(kinds: set[type]) -> "pa.DataType | None":
 def _texts(chunk: "pa.Array") -> "pa.Array":
     import pyarrow as pa
 
-    return pa.array(map(_text, chunk.to_pylist()), pa.string())
+    return pa.array(map(as_text, chunk.to_pylist()), pa.string())
 
 
-def _text(cell: Any) -> str | None:
+def as_text(cell: Any) -> str | None:
+    """A cell of a column of mixed kinds."""
     if cell is None or isinstance(cell, str):
         return cell
     if isinstance(cell, bytes):

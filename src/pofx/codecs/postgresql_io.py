@@ -1,6 +1,7 @@
 """PostgreSQL, by its ADBC driver, which takes and gives rows as Arrow batches over COPY."""
 
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ from .places import Place
 from .storable import DIGITS, in_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from .databases import Keys, Read
 
@@ -28,6 +29,7 @@ PATIENCE = 10  # seconds for a server to answer, where the address does not say 
 _ODD = ("bytea", "json", "jsonb", "xml", "tsvector", "tsquery", "point", "line", "lseg", "box", "path", "polygon",
         "circle", "geometry", "geography")  # fmt: skip
 MOMENTS = (-220_000_000_000_000_000, 9_200_000_000_000_000_000)  # microseconds from 1970, beyond which is infinity
+CENTS = (19, 2)  # digits of money, and those behind the point
 DAYS = (-2_500_000, 2_146_000_000)  # the same, of dates
 _MESSAGE = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.*)")
 _LAYERS = re.compile(r"^([A-Z_]+: )?(\[libpq\] )?(Failed to [a-z ]+: )?")
@@ -86,26 +88,63 @@ class Postgresql:
         return self._all(select)[0][0]
 
     def rows(self, select: str) -> "Read":
+        with self.reader(select) as (reader, notes):
+            return reader.read_all(), notes
+
+    @contextmanager
+    def reader(self, select: str) -> "Iterator[tuple[pa.RecordBatchReader, dict[str, str]]]":
+        """The rows of a SELECT in batches, and what there is to say of them."""
         inner = f"(\n{select}\n) AS pofx_rows"
         found = self.cursor.adbc_execute_schema(f"SELECT * FROM {inner}")
-        cells, odd = {}, []
+        cells, kept, odd = {}, [], []
         for field in found:
             name, kind = in_sql(field.name), _told_type(field)
             if kind in _ODD or pa.types.is_nested(field.type):
                 odd.append(f"{field.name!r} ({kind.removeprefix('_') + '[]' if kind.startswith('_') else kind})")
             else:
                 cells[field.name] = f"{name}{_cast(field, kind)} AS {name}"
+                kept.append(field)
         notes = {"left out": ", ".join(odd)} if odd else {}
         if not cells:
-            return pa.table({}), notes
+            yield pa.RecordBatchReader.from_batches(pa.schema([]), []), notes
+            return
         if len(cells) + len(odd) < len(found):
             raise CodecError("expected columns of different names in the query, got two of one: name them (AS)")
+        digits = self._digits([field for field in kept if _told_type(field) == "numeric"], inner)
+        digits |= {field.name: pa.decimal128(*CENTS) for field in kept if _told_type(field) == "money"}
         self.cursor.execute(f"SELECT {', '.join(cells.values())} FROM {inner}")
         with self.cursor.fetch_record_batch() as reader:
-            table = reader.read_all()
-        for i, field in enumerate(table.schema):
-            table = table.set_column(i, field.name, _native(field, table.column(i)))
-        return table, notes
+            schema = pa.schema([(f.name, digits.get(f.name, f.type)) for f in reader.schema])
+
+            def batches() -> "Iterator[pa.RecordBatch]":
+                for batch in reader:
+                    columns = [
+                        _native(field, batch.column(i), digits.get(field.name)) for i, field in enumerate(reader.schema)
+                    ]
+                    yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+            yield pa.RecordBatchReader.from_batches(schema, batches()), notes
+
+    def _digits(self, fields: "Sequence[pa.Field]", inner: str) -> "dict[str, pa.DataType]":
+        """The types of columns of numerics: decimals of the digits that a column declares, or else of as many as its
+        cells have; binary fractions where those are more than 38.
+        """
+        out, asked = {}, []
+        for field in fields:
+            modifier = int(_told(field, "POSTGRESQL:typmod") or -1) - 4
+            if modifier < 0:
+                asked.append(field.name)
+            else:
+                digits, scale = (modifier >> 16) & 0xFFFF, (modifier & 0x7FF ^ 1024) - 1024
+                digits, scale = (digits - scale, 0) if scale < 0 else (digits, scale)
+                out[field.name] = pa.decimal128(digits, scale) if scale <= digits <= DIGITS else pa.float64()
+        if asked:
+            words = [f"max(scale({in_sql(n)})), max(length(trunc(abs({in_sql(n)}))::text))" for n in asked]
+            told = self._all(f"SELECT {', '.join(words)} FROM {inner}")[0]
+            for name, scale, whole in zip(asked, told[::2], told[1::2], strict=True):
+                scale = scale or 0
+                out[name] = pa.decimal128(DIGITS, scale) if (whole or 0) + scale <= DIGITS else pa.float64()
+        return out
 
     def columns(self, name: str) -> list[str]:
         return self.cursor.adbc_execute_schema(f"SELECT * FROM {self.quoted(name)}").names
@@ -173,18 +212,23 @@ def _told_type(field: "pa.Field") -> str:
 def _cast(field: "pa.Field", kind: str) -> str:
     """What makes a column one of a type that Arrow has."""
     if kind == "money":
-        return "::numeric(19,2)"
+        return "::numeric({},{})".format(*CENTS)
     if kind == "numeric":
         return ""
     special = isinstance(field.type, pa.BaseExtensionType) or pa.types.is_interval(field.type)
     return "::text" if special or pa.types.is_binary(field.type) else ""
 
 
-def _native(field: "pa.Field", column: "pa.ChunkedArray") -> "pa.ChunkedArray":
-    """Numerics, which arrive as texts, as decimals; and CodecError for moments at infinity."""
-    if _told_type(field) == "numeric":
-        texts = pa.chunked_array([getattr(chunk, "storage", chunk) for chunk in column.chunks], pa.string())
-        return _decimals(field, texts)
+def _native(field: "pa.Field", column: "pa.Array", decimal: "pa.DataType | None") -> "pa.Array":
+    """Numerics, which arrive as texts, as decimals or binary fractions, NaN as missing; and CodecError for infinite
+    numbers and for moments at infinity.
+    """
+    if decimal is not None:
+        texts = getattr(column, "storage", column).cast(pa.string())
+        texts = pc.if_else(pc.equal(pc.utf8_lower(texts), "nan"), None, texts)
+        if pc.any(infinite := pc.match_substring(texts, "inf", ignore_case=True)).as_py():
+            raise infinite_cells(field.name, pc.index(infinite, True).as_py())
+        return texts.cast(decimal)
     if pa.types.is_timestamp(field.type) or pa.types.is_date(field.type):
         moment = pa.types.is_timestamp(field.type)
         bits = column.cast(pa.int64() if moment else pa.int32())
@@ -192,28 +236,6 @@ def _native(field: "pa.Field", column: "pa.ChunkedArray") -> "pa.ChunkedArray":
         if pc.any(odd := pc.or_(pc.less(bits, low), pc.greater(bits, high))).as_py():
             raise infinite_cells(field.name, pc.index(odd, True).as_py())
     return column
-
-
-def _decimals(field: "pa.Field", texts: "pa.ChunkedArray") -> "pa.ChunkedArray":
-    """Of the digits that the column declares, or else of as many as its cells have; NaN is missing.
-
-    Numbers of more than 38 digits become binary fractions. Raises CodecError for infinite ones.
-    """
-    texts = pc.if_else(pc.equal(pc.utf8_lower(texts), "nan"), None, texts)
-    if pc.any(infinite := pc.match_substring(texts, "inf", ignore_case=True)).as_py():
-        raise infinite_cells(field.name, pc.index(infinite, True).as_py())
-    modifier = int(_told(field, "POSTGRESQL:typmod") or -1) - 4
-    digits, scale = (modifier >> 16) & 0xFFFF, (modifier & 0x7FF ^ 1024) - 1024
-    if modifier < 0:
-        digits = DIGITS
-        ends = pc.find_substring(texts, ".")
-        places = pc.if_else(pc.equal(ends, -1), 0, pc.subtract(pc.subtract(pc.utf8_length(texts), ends), 1))
-        scale = pc.max(places).as_py() or 0
-    digits, scale = (digits - scale, 0) if scale < 0 else (digits, scale)
-    try:
-        return texts.cast(pa.decimal128(digits, scale))
-    except (pa.ArrowException, ValueError):
-        return texts.cast(pa.float64())
 
 
 def _declared(table: "pa.Table") -> str:

@@ -115,7 +115,7 @@ def spooled(
     place = place_of(source)
     if place is None and not isinstance(source, str | os.PathLike):
         raise CodecError(
-            "expected a file of text, Parquet, Feather or DuckDB to be read as a stream, got another source"
+            "expected a database or a file of text, Parquet or Feather to be read as a stream, got another source"
         )
     shown = place.shown if place is not None else str(source)
     folder = Path(mkdtemp(prefix="pofx-"))
@@ -242,7 +242,7 @@ def too_large(source: Any) -> bool:
     if path is None or not path.is_file():
         return False
     kind, packed, _, _ = examined(path) if place is None else (place.kind, "its own", b"", False)
-    if kind not in (*STREAMED, "duckdb"):
+    if kind not in (*STREAMED, "duckdb", "sqlite"):
         return False
     return path.stat().st_size * (PACKED if packed or kind == "parquet" else 1) * TAKEN > memory() / 2
 

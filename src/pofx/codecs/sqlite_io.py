@@ -3,15 +3,17 @@
 import os
 import re
 import sqlite3
+from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from .loose import Loose
+from .loose import as_text, mixture, one_type
 from .places import Place
 from .storable import in_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 WAIT = 5.0  # seconds for another program to let go of the file
 _BATCH = 50_000
+_COLUMNS = 1000  # of a SELECT, half of what SQLite allows
+_TYPES = {"integer": int, "real": float, "text": str, "blob": bytes}
 _DECIMAL = re.compile(r"(DECIMAL|NUMERIC)\s*\(\s*(\d+)\s*,\s*(\d+)\s*\)")
 _REAL = re.compile("REAL|FLOA|DOUB")
 
@@ -56,7 +60,17 @@ class Sqlite:
         return self._all(select)[0][0]
 
     def rows(self, select: str) -> "Read":
-        """The SELECT as a view of this connection alone, which tells the declared types of its columns."""
+        with self.reader(select) as (reader, notes):
+            return reader.read_all(), notes
+
+    @contextmanager
+    def reader(self, select: str) -> "Iterator[tuple[pa.RecordBatchReader, dict[str, str]]]":
+        """The rows of a SELECT in batches of one type, and what there is to say of them.
+
+        The SELECT is a view of this connection alone, which tells the declared types of its columns. The types of cells
+        are counted before they are read; those of a declared type are read once more beforehand, to see whether they
+        are all of it.
+        """
         import pyarrow as pa
 
         if not self.connection.in_transaction:
@@ -64,21 +78,54 @@ class Sqlite:
         self.connection.execute("DROP VIEW IF EXISTS temp.pofx_rows")
         self.connection.execute(f"CREATE TEMP VIEW pofx_rows AS\n{select}")
         declared = {name: kind.upper() for _, name, kind, *_ in self._all("PRAGMA temp.table_info(pofx_rows)")}
-        columns = [Loose(name) for name in declared]
-        cursor = self.connection.execute("SELECT * FROM temp.pofx_rows")
-        while batch := cursor.fetchmany(_BATCH):
-            for column, cells in zip(columns, zip(*batch, strict=True), strict=True):
-                column.add(cells)
-        made, odd = {}, []
-        for column in columns:
-            cells = column.column()
-            if pa.types.is_binary(cells.type):
-                odd.append(f"{column.name!r} (blobs)")
-            else:
-                made[column.name] = as_declared(cells, declared[column.name])
-        mixed = ", ".join(filter(None, (column.mixed for column in columns)))
+        counts = self._counts(list(declared))
+        kinds = {name: one_type(set(own)) for name, own in counts.items()}
+        odd = [name for name, kind in kinds.items() if kind is not None and pa.types.is_binary(kind)]
+        names = [name for name in declared if name not in odd]
+        mixed = ", ".join(mixture(name, counts[name]) for name in names if kinds[name] is None)
         notes = {"mixed types": f"{mixed}: read as texts"} if mixed else {}
-        return pa.table(made), notes | ({"left out": ", ".join(odd)} if odd else {})
+        notes |= {"left out": ", ".join(f"{name!r} (blobs)" for name in odd)} if odd else {}
+        finals = self._as_declared({name: declared[name] for name in names}, kinds)
+        schema = pa.schema([(name, finals[name]) for name in names])
+
+        def batches() -> "Iterator[pa.RecordBatch]":
+            for cells in self._batches(names):
+                columns = [
+                    as_kind(typed(own, kinds[name]), finals[name]) for name, own in zip(names, cells, strict=True)
+                ]
+                yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+        yield pa.RecordBatchReader.from_batches(schema, batches() if names else []), notes
+
+    def _counts(self, names: "Sequence[str]") -> dict[str, Counter[type]]:
+        """How many cells of each column are of which type."""
+        words = [f"coalesce(sum(typeof({in_sql(name)}) = '{kind}'), 0)" for name in names for kind in _TYPES]
+        found: list[int] = []
+        for at in range(0, len(words), _COLUMNS):
+            found += self._all(f"SELECT {', '.join(words[at : at + _COLUMNS])} FROM temp.pofx_rows")[0]
+        each = [found[k : k + len(_TYPES)] for k in range(0, len(found), len(_TYPES))]
+        told = (Counter(dict(zip(_TYPES.values(), own, strict=True))) for own in each)
+        return {name: +own for name, own in zip(names, told, strict=True)}
+
+    def _batches(self, names: "Sequence[str]") -> "Iterator[list[tuple[Any, ...]]]":
+        """The cells of some columns, some rows at a time."""
+        cursor = self.connection.execute(f"SELECT {', '.join(map(in_sql, names))} FROM temp.pofx_rows")
+        while batch := cursor.fetchmany(_BATCH):
+            yield list(zip(*batch, strict=True))
+
+    def _as_declared(
+        self, declared: dict[str, str], kinds: "dict[str, pa.DataType | None]"
+    ) -> "dict[str, pa.DataType]":
+        """The type of each column: that which it declares, where every cell is such a value, else that of its cells."""
+        import pyarrow as pa
+
+        finals = {name: pa.string() if kinds[name] is None else kinds[name] for name in declared}
+        wanted = {name: found for name in declared if (found := _wanted(declared[name], finals[name]))}
+        for cells in self._batches(list(wanted)) if wanted else ():
+            for name, own in zip(wanted, cells, strict=True):
+                array = typed(own, kinds[name])
+                wanted[name] = [kind for kind in wanted[name] if as_kind(array, kind, wary=True) is not None]
+        return finals | {name: found[0] for name, found in wanted.items() if found}
 
     def columns(self, name: str) -> list[str]:
         return [row[1] for row in self._all(f"PRAGMA table_info({self.quoted(name)})")]
@@ -123,23 +170,30 @@ class Sqlite:
         self.connection.close()
 
 
-def as_declared(cells: "pa.ChunkedArray", declared: str) -> "pa.ChunkedArray":
-    """Cells in the type that their column declares, where every one of them is such a value."""
+def typed(cells: "Sequence[Any]", kind: "pa.DataType | None") -> "pa.Array":
+    """Cells as an array of a type; None: as texts."""
     import pyarrow as pa
 
-    for kind in _wanted(declared, cells.type):
-        try:
-            made = _times(cells) if pa.types.is_time(kind) else _wide(cells, kind).cast(kind)
-        except (pa.ArrowException, ValueError):
-            continue
-        if not (pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type)):
-            return made
-        if _same(made, cells):
-            return made
-    return cells
+    return pa.array(map(as_text, cells), pa.string()) if kind is None else pa.array(cells, kind)
 
 
-def _same(made: "pa.ChunkedArray", cells: "pa.ChunkedArray") -> bool:
+def as_kind(cells: "pa.Array", kind: "pa.DataType", wary: bool = False) -> Any:
+    """Cells as values of a type; wary: None where one of them is no such value."""
+    import pyarrow as pa
+
+    if cells.type == kind:
+        return cells
+    try:
+        made = _times(cells) if pa.types.is_time(kind) else _wide(cells, kind).cast(kind)
+    except (pa.ArrowException, ValueError):
+        if wary:
+            return None
+        raise
+    number = pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type)
+    return None if wary and number and not _same(made, cells) else made
+
+
+def _same(made: "pa.Array", cells: "pa.Array") -> bool:
     """Whether numbers are the same but for what making decimals of binary fractions and back may cost."""
     import pyarrow.compute as pc
 
@@ -147,7 +201,7 @@ def _same(made: "pa.ChunkedArray", cells: "pa.ChunkedArray") -> bool:
     return bool((abs(x - y) <= 1e-14 * abs(x)).all())
 
 
-def _wide(cells: "pa.ChunkedArray", kind: "pa.DataType") -> "pa.ChunkedArray":
+def _wide(cells: "pa.Array", kind: "pa.DataType") -> "pa.Array":
     """Whole numbers on their way to decimals, which Arrow makes of none but wide ones."""
     import pyarrow as pa
 
@@ -179,13 +233,13 @@ def _wanted(declared: str, kind: "pa.DataType") -> "list[pa.DataType]":
     return []
 
 
-def _times(cells: "pa.ChunkedArray") -> "pa.ChunkedArray":
+def _times(cells: "pa.Array") -> "pa.Array":
     from datetime import time
 
     import pyarrow as pa
 
     found = [None if cell is None else time.fromisoformat(cell) for cell in cells.to_pylist()]
-    return pa.chunked_array([pa.array(found, pa.time64("us"))])
+    return pa.array(found, pa.time64("us"))
 
 
 def declared_type(kind: "pa.DataType") -> str:

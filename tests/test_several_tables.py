@@ -154,8 +154,8 @@ def test_a_seed_decides_and_a_file_keeps(quick: pofx.Fitted, tmp_path: Path) -> 
         pd.testing.assert_frame_equal(one[name], two[name])
     assert not one["customers"].equals(other["customers"])
     assert "orders, " in again.info()
-    with pytest.raises(Unsupported, match="score is for a model of one table"):
-        again.score("x.csv")
+    with pytest.raises(Unsupported, match="complete is for a model of one table"):
+        again.complete("x.csv")
 
 
 def test_evidence(quick: pofx.Fitted) -> None:
@@ -249,7 +249,7 @@ def test_words_of_the_command_line(base: Path, tmp_path: Path, capsys: pytest.Ca
     assert main(["sample", str(model), "--scale", "0.2", "-o", str(out), "--seed", "1", "--quiet"]) == 0
     assert main(["evaluate", str(model), "--json", str(figures), "--quiet"]) == 0
     assert not any(json.loads(figures.read_text())["keys"].values())
-    assert main(["score", str(model), str(base), "-o", str(tmp_path / "s.csv")]) == 2
+    assert main(["score", str(model), str(base), "-o", str(tmp_path / "s.db"), "--draws", "3"]) == 2
     assert main(["sample", str(model), "--given", "a = 1", "-o", str(tmp_path / "p.db")]) == 2
     for words in (["--table", "orders"], ["--resume"], ["--from", str(model)], ["--epsilon", "1"]):
         assert main(["fit", str(base), "--tables", "all", "-o", str(model), "--quiet", *words]) == 2
@@ -589,3 +589,106 @@ def test_values_of_keys_are_alike_whatever_their_type() -> None:
     assert (
         values_of(numbers).to_pylist() == values_of(floats).to_pylist() == values_of(texts).to_pylist() == ["1", None]
     )
+
+
+# -- conditions and scores ---------------------------------------------------------------------------------------------
+
+
+def test_conditions_on_roots_hold_and_what_is_below_them_follows(quick: pofx.Fitted) -> None:
+    dates = "customers.joined in [2021-03-01, 2021-03-31]"
+    made = quick.sample(0.3, given=["customers.class = gold", dates, "products.kind in {book, toy}"], seed=3)
+    whole(made)
+    assert set(made["customers"]["class"]) == {"gold"} and set(made["products"]["kind"]) <= {"book", "toy"}
+    assert pd.to_datetime(made["customers"]["joined"]).between("2021-03-01", "2021-03-31").all()
+    same = quick.sample(0.3, given={"customers": {"class": "gold"}}, seed=3)
+    assert set(same["customers"]["class"]) == {"gold"} and len(same["customers"]) == len(made["customers"])
+
+
+def test_conditions_that_cannot_be(quick: pofx.Fitted) -> None:
+    with pytest.raises(Unsupported, match="on tables without parents, got one on 'orders'"):
+        quick.sample(given="orders.channel = web")
+    with pytest.raises(SpecError, match="TABLE.COLUMN = ..., got 'class = gold'"):
+        quick.sample(given="class = gold")
+    with pytest.raises(SpecError, match="expected conditions on 'customers', 'products'"):
+        quick.sample(given={"nobody": {"class": "gold"}})
+    with pytest.raises(CodecError, match="silver"):
+        quick.sample(given="customers.class = silver")
+
+
+@pytest.fixture(scope="module")
+def trained(made: dict[str, pd.DataFrame]) -> pofx.Fitted:
+    return pofx.fit(made, tables="all", steps=250, quiet=True)
+
+
+def test_scores_are_of_rows_given_those_above_and_sum_to_whole_entities(
+    trained: pofx.Fitted, made: dict[str, pd.DataFrame]
+) -> None:
+    told = trained.score(made)
+    assert all(np.isfinite(told[name]["log_prob"]).all() for name in NAMES)
+    assert [name for name in NAMES if "log_prob_below" in told[name]] == ["customers", "products"]
+    orders = told["orders"].assign(own=told["orders"]["log_prob"])
+    lines = told["lines"].groupby("order_id")["log_prob"].sum()
+    orders["own"] += orders["id"].map(lines).fillna(0)
+    total = orders.groupby("customer_id")["own"].sum()
+    events = told["events"].groupby("customer_id")["log_prob"].sum()
+    customers = told["customers"].set_index("id")
+    wanted = customers["log_prob"].add(total, fill_value=0).add(events, fill_value=0)
+    np.testing.assert_allclose(customers["log_prob_below"], wanted.loc[customers.index], rtol=1e-9)
+    assert (told["products"]["log_prob"] == told["products"]["log_prob_below"]).all()
+
+
+def test_what_contradicts_its_parent_is_unlikely(trained: pofx.Fitted, made: dict[str, pd.DataFrame]) -> None:
+    plain = trained.score(made)
+    swapped = dict(made) | {
+        "customers": made["customers"].assign(
+            **{"class": made["customers"]["class"].map({"gold": "plain", "plain": "gold"})}
+        )
+    }
+    other = trained.score(swapped)
+    assert other["customers"]["log_prob"].mean() < plain["customers"]["log_prob"].mean() - 1
+    late = dict(made) | {
+        "lines": made["lines"].assign(quantity=made["lines"]["quantity"].sample(frac=1, random_state=0).to_numpy())
+    }
+    assert trained.score(late)["lines"]["log_prob"].mean() < plain["lines"]["log_prob"].mean() - 0.5
+
+
+def test_a_law_without_its_idle_columns_sums_to_one() -> None:
+    """Moments that count from a parent's where there is one: the column that says nothing costs nothing."""
+    rng = np.random.default_rng(0)
+    homes = pd.DataFrame(
+        {
+            "id": np.arange(60),
+            "since": np.datetime64("2020-01-01", "s") + rng.integers(0, 9, 60) * np.timedelta64(86400, "s"),
+        }
+    )
+    homes.loc[::3, "since"] = pd.NaT
+    visits = pd.DataFrame({"home_id": np.repeat(np.arange(60), 2)})
+    visits["at"] = homes["since"].fillna(pd.Timestamp("2020-02-01")).repeat(2).to_numpy() + np.tile(
+        [1, 2], 60
+    ) * np.timedelta64(86400, "s")
+    model = pofx.fit({"homes": homes, "visits": visits}, tables="all", steps=60, quiet=True)
+    law = model.laws["visits"]
+    assert any(len(one.has) == 2 for one in law.passing)
+    told = model.score({"homes": homes, "visits": visits})
+    assert np.isfinite(told["visits"]["log_prob"]).all()
+    codecs = {name: one.codec for name, one in model.laws.items()}
+    house = Household.read(read_several({"homes": homes, "visits": visits})[0], model.relations, codecs)
+    base = law.base(model.relations, codecs, house)
+    x = law.encode(house, base)
+    c = law.context(house) | law.remembered(x, law.siblings(house).before)
+    whole_value = law.model.log_prob({f.name: x[f.name] for f in law.fields}, c)
+    assert (told["visits"]["log_prob"].to_numpy() >= whole_value - 1e-6).all()
+
+
+def test_scores_of_the_command_line(base: Path, quick: pofx.Fitted, tmp_path: Path) -> None:
+    quick.save(tmp_path / "m.pofx")
+    assert main(["score", str(tmp_path / "m.pofx"), str(base), "-o", str(tmp_path / "scored.db"), "--quiet"]) == 0
+    with sqlite3.connect(tmp_path / "scored.db") as database:
+        rows = database.execute("SELECT count(*), sum(log_prob), sum(log_prob_below) FROM customers").fetchone()
+    database.close()
+    assert rows[0] == 250 and rows[2] < rows[1] < 0
+    words = ["sample", str(tmp_path / "m.pofx"), "-n", "20", "--given", "customers.class = plain"]
+    assert main([*words, "-o", str(tmp_path / "out.db"), "--quiet"]) == 0
+    assert "log_prob_" in quick.score(tmp_path / "scored.db")["orders"]
+    with pytest.raises(CodecError):
+        quick.score(tmp_path / "nowhere.db")

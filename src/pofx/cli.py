@@ -20,6 +20,7 @@ from .cli_tables import (
     fit_several,
     profile_several,
     sample_several,
+    score_several,
     wants_tables,
 )
 from .cli_text import (
@@ -348,6 +349,8 @@ def run_score(told: argparse.Namespace) -> str:
     from .bundle import load
 
     model = load(told.model)
+    if model.many:
+        return score_several(told, model)
     words = {} if told.draws is None else {"draws": told.draws}
     rows = verb_of(model, "score", words)(source_at(told), path=target_at(told), **words)
     bound = " (a lower bound)" if "bound" in model.model.abilities else ""

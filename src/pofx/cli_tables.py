@@ -48,13 +48,22 @@ def fit_several(told: argparse.Namespace) -> Any:
 
 def sample_several(told: argparse.Namespace, model: Any) -> str:
     """pofx sample, of several tables"""
-    odd = ("given", "balance", "to_table")
+    odd = ("balance", "to_table")
     if given := [name for name in odd if getattr(told, name, None)]:
         raise PofxError(f"expected no --{given[0].replace('_', '-')} for several tables: leave it out")
     rows = model.sample(
-        told.scale, roots=told.rows, seed=told.seed, path=told.output, if_exists=told.if_exists, quiet=told.quiet
-    )
+        told.scale, roots=told.rows, given=told.given, seed=told.seed, path=told.output, if_exists=told.if_exists,
+        quiet=told.quiet,
+    )  # fmt: skip
     return f"wrote {rows:,} rows of {len(model.laws)} tables to {told.output} (seed {model.last_seed})"
+
+
+def score_several(told: argparse.Namespace, model: Any) -> str:
+    """pofx score, of several tables"""
+    if told.draws is not None or getattr(told, "to_table", None):
+        raise PofxError("expected no --draws and no --to-table for several tables: leave them out")
+    rows = model.score(told.input, path=told.output, if_exists=told.if_exists)
+    return f"wrote {rows:,} rows of {len(model.laws)} tables with log_prob in nats to {told.output}"
 
 
 def evaluate_several(told: argparse.Namespace, model: Any) -> str:

@@ -8,7 +8,7 @@ import torch
 from ..codecs.relations import Link, Relations
 from ..field import MISSING
 from ..progress import Tick, silent
-from ..spec import Columns
+from ..spec import Columns, Given
 from .household import Household, child_name, followed, late
 from .law import Law
 from .matching import matched, unlike
@@ -18,11 +18,12 @@ SEEDS = 2**63 - 1  # of which a seed takes the bits
 
 def drawn(
     relations: Relations, laws: Mapping[str, Law], numbers: Mapping[str, int], alone: Mapping[str, int], seed: int,
-    tick: Tick = silent,
+    tick: Tick = silent, given: Mapping[str, Given] | None = None,
 ) -> tuple[Household, dict[str, np.ndarray]]:  # fmt: skip
     """New rows of all tables, and the rank of each row among its siblings.
 
-    numbers: of rows of each root; alone: of rows without a parent of each other table. Row i + 1 of a parent is drawn
+    numbers: of rows of each root; alone: of rows without a parent of each other table; given: what is asked of roots
+    (Law.asked). Row i + 1 of a parent is drawn
     given row i, for all parents that have as many, at once.
     """
     house = Household({}, {}, {}, {})
@@ -36,7 +37,11 @@ def drawn(
         if member.context is None:
             n = numbers[name]
             base = np.full(n, MISSING)
-            found, at, rank = law.draw(n, {}, base, generator), np.zeros(0, np.int64), np.zeros(n, np.int64)
+            found, at, rank = (
+                law.draw(n, {}, base, generator, (given or {}).get(name)),
+                np.zeros(0, np.int64),
+                np.zeros(n, np.int64),
+            )
             x = law.decode(found, base)
             tick(n)
         else:

@@ -1,6 +1,6 @@
 """`FittedTables`: a model of several tables, and its verbs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -14,14 +14,16 @@ from ..codecs.numerals import WHOLE
 from ..codecs.places import TYPED, place_of
 from ..codecs.relations import Link, Relations, values_of
 from ..codecs.several import check_target, read_several, write_several, written_order
-from ..codecs.tabular_io import TEXT, look, to_frame
+from ..codecs.tabular_io import TEXT, look, to_frame, with_column
 from ..errors import CodecError, SpecError, Unsupported
 from ..judging import write_text
 from ..progress import bar
+from ..spec import Given
 from ..split import fingerprint
 from .drawing import drawn
 from .household import Household, shared
 from .law import Law
+from .scoring import scored
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,6 +84,7 @@ class FittedTables(Fitted):
         scale: float | None = None,
         *,
         roots: int | Mapping[str, int] | None = None,
+        given: Sequence[str] | str | Mapping[str, Any] | None = None,
         seed: int | None = None,
         path: str | Path | None = None,
         if_exists: str = "refuse",
@@ -90,31 +93,63 @@ class FittedTables(Fitted):
         """New tables: frames by name; with `path`, a folder of files or a database, and how many rows were written.
 
         scale: rows of each table without parents, as a multiple of those that were learned from (default 1); roots:
-        their number instead, of the table at the top of most others, or by name. Keys count from the first of those
-        seen; every foreign key leads to a row. if_exists: of tables of a database, refuse or replace.
+        their number instead, of the table at the top of most others, or by name. given: conditions on columns of roots,
+        "customers.class = gold" or {"customers": {"class": "gold"}}; what is below them follows. Keys count from the
+        first of those seen; every foreign key leads to a row. if_exists: of tables of a database, refuse or replace.
 
-        Raises SpecError for numbers below one, CodecError for a place that is taken.
+        Raises SpecError for numbers below one, CodecError for a place that is taken and conditions that cannot hold,
+        Unsupported for conditions on other tables.
         """
         if path is not None:
             check_target(path)
-        _, made = self._drawn(*self._numbers(scale, roots), self._seed(seed), quiet)
+        asked = self._asked(given)
+        _, made = self._drawn(*self._numbers(scale, roots), self._seed(seed), quiet, asked)
         if path is None:
             return {name: self._frame(name, table) for name, table in made.items()}
-        order = written_order(self.relations)
+        return self._written_to(path, made, if_exists)
+
+    def _written_to(self, path: str | Path, made: "Mapping[str, pa.Table]", if_exists: str) -> int:
         place, kinds = place_of(path), {name: self._kind(name) for name in made}
         files = [
             (name, self._typed(name, made[name]) if place is not None or kinds[name] not in TEXT else made[name], None)
-            for name in order
+            for name in written_order(self.relations)
         ]
         return write_several(files, path, self.relations, kinds, if_exists)
 
+    def _asked(self, given: Sequence[str] | str | Mapping[str, Any] | None) -> dict[str, Given]:
+        """What conditions mean for the laws of roots."""
+        told: dict[str, Any] = {}
+        if isinstance(given, Mapping):
+            told = dict(given)
+        else:
+            for text in [given] if isinstance(given, str) else given or []:
+                name = max((n for n in self.laws if text.strip().startswith(f"{n}.")), key=len, default=None)
+                if name is None:
+                    raise SpecError(f"expected a condition on a column of a table, TABLE.COLUMN = ..., got {text!r}")
+                told.setdefault(name, []).append(text.strip()[len(name) + 1 :])
+        out = {}
+        for name, words in told.items():
+            if name not in self.laws:
+                raise SpecError(f"expected conditions on {', '.join(map(repr, self.laws))}, got {name!r}")
+            law = self.laws[name]
+            if law.member.context is not None:
+                raise Unsupported(
+                    f"expected conditions on tables without parents, got one on {name!r}: those above would have to "
+                    "follow from it"
+                )
+            if law.codec is None:
+                raise CodecError(f"expected conditions on columns that are no keys, {name!r} has none")
+            out[name] = law.asked(law.codec.given([words] if isinstance(words, str) else words))
+        return out
+
     def _drawn(
-        self, numbers: Mapping[str, int], share: float, seed: int, quiet: bool
-    ) -> "tuple[Household, dict[str, pa.Table]]":
+        self, numbers: Mapping[str, int], share: float, seed: int, quiet: bool,
+        given: Mapping[str, Given] | None = None,
+    ) -> "tuple[Household, dict[str, pa.Table]]":  # fmt: skip
         """New rows, as columns and as tables."""
         alone = {name: round(n * share) for name, n in self.provenance["alone"].items()}
         with bar("sampling", None, "row", quiet) as tick:
-            house, rank = drawn(self.relations, self.laws, numbers, alone, seed, tick)
+            house, rank = drawn(self.relations, self.laws, numbers, alone, seed, tick, given)
         return house, self._tables(house, rank)
 
     def _numbers(self, scale: float | None, roots: int | Mapping[str, int] | None) -> tuple[dict[str, int], float]:
@@ -188,6 +223,29 @@ class FittedTables(Fitted):
         kind = self._kind(name)
         return to_frame(table if kind in ("pandas", "polars", "arrow") else self._typed(name, table), kind)
 
+    # -- score ---------------------------------------------------------------------------------------------------------
+
+    def score(self, source: Any, *, path: str | Path | None = None, if_exists: str = "refuse") -> Any:
+        """The tables with log p of each row given its parent and earlier siblings, `log_prob` in nats, and beside a
+        root's the sum of it and of all below, `log_prob_below` (tables/scoring.py): frames by name; with `path`, a
+        folder or a database of them, and how many rows were written.
+
+        source: tables of the same names and columns. Raises CodecError where they cannot be read.
+        """
+        import pyarrow as pa
+
+        if path is not None:
+            check_target(path)
+        tables = self._read_again(source)
+        codecs = {name: law.codec for name, law in self.laws.items()}
+        house = Household.read(tables, self.relations, codecs)
+        each, total = scored(self.relations, self.laws, house, tables, self.provenance["rows"])
+        out = {name: with_column(table, "log_prob", pa.array(each[name])) for name, table in tables.items()}
+        out |= {name: with_column(out[name], "log_prob_below", pa.array(value)) for name, value in total.items()}
+        if path is None:
+            return {name: self._frame(name, table) for name, table in out.items()}
+        return self._written_to(path, out, if_exists)
+
     # -- evaluate ----------------------------------------------------------------------------------------------------
 
     def evaluate(
@@ -216,13 +274,17 @@ class FittedTables(Fitted):
         source = data if data is not None else self.provenance["path"]
         if source is None:
             raise CodecError("the model was fitted on frames, which a bundle does not keep: give them again (data=)")
-        told = {m["name"]: m for m in self.relations.to_json()}
-        keys = {name: {"key": one["key"], **{c: f"{p}.{t}" for c, p, t in one["links"]}} for name, one in told.items()}
-        tables = read_several(source, list(self.laws), keys, **self.provenance["reading"])[0]
+        tables = self._read_again(source)
         for name, table in tables.items():
             if fingerprint(table) != self.provenance["fingerprint"][name]:
                 raise CodecError(f"the table {name!r} is not what was fitted on: its rows differ; give those (data=)")
         return tables
+
+    def _read_again(self, source: Any) -> "dict[str, pa.Table]":
+        """Tables with the keys of those that were learned from."""
+        told = {m["name"]: m for m in self.relations.to_json()}
+        keys = {name: {"key": one["key"], **{c: f"{p}.{t}" for c, p, t in one["links"]}} for name, one in told.items()}
+        return read_several(source, list(self.laws), keys, **self.provenance["reading"])[0]
 
     # -- keep --------------------------------------------------------------------------------------------------------
 
@@ -263,7 +325,7 @@ class FittedTables(Fitted):
             f"learned    {p['source']}, {sum(p['rows'].values()):,} rows, keys {p['keys']}",
             f"split      {'/'.join(map(str, p['split']))} train/validation/test by a permutation of roots, seed "
             f"{p['seed']}",
-            "can        sample",
+            "can        sample, score",
             *("           " + line for line in self.relations.tree(p["rows"]).splitlines()),
         ]
         for name, law in self.laws.items():
@@ -279,8 +341,8 @@ class FittedTables(Fitted):
 def _refusing(verb: str) -> Any:
     def refuse(self: FittedTables, *args: Any, **words: Any) -> NoReturn:
         raise Unsupported(
-            f"{verb} is for a model of one table, this is one of {self._shape()}: use sample or evaluate, or fit one "
-            "table (reading={'table': ...}, --table)"
+            f"{verb} is for a model of one table, this is one of {self._shape()}: use sample, score or evaluate, "
+            "or fit one table (reading={'table': ...}, --table)"
         )
 
     return refuse

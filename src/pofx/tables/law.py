@@ -9,7 +9,7 @@ import torch
 
 from ..codecs.relations import Link, Member, Relations
 from ..codecs.table import TableCodec
-from ..errors import SpecError
+from ..errors import SpecError, Unsupported
 from ..field import MISSING, Field
 from ..fields import Bounded, Category, Count, Datetime, Number
 from ..models import create
@@ -246,24 +246,64 @@ class Law:
     # -- drawing -----------------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def draw(self, n: int, c: Columns, base: np.ndarray, generator: torch.Generator) -> Columns:
-        """Columns of n rows given their contexts c and the moments that theirs are counted from."""
+    def draw(
+        self, n: int, c: Columns, base: np.ndarray, generator: torch.Generator, given: Given | None = None
+    ) -> Columns:
+        """Columns of n rows given their contexts c, the moments that theirs are counted from, and what is asked of
+        them (`asked`).
+        """
         if self.model is None or not n:
             return {f.name: f.none(n) for f in self.fields}
-        names = [f.name for f in self.fields]
-        mask, known = np.zeros((n, len(names)), bool), {f.name: f.none(n) for f in self.fields}
         sets: Given = {}
         for one in self.passing:
             for name in (f"{word}:{one.name}" for word in one.has):
                 field = self.spec.field(name)  # type: ignore[union-attr]
                 if one.sure and field.has_missing and one.source is None:
                     sets[name] = field.present()
-            if one.source is None:
-                for name, idle in one.idle(base).items():
-                    mask[:, names.index(name)] = idle
+        sets |= given or {}
+        mask, known = self._idle(base), {f.name: f.none(n) for f in self.fields}
         z = self.model.noise(n, generator)
         held = (known, mask) if sets or mask.any() else None
         return self.model.decode(z, c or None, sets or None, held)
+
+    def _idle(self, base: np.ndarray) -> np.ndarray:
+        """The columns of moments that say nothing, (n, fields): whether a row has a base tells which of two it is."""
+        names = [f.name for f in self.fields]
+        mask = np.zeros((len(base), len(names)), bool)
+        for one in self.passing:
+            for name, idle in one.idle(base).items() if one.source is None else ():
+                mask[:, names.index(name)] = idle
+        return mask
+
+    def asked(self, given: Given) -> Given:
+        """What a condition on stored columns of a root means for the columns of the law.
+
+        Raises Unsupported for a moment that is learned as what passed since another one of its row.
+        """
+        out: Given = {}
+        moved = {one.name: one for one in self.passing}
+        for name, allowed in given.items():
+            one = moved.get(name)
+            if one is not None and one.source is not None:
+                raise Unsupported(
+                    f"expected no condition on {self.member.name}.{name}, which is drawn as what passed since "
+                    f"{one.source}: give one on that"
+                )
+            out[f"own:{name}" if one is None else f"at:{name}"] = allowed
+        return out
+
+    # -- log p ---------------------------------------------------------------------------------------------------------
+
+    def log_prob(self, relations: Relations, codecs: Mapping[str, TableCodec | None], house: Household) -> np.ndarray:
+        """log p of each row and of the numbers of its children given its context, (n,), nats."""
+        if self.model is None:
+            return np.zeros(house.rows[self.member.name])
+        base = self.base(relations, codecs, house)
+        x = self.encode(house, base)
+        c = self.context(house) | self.remembered(x, self.siblings(house).before)
+        own = {f.name: x[f.name] for f in self.fields}
+        value, idle = self.model.log_prob(own, c or None), self._idle(base)
+        return value - (self.model.marginal((own, idle), c or None) if idle.any() else 0.0)
 
     # -- kept --------------------------------------------------------------------------------------------------------
 

@@ -692,3 +692,60 @@ def test_scores_of_the_command_line(base: Path, quick: pofx.Fitted, tmp_path: Pa
     assert "log_prob_" in quick.score(tmp_path / "scored.db")["orders"]
     with pytest.raises(CodecError):
         quick.score(tmp_path / "nowhere.db")
+
+
+def invoices(n: int = 200) -> dict[str, pd.DataFrame]:
+    """Firms and their invoices, whose total is net and tax, and of which no more is paid than net."""
+    rng = np.random.default_rng(1)
+    firms = pd.DataFrame({"id": np.arange(n), "staff": rng.integers(5, 90, n)})
+    firms["guards"] = (firms["staff"] * rng.random(n)).astype(int)
+    firm = np.repeat(np.arange(n), rng.integers(1, 4, n))
+    net = rng.integers(10, 900, len(firm))
+    tax = (net * rng.choice([7, 19], len(firm)) / 100).round().astype(int)
+    paid = (rng.random(len(firm)) * net).astype(int)
+    day = np.datetime64("2024-01-01") + rng.integers(0, 60, len(firm))
+    bills = pd.DataFrame({"id": np.arange(len(firm)), "firm_id": firm, "sent": day, "net": net, "tax": tax,
+                          "total": net + tax, "paid": paid})  # fmt: skip
+    return {"firms": firms, "bills": bills}
+
+
+@pytest.mark.parametrize(
+    "asked", ["found", {"bills": ["total = net + tax", "paid <= net"], "firms": ["guards <= staff"]}]
+)
+def test_constraints_hold_in_every_table(asked: object, tmp_path: Path) -> None:
+    model = pofx.fit(invoices(), tables="all", steps=20, quiet=True, constraints=asked)
+    assert "total = net + tax" in model.provenance["notes"]["bills, constraints"]
+    told_of = model.provenance["notes"].get("firms, constraints", "")  # few firms say nothing for sure
+    assert ("guards <= staff" in told_of) == (asked != "found")
+    model.save(tmp_path / "m.pofx")
+    for own in (model, pofx.load(tmp_path / "m.pofx")):
+        made = own.sample(2.0, seed=4)
+        bills, firms = made["bills"], made["firms"]
+        assert (bills["total"] == bills["net"] + bills["tax"]).all() and bills["firm_id"].isin(firms["id"]).all()
+        if asked != "found":
+            assert (firms["guards"] <= firms["staff"]).all() and (bills["paid"] <= bills["net"]).all()
+    told = model.score(invoices())
+    odd = invoices()
+    odd["bills"].loc[3, "total"] += 1
+    assert model.score(odd)["bills"]["log_prob"][3] < told["bills"]["log_prob"][3] - 3
+    free = pofx.fit(invoices(), tables="all", steps=2, quiet=True, constraints="none").sample(seed=4)["bills"]
+    assert not (free["total"] == free["net"] + free["tax"]).all()
+
+
+def test_constraints_that_cannot_be_held_over_tables(tmp_path: Path) -> None:
+    odd = invoices()
+    odd["bills"].loc[3, "total"] += 1
+    rules = {"bills": ["total = net + tax"]}
+    with pytest.raises(CodecError, match="table 'bills': expected rows that keep the given constraints, 1 of"):
+        pofx.fit(odd, tables="all", steps=2, quiet=True, constraints=rules)
+    pofx.fit(odd, tables="all", steps=2, quiet=True, constraints=rules, dirty="keep").sample()
+    with pytest.raises(SpecError, match="constraints of the tables 'firms', 'bills', got 'none of them'"):
+        pofx.fit(odd, tables="all", steps=2, quiet=True, constraints={"none of them": []})
+    with pytest.raises(SpecError, match="expected constraints by table"):
+        pofx.fit(odd, tables="all", steps=2, quiet=True, constraints=["total = net + tax"])
+    with pytest.raises(SpecError, match="expected constraints of one table as texts"):
+        pofx.fit(odd["bills"], steps=2, quiet=True, constraints=rules)
+    base = written(tmp_path / "b.db", invoices(), "")
+    (tmp_path / "rules.json").write_text(json.dumps(rules))
+    words = ["fit", str(base), "--tables", "all", "-o", str(tmp_path / "m.pofx"), "--steps", "2", "--quiet"]
+    assert main([*words, "--constraints", str(tmp_path / "rules.json")]) == 0

@@ -78,7 +78,7 @@ def ask_to_fit(verb: argparse.ArgumentParser) -> None:
         "--constraints",
         default="found",
         metavar="JSON",
-        help='what every row keeps: found (default), none, or a file, ["start <= end", "total = net + tax"]',
+        help='what every row keeps: found (default), none, or a file, ["start <= end"], of tables {"orders": [...]}',
     )
     verb.add_argument(
         "--dirty", choices=("clean", "keep"), default="clean", help="rows that break them: left out, or made as seen"
@@ -105,15 +105,16 @@ def json_of(path: str | None) -> dict[str, Any] | None:
     return found
 
 
-def constraints_of(text: str) -> str | list[str]:
-    """found, none, or the texts in a JSON file."""
+def constraints_of(text: str) -> Any:
+    """found, none, or the texts in a JSON file, of several tables by table."""
     if text in ("found", "none"):
         return text
     try:
         found = json.loads(Path(text).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise PofxError(f"expected --constraints as found, none or a JSON file, got {text!r}: {error}") from error
-    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+    lists = list(found.values()) if isinstance(found, dict) else [found]
+    if not all(isinstance(own, list) and all(isinstance(one, str) for one in own) for own in lists):
         raise PofxError(f'expected a list of texts in {text!r}, ["start <= end", ...], got {type(found).__name__}')
     return found
 

@@ -103,7 +103,7 @@ def fit(
     epsilon: float | None = None,
     delta: float | None = None,
     unit: str = "rows",
-    constraints: Sequence[str] | str | None = "found",
+    constraints: Sequence[str] | Mapping[str, Any] | str | None = "found",
     dirty: str = "clean",
     tables: Sequence[str] | str | None = None,
     keys: Mapping[str, Any] | None = None,
@@ -135,8 +135,8 @@ def fit(
     (private_fit.py) with delta (1e-6 by default) of a unit: "rows", or a key column, whose entities are protected.
     constraints: of a table, what holds in every row made: texts such as "start <= end", "total = net + tax", "unique
     id", "fixed country, city", "one of red, green, blue", "age in [0, 120]"; "found", those that the rows suggest
-    (perhaps beside texts); "none". dirty: rows that break one are left out ("clean", at most 5 %) or made as often as
-    seen ("keep").
+    (perhaps beside texts); "none"; of several tables {"orders": [...]}. dirty: rows that break one are left out
+    ("clean", at most 5 %) or made as often as seen ("keep").
     tables: "all" or names of a database, a folder of files or a mapping of frames, which are learned together, and
     keys: what holds them together (tables/fitting.py); of a folder kind="tables" will do. Further arguments go to the
     model.
@@ -162,12 +162,13 @@ def fit(
         refuse(
             model=model not in ("auto", "any_order"), condition=condition, missing=missing != "state", task=task,
             labels=labels is not None, resume=resume, checkpoint=checkpoint, start=start, rare=rare,
-            epsilon=epsilon, delta=delta, unit=unit != "rows", constraints=laws["constraints"], dirty=laws["dirty"],
+            epsilon=epsilon, delta=delta, unit=unit != "rows",
         )  # fmt: skip
         config |= {"size": size} if size else {}
         return fit_tables(
             source, tables=tables, keys=keys, minutes=minutes, steps=steps, seed=seed, fields=fields, device=device,
-            threads=threads, split=split, quiet=quiet, reading=reading, precision=precision, **config,
+            threads=threads, split=split, quiet=quiet, reading=reading, precision=precision,
+            constraints=constraints, dirty=dirty, **config,
         )  # fmt: skip
     if task is not None:
         _check_rules("photo", constraints, dirty)
@@ -412,7 +413,11 @@ def _check_words(kind: str, missing: str, precision: str) -> None:
             raise SpecError(f"expected {name} among {', '.join(among)}, got {word!r}")
 
 
-def _check_rules(kind: str, constraints: Sequence[str] | str | None, dirty: str) -> None:
+def _check_rules(kind: str, constraints: Sequence[str] | Mapping[str, Any] | str | None, dirty: str) -> None:
+    if isinstance(constraints, Mapping):
+        raise SpecError(
+            f"expected constraints of one table as texts, got {dict(constraints)!r}: those by table need tables="
+        )
     if kind != "table" and (constraints not in ("found", "none", None) or dirty != "clean"):
         raise Unsupported(f"constraints and dirty rows are of tables, got a source of kind {kind}: leave them out")
 

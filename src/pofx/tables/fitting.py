@@ -36,6 +36,8 @@ def fit_tables(
     steps: int | None = None,
     seed: int = 0,
     fields: Mapping[str, Any] | None = None,
+    constraints: Mapping[str, Any] | Sequence[str] | str | None = "found",
+    dirty: str = "clean",
     device: str = "auto",
     threads: int | None = None,
     split: Sequence[float] = SPLIT,
@@ -49,7 +51,8 @@ def fit_tables(
 
     tables: "all" or names; keys: {"orders": {"key": "id", "customer_id": "customers"}} in place of those that are
     declared or found; fields: of each table, {"orders": {"zip": "category"}}; minutes are shared among the tables by
-    their cells, steps are for each. The other arguments are those of `fit`, further ones go to any_order, whose size is
+    their cells, steps are for each; constraints: of each table, {"orders": ["net <= total"]}, or "found" or "none" for
+    all of them (household.learned). The other arguments are those of `fit`, further ones go to any_order, whose size is
     small unless said (DEFAULTS). memory: how many earlier siblings a row is drawn given.
 
     Raises what `read_several` does; Unsupported for arguments that are of one table alone.
@@ -66,8 +69,13 @@ def fit_tables(
         parent = rows_of(relations, found)
         rows = {name: table.num_rows for name, table in found.items()}
         part = shared(relations, parent, rows, split, seed)
-        codecs = learned(found, relations, part, fields)
+        codecs = learned(found, relations, part, fields, _rules(constraints, found), dirty)
         house = Household.read(found, relations, codecs, parent)
+    notes |= {
+        f"{name}, constraints": "; ".join(rule.words for rule in codec.held.rules)
+        for name, codec in codecs.items()
+        if codec is not None and codec.held.rules
+    }
     say("\n".join(f"{k}: {v}" for k, v in notes.items()) + f"\n{relations.tree(rows)}", quiet)
     laws: dict[str, tuple[Law, Columns]] = {}
     for member in relations:
@@ -87,6 +95,17 @@ def fit_tables(
         "versions": {"pofx": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }  # fmt: skip
     return FittedTables.of(relations, {k: law for k, (law, _) in laws.items()}, found, provenance)
+
+
+def _rules(constraints: Any, tables: Mapping[str, Any]) -> Mapping[str, Any] | str | None:
+    """Raises SpecError for constraints that are of no table by its name."""
+    if constraints in ("found", "none", None):
+        return constraints
+    if not isinstance(constraints, Mapping):
+        raise SpecError(f'expected constraints by table, {{"orders": ["net <= total"]}}, got {constraints!r}')
+    if odd := set(constraints) - set(tables):
+        raise SpecError(f"expected constraints of the tables {', '.join(map(repr, tables))}, got {sorted(odd)[0]!r}")
+    return constraints
 
 
 def _train(

@@ -9,7 +9,7 @@ import numpy as np
 from ..codecs.moments import convert
 from ..codecs.relations import Link, Relations, rows_of
 from ..codecs.table import TableCodec
-from ..errors import PofxError
+from ..errors import CodecError, PofxError
 from ..field import MISSING, Field
 from ..fields import Datetime, Integer
 from ..spec import Columns
@@ -161,9 +161,14 @@ def gathered(fields: Iterable[Field], x: Columns, at: np.ndarray) -> Columns:
 
 def learned(
     tables: "Mapping[str, pa.Table]", relations: Relations, part: Mapping[str, np.ndarray],
-    fields: Mapping[str, Any] | None,
+    fields: Mapping[str, Any] | None, constraints: Mapping[str, Any] | str | None = "found", dirty: str = "clean",
 ) -> dict[str, TableCodec | None]:  # fmt: skip
-    """How the columns of each table are read, learned from its training rows; None of a table of keys alone."""
+    """How the columns of each table are read, learned from its training rows; None of a table of keys alone.
+
+    constraints: "found", "none", or of tables by name what TableCodec.learn takes; those that are found are of other
+    columns than moments, which are learned as what passed. Raises CodecError for rows that break a given one, unless
+    `dirty` is "keep": rows of several tables hang together, and none is left out.
+    """
     out: dict[str, TableCodec | None] = {}
     for name, table in tables.items():
         apart = relations.apart(name)
@@ -171,13 +176,29 @@ def learned(
             out[name] = None
             continue
         asked = dict((fields or {}).get(name, {})) | dict.fromkeys(apart, "drop")
+        words: dict[str, Any] = {"like": _kind(table), "part": np.flatnonzero(part[name] == TRAIN), "dirty": dirty}
+        own = constraints.get(name, "found") if isinstance(constraints, Mapping) else constraints
         try:
-            out[name] = TableCodec.learn(
-                table, fields=asked, like=_kind(table), part=np.flatnonzero(part[name] == TRAIN), constraints="none"
-            )
+            made = TableCodec.learn(table, fields=asked, constraints="none", **words)
+            if own not in (None, "none"):
+                clock = clock_of(made, relations[name].time)
+                moments = {f.name for f in made.spec.fields if isinstance(f, Datetime) or f is clock}
+                still = {column: {"derived": False} for column in moments if column not in asked}
+                made = TableCodec.learn(table, fields=asked | still, constraints=own, **words)
+                _check(made, table)
+            out[name] = made
         except PofxError as error:
             raise type(error)(f"table {name!r}: {error}") from error
     return out
+
+
+def _check(codec: TableCodec, table: "pa.Table") -> None:
+    whole = np.arange(table.num_rows)
+    if lost := table.num_rows - len(codec.clean(table, whole)):
+        raise CodecError(
+            f"expected rows that keep the given constraints, {lost:,} of {table.num_rows:,} do not: say that they are "
+            "to be made as often (dirty='keep', --dirty keep), or mend them"
+        )
 
 
 def _kind(table: "pa.Table") -> str:

@@ -1,6 +1,7 @@
 """Music in voices: CSV and tracks, codes, a law of any notes given any others, harmonies and bars that are drawn."""
 
 import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -104,6 +105,20 @@ def test_repeats_are_held_and_tracks_come_back():
         assert back.voices.tolist() == own.voices.tolist()
     chords = read_score(midi_of(Piece.of_chords([[60, 64], [62]])), "a.mid", 1)
     assert chords.voices is None and chords.roll.any()
+
+
+def test_each_voice_keeps_its_program(tmp_path):
+    lines = np.array([[72, 64, 48], [72, 65, 50], [74, 67, 0]] * 4)
+    piece = Piece.of_lines(lines, grid=4, programs=(73, 40, 32))
+    again = read_score(midi_of(piece), "a.mid", 4)
+    assert again.programs == (73, 40, 32) and np.array_equal(again.lines, lines)
+    codec = VoicesCodec.learn(Pieces((again, again, replace(again, programs=(73, 40, 33)))))
+    codec = VoicesCodec.from_json(*codec.to_json())
+    drawn = codec.decode(codec.encode(Pieces((again,)))).pieces[0]
+    assert drawn.programs == (73, 40, 32) and read_score(midi_of(drawn), "b.mid", 4).programs == (73, 40, 32)
+    assert again.transposed(2).programs == (73, 40, 32)
+    alone = replace(piece, programs=())
+    assert read_score(midi_of(alone), "c.mid", 4).programs == (0, 0, 0)
 
 
 def test_pieces_are_written_as_csv(tmp_path):

@@ -80,7 +80,8 @@ class FittedVoices(FittedMusic):
                 for _ in range(draws or 1):
                     drawn = joined(self.codec.pitched(self._filled(codes, hidden, generator)))
                     done = Piece.of_voices(np.where(hidden, drawn, known))
-                    made.append(replace(piece, roll=done.roll, voices=done.voices))
+                    own = piece.programs if len(piece.programs) == self.codec.voices else self.codec.programs
+                    made.append(replace(piece, roll=done.roll, voices=done.voices, programs=own))
                     tick(1)
         return made if path is None else write_pieces(made, path)
 

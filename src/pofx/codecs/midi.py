@@ -44,7 +44,8 @@ def read_score(data: bytes, name: str, grid: int) -> Piece:
         counts[track.program] = counts.get(track.program, 0) + len(track.notes)
     tempo = float(score.tempos[0].qpm) if len(score.tempos) else 120.0
     program, loud = max(counts, key=counts.__getitem__), round(velocity.mean())
-    return Piece(roll, grid, tempo, program, loud, Path(name).stem, voices)
+    programs = () if voices is None else tuple(int(track.program) for track in tracks)
+    return Piece(roll, grid, tempo, program, loud, Path(name).stem, voices, programs)
 
 
 def _voices(sizes: list[int], first: np.ndarray, after: np.ndarray, pitch: np.ndarray, steps: int) -> np.ndarray | None:
@@ -100,13 +101,16 @@ def events_of(piece: Piece) -> list[tuple[int, int, int]]:
 
 
 def midi_of(piece: Piece) -> bytes:
-    """The bytes of a MIDI file: type 0, of one track, or with voices type 1, of a track for each of them."""
+    """The bytes of a MIDI file: type 0, of one track, or with voices type 1, of a track and a program for each."""
     micros = min(max(round(60e6 / piece.tempo), 1), 2**24 - 1)
     tempo = b"\0\xff\x51\x03" + micros.to_bytes(3, "big")
     if piece.voices is None or piece.voices.shape[1] < 2:
-        tracks = [tempo + _track(piece, events_of(piece), 0)]
+        tracks = [tempo + _track(piece, events_of(piece), 0, piece.program)]
     else:
-        tracks = [_track(piece, _sung(line), i % DRUMS) for i, line in enumerate(piece.voices.T)]
+        count = piece.voices.shape[1]
+        programs = piece.programs if len(piece.programs) == count else (piece.program,) * count
+        voices = zip(piece.voices.T, programs, strict=True)
+        tracks = [_track(piece, _sung(line), i % DRUMS, program) for i, (line, program) in enumerate(voices)]
         tracks[0] = tempo + tracks[0]
     head = struct.pack(">IHHH", 6, int(len(tracks) > 1), len(tracks), TICKS)
     return b"MThd" + head + b"".join(b"MTrk" + struct.pack(">I", len(track)) + track for track in tracks)
@@ -122,10 +126,10 @@ def _sung(line: np.ndarray) -> list[tuple[int, int, int]]:
     ]
 
 
-def _track(piece: Piece, notes: list[tuple[int, int, int]], channel: int) -> bytes:
+def _track(piece: Piece, notes: list[tuple[int, int, int]], channel: int, program: int) -> bytes:
     """The bytes of a track with these notes, (first step, step after the last, pitch)."""
     told = [event for first, after, pitch in notes for event in ((first, 1, pitch), (after, 0, pitch))]
-    track, now = bytes((0, 0xC0 + channel, piece.program % 128)), 0
+    track, now = bytes((0, 0xC0 + channel, program % 128)), 0
     for step, on, pitch in sorted(told):
         at = round(step * TICKS / piece.grid)
         track += _count(at - now)

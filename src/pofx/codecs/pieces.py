@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -22,7 +22,8 @@ class Piece:
     grid: steps of a quarter note; tempo: quarter notes a minute; program: of General MIDI, from 0; velocity: of all
     notes. Raises CodecError for a roll of another shape or other numbers. A pitch that is held where it did not sound
     before counts as struck. voices: where it has such, what each sounds in each step, uint8 (steps, V): a pitch that is
-    struck, HOLD + a pitch that is held on, 0 for a rest; pitches are then 1 to 127.
+    struck, HOLD + a pitch that is held on, 0 for a rest; pitches are then 1 to 127. programs: that of each voice, where
+    they are known.
     """
 
     roll: np.ndarray
@@ -32,6 +33,7 @@ class Piece:
     velocity: int = 80
     name: str = ""
     voices: np.ndarray | None = None
+    programs: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         roll = np.asarray(self.roll)
@@ -45,7 +47,7 @@ class Piece:
         return len(self.roll)
 
     @classmethod
-    def of_chords(cls, chords: Sequence[Sequence[int]], **more: int | float | str) -> Self:
+    def of_chords(cls, chords: Sequence[Sequence[int]], **more: Any) -> Self:
         """The piece of the pitches of each step, all struck. Raises CodecError for what is no pitch from 0 to 127."""
         roll = np.zeros((len(chords), PITCHES), np.uint8)
         for row, chord in zip(roll, chords, strict=True):
@@ -53,10 +55,10 @@ class Piece:
                 if type(pitch) is not int or not 0 <= pitch < PITCHES:
                     raise CodecError(f"expected pitches, whole numbers from 0 to 127, got {pitch!r}: leave it out")
                 row[pitch] = STRUCK
-        return cls(roll, **more)  # type: ignore[arg-type]
+        return cls(roll, **more)
 
     @classmethod
-    def of_voices(cls, voices: np.ndarray, **more: int | float | str) -> Self:
+    def of_voices(cls, voices: np.ndarray, **more: Any) -> Self:
         """The piece of what V voices sound in each step, as `voices` says it. Raises CodecError for other numbers."""
         told = np.asarray(voices)
         if told.ndim != 2 or told.dtype.kind not in "iu" or (told.size and not 0 <= told.min() <= told.max() < 256):
@@ -69,10 +71,10 @@ class Piece:
             step = np.flatnonzero(line)
             state = np.where(line[step] > HOLD, HELD, STRUCK)
             roll[step, line[step] % HOLD] = np.maximum(roll[step, line[step] % HOLD], state)
-        return cls(roll, voices=told, **more)  # type: ignore[arg-type]
+        return cls(roll, voices=told, **more)
 
     @classmethod
-    def of_lines(cls, pitches: np.ndarray, **more: int | float | str) -> Self:
+    def of_lines(cls, pitches: np.ndarray, **more: Any) -> Self:
         """The piece of the pitches of V voices in each step, (steps, V), 0 for a rest: one that repeats is held."""
         told = np.asarray(pitches)
         if told.ndim != 2 or told.dtype.kind not in "iu" or (told.size and not 0 <= told.min() <= told.max() < HOLD):
@@ -94,7 +96,13 @@ class Piece:
         if len(pitches) and not 0 <= pitches[0] + by <= pitches[-1] + by < PITCHES:
             raise CodecError(f"expected pitches from 0 to 127 after moving by {by}: move it by less")
         if self.voices is not None:
-            held = {"grid": self.grid, "tempo": self.tempo, "program": self.program, "velocity": self.velocity}
+            held: dict[str, Any] = {
+                "grid": self.grid,
+                "tempo": self.tempo,
+                "program": self.program,
+                "velocity": self.velocity,
+            }
+            held["programs"] = self.programs
             voices = np.where(self.voices % HOLD > 0, self.voices.astype(int) + by, 0)
             return self.of_voices(voices, name=self.name, **held)
         return replace(self, roll=np.roll(self.roll, by, 1))

@@ -1,5 +1,6 @@
 """The codec of music in voices: what each voice sounds in each step to a code, and back."""
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -18,17 +19,19 @@ class VoicesCodec:
     """How music in V voices becomes rows of T codes, and back: voice v of step s at site s V + v.
 
     spec: the field `music` (`Voice`) over T sites; grid: steps of a quarter note; tempo, program, velocity: those that
-    drawn pieces have; length: the steps that pieces are cut at, None: none are. Codes say what sounds, not whether it
-    is struck: a pitch that repeats is held.
+    drawn pieces have, programs: of each voice, where those were told; length: the steps that pieces are cut at, None:
+    none are. Codes say what sounds, not whether it is struck: a pitch that repeats is held.
     """
 
     kind = "voices"
+    segment: int | None = None  # of MusicCodec: pieces are examples
 
     def __init__(
-        self, spec: Spec, grid: int, tempo: float, program: int, velocity: int, length: int | None = None
-    ) -> None:
+        self, spec: Spec, grid: int, tempo: float, program: int, velocity: int, length: int | None = None,
+        programs: Sequence[int] = (),
+    ) -> None:  # fmt: skip
         self.spec, self.grid, self.tempo, self.program, self.velocity = spec, grid, tempo, program, velocity
-        self.length = length
+        self.length, self.programs = length, tuple(programs)
         field = spec.field(MUSIC)
         if not isinstance(field, Voice):
             raise SpecError(f"expected a field of voices, got {field.kind}")
@@ -58,7 +61,7 @@ class VoicesCodec:
         return cls(
             Spec((Block(MUSIC, (field,), (rows.shape[1],)),)), pieces.pieces[0].grid,
             float(np.median([piece.tempo for piece in pieces.pieces])), int(programs.argmax()),
-            round(float(np.mean([piece.velocity for piece in pieces.pieces]))), length,
+            round(float(np.mean([piece.velocity for piece in pieces.pieces]))), length, _programs(pieces),
         )  # fmt: skip
 
     @property
@@ -114,7 +117,7 @@ class VoicesCodec:
     @property
     def manner(self) -> dict[str, Any]:
         """What drawn pieces have beside their notes."""
-        return {name: getattr(self, name) for name in ("grid", "tempo", "program", "velocity")}
+        return {name: getattr(self, name) for name in ("grid", "tempo", "program", "velocity", "programs")}
 
     def to_json(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Plain values and arrays that rebuild the codec."""
@@ -126,6 +129,12 @@ class VoicesCodec:
         """What `to_json` gave."""
         words = {k: v for k, v in meta.items() if k not in ("kind", "spec")}
         return cls(Spec.join(meta["spec"], arrays), **words)
+
+
+def _programs(pieces: Pieces) -> tuple[int, ...]:
+    """The most frequent program of each voice; none where no piece tells them."""
+    told = [piece.programs for piece in pieces.pieces if piece.programs]
+    return tuple(int(np.bincount(own).argmax()) for own in zip(*told, strict=True))
 
 
 def _codes(piece: Piece, low: int) -> np.ndarray:

@@ -202,13 +202,39 @@ def test_the_words_of_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
         ({"fields": {"pay": {"step": 0.3}}}, "a step of 1, 0.1"),
         ({"fields": {"pay": {"kind": "real", "decimals": "two"}}}, "decimals from 0 to 12"),
         ({"fields": {"land": {"levels": "abc"}}}, "levels as texts"),
-        ({"fields": {"land": "datetime"}}, "moments are not learned"),
+        ({"fields": {"land": {"kind": "datetime", "low": "soon", "high": "later"}}}, "low as a date, 2020-01-31"),
+        ({"fields": {"age": "datetime"}}, "expected dates, or moments of a type of their own"),
         ({"epsilon": 0.001}, "more rows for so small an epsilon"),
     ],
 )
 def test_bad_input_is_told(words: dict[str, object], says: str) -> None:
     with pytest.raises(PofxError, match=says):
         fit(frame(400), **words)
+
+
+@pytest.mark.parametrize("kind", ["date32", "timestamp", "zoned", "text"])
+def test_moments_are_learned_within_what_is_declared(kind: str) -> None:
+    n, rng = 3000, np.random.default_rng(0)
+    days = rng.choice([30, 200], n, p=[0.8, 0.2]) + rng.integers(0, 20, n)
+    moments = np.datetime64("2021-01-01", "s") + (days * 86400 + 3600).astype("m8[s]")
+    cells = {
+        "date32": pa.array(moments.astype("M8[D]")), "timestamp": pa.array(moments.astype("M8[us]")),
+        "zoned": pa.array(moments.astype("M8[us]")).cast(pa.timestamp("us", "UTC")),
+        "text": pa.array([str(d) for d in moments.astype("M8[D]")]),
+    }[kind]  # fmt: skip
+    cells = pc.if_else(pa.array(rng.random(n) < 0.1), "" if kind == "text" else None, cells)
+    table = pa.table({"day": cells, "late": pa.array(np.where(days > 100, "yes", "no"))})
+    ends = {"kind": "datetime", "low": "2021-01-01", "high": "2021-12-31"}
+    made = pofx.fit(table, epsilon=5.0, model="mst", fields={"day": ends}, quiet=True).sample(2000, seed=0)
+    assert made.schema.field("day").type == (pa.string() if kind == "text" else cells.type)
+    frame = made.to_pandas()
+    day = pd.to_datetime(frame["day"].replace("", None), utc=True)
+    assert 0.05 < day.isna().mean() < 0.15
+    assert day.min() >= pd.Timestamp("2021-01-01", tz="UTC") and day.max() <= pd.Timestamp("2022-01-01", tz="UTC")
+    after = (day > pd.Timestamp("2021-05-01", tz="UTC"))[day.notna()]
+    assert after.mean() == pytest.approx(0.2, abs=0.12)  # noise of empty intervals counts as well
+    late = (frame["late"] == "yes")[day.notna()]
+    assert (after == late).mean() > 0.9
 
 
 def test_other_data_are_refused() -> None:

@@ -7,6 +7,7 @@ Names and types of columns are taken as public. What is bought, column by column
                                     of them, of all others together, and of missing cells
     numbers                         a tree of intervals: powers of two away from zero, then those of many rows cut in
                                     eight, three times; each layer is a histogram
+    moments                         the same, of days since 1970, or of seconds where a column's type has them
 
 What the user declares is public and costs nothing: "levels" of a category, "low" and "high" of a number, "decimals" (or
 "step"), a kind. A table is then made with such counts, and the ordinary codec learned from that: all that a model file
@@ -58,6 +59,7 @@ class Made:
     levels: list[str] | None = None  # a category's, the merged one last where there is one
     other: str | None = None
     grid: tuple[int, float, float] | None = None  # of numbers: decimals, and the ends in units of the last of them
+    unit: str | None = None  # of moments: D or s, whose number the grid is of
     public: list[str] = field(default_factory=list)
 
 
@@ -67,13 +69,23 @@ def learn_private(
     """(the codec; the rows brought to what it can say, row by row; what was taken as public of each column).
 
     Raises SpecError for declarations that cannot be read and for too few rows for the budget, Unsupported for columns
-    of moments, which are to be declared otherwise or dropped.
+    of times of day and of durations, which are to be declared otherwise or dropped.
     """
     import pyarrow as pa
 
     asked = asked_of(fields, table.column_names)
-    for name, one in asked.items():
-        _check_declared(name, one)
+    for name in table.column_names:
+        one, kind = asked.get(name, {}), single(table[name]).type
+        unit = _unit(table[name], one)
+        timed = pa.types.is_temporal(kind) and one.get("kind") not in ("drop", "key")
+        if unit is None and (timed or one.get("kind") == "datetime"):
+            raise Unsupported(
+                f"column {name!r}: expected dates, or moments of a type of their own, to learn with privacy, got "
+                f"{kind}: drop it"
+            )
+        if name in asked:
+            asked[name] = one | _ends_of_moments(name, one, unit)
+            _check_declared(name, asked[name])
     refuse_infinite(table, asked)
     columns = [name for name in table.column_names if asked.get(name, {}).get("kind") not in ("drop", "key")]
     if not columns:
@@ -110,8 +122,6 @@ def _check_declared(name: str, one: Mapping[str, Any]) -> None:
     decimals = one.get("decimals", 0)
     if isinstance(decimals, bool) or not isinstance(decimals, int) or not 0 <= decimals <= 12:
         raise SpecError(f"field {name!r}: expected decimals from 0 to 12, got {decimals!r}")
-    if one.get("kind") == "datetime":
-        raise Unsupported(f"column {name!r}: moments are not learned with privacy yet: drop it, or make it a category")
 
 
 def _finite(low: Any, high: Any) -> bool:
@@ -132,8 +142,8 @@ def _made(
         return _dropped(column, n)
     if kind == "key":
         return Made({"kind": "key"}, pa.array(range(1, n + 1)).cast(pa.large_string()).cast(cells.type))
-    if pa.types.is_temporal(cells.type):
-        raise Unsupported(f"column {name!r}: moments are not learned with privacy yet: drop it, or make it a category")
+    if (unit := _unit(column, asked)) is not None:
+        return _moments(name, column, asked, unit, n, budget, rho)
     if pa.types.is_nested(cells.type) or pa.types.is_binary(cells.type) or pa.types.is_null(cells.type):
         return _dropped(column, n)
     kind = kind or ("category" if "levels" in asked or pa.types.is_dictionary(column.type) else None)
@@ -368,6 +378,70 @@ def _cut(leaf: np.ndarray) -> np.ndarray:
     return np.stack([edges[:-1], edges[1:]], 1)
 
 
+# -- moments -----------------------------------------------------------------------------------------------------------
+
+
+def _unit(column: "pa.ChunkedArray", asked: Mapping[str, Any]) -> str | None:
+    """D of dates, and of texts that are declared to be such; s of moments of a type of their own; None of others."""
+    import pyarrow as pa
+
+    kind, declared = single(column).type, asked.get("kind")
+    if declared not in (None, "datetime"):
+        return None
+    if pa.types.is_date(kind) or (is_text(kind) and declared == "datetime"):
+        return "D"
+    return "s" if pa.types.is_timestamp(kind) else None
+
+
+def _ends_of_moments(name: str, one: Mapping[str, Any], unit: str | None) -> dict[str, int]:
+    """Declared ends as numbers of a unit."""
+    out = {}
+    for word in ("low", "high") if unit is not None else ():
+        if word in one:
+            try:
+                out[word] = int(np.datetime64(str(one[word])).astype(f"M8[{unit}]").astype(np.int64))
+            except ValueError as error:
+                raise SpecError(f"field {name!r}: expected {word} as a date, 2020-01-31, got {one[word]!r}") from error
+    return out
+
+
+def _moments(
+    name: str, column: "pa.ChunkedArray", asked: Mapping[str, Any], unit: str, n: int, budget: Budget, rho: float
+) -> Made:
+    ends = {word: asked[word] for word in ("low", "high") if word in asked}
+    made = _number(name, _since(column, unit), {"kind": "integer", **ends}, 0, n, budget, rho)
+    if made.grid is None:
+        return _dropped(column, n)
+    made.asked = {"kind": "datetime", "derived": False}
+    made.cells, made.unit = _dated(made.cells, unit, single(column).type), unit
+    return made
+
+
+def _since(column: "pa.ChunkedArray", unit: str) -> "pa.ChunkedArray":
+    """Days or seconds since 1970; of a text those of the date that it begins with, missing where it does not."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    cells = single(column)
+    if is_text(cells.type):
+        first = pc.utf8_slice_codeunits(cells, 0, 10)
+        cells = pc.strptime(first, format="%Y-%m-%d", unit="s", error_is_null=True).cast(pa.date32())
+    if unit == "D":
+        return pa.chunked_array([cells.cast(pa.date32()).cast(pa.int32()).cast(pa.int64())])
+    return pa.chunked_array([cells.cast(pa.timestamp("s", cells.type.tz), safe=False).cast(pa.int64())])
+
+
+def _dated(since: "pa.Array", unit: str, kind: "pa.DataType") -> "pa.Array":
+    """What `_since` counted, as cells of a type."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if unit == "s":
+        return since.cast(pa.timestamp("s", kind.tz)).cast(kind)
+    days = since.cast(pa.int32()).cast(pa.date32())
+    return pc.fill_null(pc.strftime(days, format="%Y-%m-%d"), "").cast(kind) if is_text(kind) else days.cast(kind)
+
+
 # -- real cells --------------------------------------------------------------------------------------------------------
 
 
@@ -377,6 +451,10 @@ def _brought(made: Made, column: "pa.ChunkedArray") -> "pa.ChunkedArray":
     import pyarrow.compute as pc
 
     cells = single(column)
+    if made.grid is not None and made.unit is not None:
+        v, gone = numbers_of_cells(_since(column, made.unit))
+        since = _spelled(_on_grid(v, *made.grid), gone, 0, pa.int64())
+        return pa.chunked_array([_dated(since, made.unit, cells.type)])
     if made.grid is not None:
         (v, state), (decimals, low, high) = _read(column), made.grid
         return pa.chunked_array([_spelled(_on_grid(v, decimals, low, high), state != 2, decimals, cells.type)])

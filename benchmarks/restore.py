@@ -11,11 +11,12 @@ levels that is told the level, learned from Train400; `noise, noisy alone`: from
 clean picture. PSNR of whole pictures, cut to [0, 255]. Beside: bicubic, and BM3D and non-local means (scikit-image) of
 the same noisy pictures with the same level. minutes are CPU-minutes of the fit.
 
-general: the models that come with pofx, on all of these. video: 24 frames of bigbuckbunny.mp4, scaled down by 2 and
-enlarged by bicubic, by the general model frame by frame, and with what the frame before showed: PSNR of luma, and the
-warping error in shades, the root of the mean square (the frames themselves have one too); the whole clip, scaled down
-and enlarged as files, must keep frames, seconds and the bytes of its sound. 100 megapixels: a photo of 10,000 x 10,000
-pixels without its noise, in a process of its own: its peak memory.
+general: the models that come with pofx, on all of these. video: 24 frames of three clips, scaled down by 2 and enlarged
+by bicubic, by the general model frame by frame, mixed with the frame before, and with what was learned of it; and with
+noise of 25 put on them, cleaned frame by frame and averaged over frames: PSNR of luma, and the warping error in shades,
+the root of the mean square (the frames themselves have one too). The whole of the first clip, scaled down and enlarged
+as files, must keep frames, seconds and the bytes of its sound. 100 megapixels: a photo of 10,000 x 10,000 pixels
+without its noise, in a process of its own: its peak memory.
 """
 
 import hashlib
@@ -44,7 +45,8 @@ from pofx.fitted_photos import general
 from pofx.models import create
 from pofx.models.restorer import Restorer
 from pofx.nn.motion import warping_error
-from pofx.restore_video import steadied
+from pofx.restore import How, carrying, denoise
+from pofx.restore_video import averaged, steadied
 from pofx.restoring import luma_of
 from record import asking, measure
 from splits import data_root
@@ -60,7 +62,8 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 BESIDE = ("bicubic", "BM3D", "non-local means")
 USED = ("general", "video", "100 megapixels")
-CLIP, FIRST, FRAMES = "bigbuckbunny.mp4", 40, 24
+CLIPS, FIRST, FRAMES = ("bigbuckbunny", "car-detection", "bottle-detection"), 40, 24
+VIDEO_NOISE = 25.0
 SIDE, NOISE = 10_000, 10.0
 PUBLISHED = {  # PSNR, as printed by their authors or in the README of DnCNN
     "x2": {"SRCNN": 36.66, "FSRCNN": 37.00, "VDSR": 37.53},
@@ -189,29 +192,64 @@ def cleaning(model: Restorer, levels: Sequence[int], seed: int) -> list[dict[str
 
 
 def video() -> list[dict[str, Any]]:
-    model = general("upscale")
-    path = data_root() / "video_clips" / CLIP
-    large = list(itertools.islice(frames(path), FIRST, FIRST + FRAMES))
-    low = [resized(frame, 0.5) for frame in large]
-    began = time.process_time()
-    alone = [model.upscale(frame, scale=2, quiet=True) for frame in low]
-    seconds = (time.process_time() - began) / FRAMES
-    held = {frame.tobytes(): made for frame, made in zip(low, alone, strict=True)}
-    made = {
-        "the frames themselves": large, "bicubic": [resized(frame, 2) for frame in low],
-        "frame by frame": alone, "with the frame before": list(steadied(low, lambda f: held[f.tobytes()], 2)),
-    }  # fmt: skip
+    up, clean = general("upscale"), general("denoise")
+    rows = [row for clip in CLIPS for row in one_clip(up, clean, clip)]
+    return [*rows, whole_clip(up, data_root() / "video_clips" / f"{CLIPS[0]}.mp4")]
+
+
+def one_clip(up: Any, clean: Any, clip: str) -> list[dict[str, Any]]:
+    """Some frames of a clip made small, or noisy, and restored."""
+    path = data_root() / "video_clips" / f"{clip}.mp4"
+    large = [
+        f[: f.shape[0] // 2 * 2, : f.shape[1] // 2 * 2] for f in itertools.islice(frames(path), FIRST, FIRST + FRAMES)
+    ]
+    small_ones, rng = [resized(frame, 0.5) for frame in large], np.random.default_rng(0)
+    loud = [(x + VIDEO_NOISE * rng.normal(size=x.shape)).round().clip(0, 255).astype(np.uint8) for x in large]
+    how, level = How(), (VIDEO_NOISE, 0.0)
+
+    def enlarge(frame: np.ndarray) -> np.ndarray:
+        return up.upscale(frame, scale=2, quiet=True)
+
+    def steady(carry: Any) -> Any:
+        return lambda came: steadied(came, enlarge, 2, carry)
+
+    def average(came: Any) -> Any:
+        return averaged(came, lambda y, share: denoise(clean.restorer, y, level, how, share=share), VIDEO_NOISE)
+
+    made = restored_frames(
+        f"{clip} x2", large, small_ones,
+        {
+            "bicubic": lambda came: (resized(frame, 2) for frame in came),
+            "frame by frame": lambda came: map(enlarge, came),
+            "mixed with the frame before": steady(None),
+            "with what is learned of it": steady(carrying(up.restorer, 2, how)),
+        },
+    )  # fmt: skip
+    return made + restored_frames(
+        f"{clip} noise {VIDEO_NOISE:g}", large, loud,
+        {
+            "frame by frame": lambda came: (clean.denoise(frame, sigma=VIDEO_NOISE, quiet=True) for frame in came),
+            "averaged over frames": average,
+        },
+    )  # fmt: skip
+
+
+def restored_frames(
+    figure: str, large: list[np.ndarray], came: list[np.ndarray], ways: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """PSNR of all frames but the first, warping errors and seconds of ways to restore frames."""
     rows = []
-    for name, own in made.items():
+    for name, way in {"the frames themselves": None, **ways}.items():
+        began = time.process_time()
+        own = large if way is None else list(way(came))
+        seconds = (time.process_time() - began) / len(came)
         errors = (
-            [psnr(luma(a).round(), luma(b)) for a, b in zip(own[1:], large[1:], strict=True)]
-            if own is not large
-            else []
+            [psnr(luma(a).round(), luma(b)) for a, b in zip(own[1:], large[1:], strict=True)] if way else [math.nan]
         )
         tensor = torch.from_numpy(np.stack(own)).permute(0, 3, 1, 2).float() / 255
-        rows.append({"figure": f"video x2, {name}", "psnr": statistics.mean(errors) if errors else math.nan,
-                     "warping": 255 * math.sqrt(warping_error(tensor)), "seconds_a_picture": seconds})  # fmt: skip
-    return rows + [whole_clip(model, path)]
+        row = {"figure": f"{figure}, {name}", "psnr": statistics.mean(errors), "seconds_a_picture": seconds}
+        rows.append(row | {"warping": 255 * math.sqrt(warping_error(tensor))})
+    return rows
 
 
 def whole_clip(model: Any, path: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ def ask_of_task(verb: argparse.ArgumentParser) -> None:
     noisy.add_argument("--not-noisy", dest="noisy", action="store_false", help="photos are clean")
     verb.add_argument("--sigma", type=float, help="deviation of the noise of noisy photos, in shades of 255, if known")
     verb.add_argument("--no-texture", action="store_true", help="learn the least error alone, and no realism")
+    verb.add_argument("--video", action="store_true", help="learn what frames show of the next (task upscale)")
 
 
 def words_of_task(told: argparse.Namespace) -> dict[str, Any]:
@@ -29,6 +30,7 @@ def words_of_task(told: argparse.Namespace) -> dict[str, Any]:
         name: getattr(told, name) for name in ("scale", "clean", "noisy", "sigma") if getattr(told, name) is not None
     }
     words |= {"texture": False} if told.no_texture else {}
+    words |= {"video": True} if told.video else {}
     if told.task is None:
         if words:
             raise PofxError(

@@ -1,7 +1,7 @@
 """`FittedPhotos`: a model that restores photos, and its verbs on files and arrays of any size."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,9 +17,10 @@ from .evaluate_images import ImageEvidence
 from .evaluate_photos import evaluate_photos
 from .judging import publish
 from .models.restorer import Restorer
+from .models.restorers.upscaler import Upscaler
 from .progress import Tick, bar, silent
-from .restore import How, denoise, noise_level, tiles_of, upscale, with_alpha
-from .restore_video import steadied
+from .restore import How, carrying, denoise, noise_level, tiles_of, upscale, with_alpha
+from .restore_video import averaged, steadied
 from .split import parts
 from .tiles import TILE
 
@@ -70,8 +71,8 @@ class FittedPhotos(Fitted):
         mean over the eight ways to turn and mirror it, eight times as slow and some .1 dB nearer; adapt: minutes that a
         copy of the model goes on learning from this very photo or video first. Returns an array, or with `path`
         writes the photo there and returns what was lost in words. A video, which needs a path and the extra `video`,
-        has the level of its first frame; each frame takes from the one before what moved smoothly (restore_video.py),
-        and sound and times stay (codecs/video.py). Raises CodecError for what is no photo, SpecError for arguments that
+        has the level of its first frame; noise is averaged over what moved smoothly (restore_video.py), and sound and
+        times stay (codecs/video.py). Raises CodecError for what is no photo, SpecError for arguments that
         do not fit.
         """
         model, how = self.restorer, How(realism, seed, tile, wrap, turned).checked()
@@ -96,7 +97,12 @@ class FittedPhotos(Fitted):
         def change(pixels: np.ndarray, tick: Tick) -> np.ndarray:
             return cast(np.ndarray, denoise(model, pixels, level, how, tick))
 
-        return self._restored(photo, source, change, how, path, quiet, overwrite)
+        def film(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+            if not level[0]:
+                return steadied(frames, lambda frame: change(frame, silent))
+            return averaged(frames, lambda y, share: denoise(model, y, level, how, share=share), level[0])
+
+        return self._restored(photo, source, change, film, how, path, quiet, overwrite)
 
     def upscale(
         self,
@@ -125,7 +131,11 @@ class FittedPhotos(Fitted):
         def change(pixels: np.ndarray, tick: Tick) -> np.ndarray:
             return cast(np.ndarray, upscale(model, pixels, times, how, tick))
 
-        return self._restored(photo, source, change, how, path, quiet, overwrite, times)
+        def film(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+            carry = carrying(cast(Upscaler, model), times, how)
+            return steadied(frames, lambda frame: change(frame, silent), times, carry)
+
+        return self._restored(photo, source, change, film, how, path, quiet, overwrite)
 
     def evaluate(
         self,
@@ -203,11 +213,11 @@ class FittedPhotos(Fitted):
         photo: Photo,
         source: Any,
         change: Callable[[np.ndarray, Tick], np.ndarray],
+        film: Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]],
         how: How,
         path: str | Path | None,
         quiet: bool,
         overwrite: bool,
-        scale: int = 1,
     ) -> Any:
         if path is not None:
             store.check_folder(Path(path))
@@ -215,10 +225,7 @@ class FittedPhotos(Fitted):
         if _moves(source):
             if path is None:
                 raise SpecError("expected a path to write the video to, got none: give path=")
-            rewrite(
-                source, path, lambda frames: steadied(frames, lambda frame: change(frame, silent), scale),
-                overwrite=overwrite, quiet=quiet,
-            )  # fmt: skip
+            rewrite(source, path, film, overwrite=overwrite, quiet=quiet)
             return ()
         total = tiles_of(photo.pixels, how) * (1 if photo.alpha is None else 2)
         with bar("restoring", total, "tile", quiet) as tick:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from . import corrupt
 from .errors import SpecError, Unsupported
 from .models.restorer import Restorer
+from .models.restorers.upscaler import Upscaler
 from .progress import Tick, silent
 from .tiles import TILE, tiled
 
@@ -25,6 +26,8 @@ CELLS, QUIET = 8, 0.2  # of patches of 2 x 2 pixels each, and the share of them 
 EVEN, LIKE = 0.7, 0.1  # of noise that is taken for Gaussian: dark parts beside bright ones, neighbours' correlation
 
 Range = tuple[float, float]
+Carry = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(h, G) of y_t, W y_{t-1}, r_t, W s_{t-1}, (1, 3, H, W) in [0, 1], and a, (1, 1, H, W): as large as r_t."""
 
 
 @dataclass(frozen=True)
@@ -48,25 +51,38 @@ class How:
         return self
 
 
-def denoise(model: Restorer, pixels: np.ndarray, level: tuple[float, float], how: How, tick: Tick = silent) -> Any:
+def denoise(
+    model: Restorer,
+    pixels: np.ndarray,
+    level: tuple[float, float],
+    how: How,
+    tick: Tick = silent,
+    share: np.ndarray | None = None,
+) -> Any:
     """Pixels (H, W, C) of 8 or 16 bits without their noise, of the same shape and dtype.
 
-    level: the deviation of the noise, in shades of 255, and how strong the marks of JPEG are, 1 - quality / 100. A
-    model of colours takes grey as three equal channels, one of grey ones each colour alone.
+    level: the deviation of the noise, in shades of 255, and how strong the marks of JPEG are, 1 - quality / 100; share:
+    how much of that deviation each pixel has, (H, W), of the pixels' dtype, all of it at its largest number. A model of
+    colours takes grey as three equal channels, one of grey ones each colour alone.
     """
     channels = pixels.shape[2]
     told = torch.tensor([[level[0] / 255, level[1]]], dtype=torch.float32)
+    pixels = pixels if share is None else np.concatenate([pixels, share[..., None]], 2)
 
     def change(part: np.ndarray, i: int, j: int) -> np.ndarray:
-        y = _tensor(part)
+        y, known = _tensor(part[..., :channels]), told
+        if share is not None:
+            known = told[:, :, None, None] * torch.cat(
+                [_tensor(part[..., channels:]), torch.ones(1, 1, *part.shape[:2])], 1
+            )
         if model.channels != channels:
             y = y.expand(-1, 3, -1, -1) if model.channels == 3 else y.transpose(0, 1)
-        x = _run(model, y, told.expand(len(y), -1), 1, how, (i, j), pixels.shape)
+        x = _run(model, y, known.expand(len(y), *known.shape[1:]), 1, how, (i, j), pixels.shape)
         if model.channels != channels:
             x = x.mean(1, keepdim=True) if model.channels == 3 else x.transpose(0, 1)
         return _array(x)
 
-    return _through(change, model, pixels, 1, how, model.reach, tick)
+    return _through(change, model, pixels, 1, how, model.reach, tick, channels)
 
 
 def upscale(model: Restorer, pixels: np.ndarray, scale: int, how: How, tick: Tick = silent) -> Any:
@@ -86,6 +102,35 @@ def upscale(model: Restorer, pixels: np.ndarray, scale: int, how: How, tick: Tic
         return _array(x + corrupt.upsample(y - corrupt.downsample(x, scale), scale))
 
     return _through(change, model, pixels, scale, how, model.reach + PROJECTED, tick)
+
+
+def carrying(model: Upscaler, scale: int, how: How) -> Carry | None:
+    """What the model has learned of frames that follow one another, of their luma, tile by tile; None if nothing, or
+    where realism is asked for, which it was not learned with.
+    """
+    if not model.frames or how.realism:
+        return None
+
+    def change(part: np.ndarray, i: int, j: int) -> np.ndarray:
+        v = torch.from_numpy(part).permute(2, 0, 1).unsqueeze(0).to(model.device)
+        low, large = v.split([3, v.shape[1] - 3], 1)
+        y, before, same = low.split(1, 1)
+        r, last = F.pixel_shuffle(large, scale).chunk(2, 1)
+        return _array(torch.cat(model.carried(y, before, r, last, same, scale), 1))
+
+    def carry(y: Tensor, before: Tensor, r: Tensor, last: Tensor, same: Tensor) -> tuple[Tensor, Tensor]:
+        large = F.pixel_unshuffle(luma(torch.cat([r, last])), scale).flatten(0, 1)
+        known = torch.cat([luma(torch.cat([y, before])).flatten(0, 1), same[0], large]).permute(1, 2, 0)
+        made = np.empty((known.shape[0] * scale, known.shape[1] * scale, 2), np.float32)
+
+        def out(row: int, rows: np.ndarray) -> None:
+            made[row : row + len(rows)] = rows
+
+        tiled(change, known.contiguous().numpy(), out, scale=scale, margin=model.reach, tile=how.tile)
+        h, more = torch.from_numpy(made).permute(2, 0, 1).unsqueeze(0).chunk(2, 1)
+        return h / SWING, more
+
+    return carry
 
 
 def with_alpha(change: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray, alpha: np.ndarray | None) -> Any:
@@ -183,7 +228,8 @@ def _run(
 ) -> Tensor:
     """The model on a picture of any sides, which are repeated to what it works on."""
     height, width = y.shape[2:]
-    y = F.pad(y, (0, -width % model.grid, 0, -height % model.grid), mode="replicate")
+    edges = (0, -width % model.grid, 0, -height % model.grid)
+    y, level = (v if v.dim() < 4 else F.pad(v, edges, mode="replicate") for v in (y, level))
     n = None
     if how.realism:
         n = grain(how.seed, at, (y.shape[2], y.shape[3]), whole, len(y) * model.channels, scale)
@@ -225,10 +271,11 @@ def _through(
     how: How,
     margin: int,
     tick: Tick,
+    channels: int | None = None,
 ) -> np.ndarray:
-    height, width, channels = pixels.shape
+    height, width, count = pixels.shape
     top = np.iinfo(pixels.dtype).max
-    made = np.empty((height * scale, width * scale, channels), pixels.dtype)
+    made = np.empty((height * scale, width * scale, channels or count), pixels.dtype)
 
     def out(row: int, rows: np.ndarray) -> None:
         rows *= top

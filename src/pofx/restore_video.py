@@ -1,58 +1,110 @@
-"""The frames of a video restored one after the other, each with what the one before it showed of the same things."""
+"""The frames of a video restored one after the other, each with what the ones before it showed of the same things."""
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from . import corrupt
-from .nn.motion import confident, grey, motion, warp
+from .models.restorers.upscaler import mixed, projected
+from .nn.motion import alike, enlarged, warp
+from .restore import Carry, luma
 
-SHARE = 0.7  # of the frame before, where it is trusted
-ALIKE = 6 / 255  # difference of what is seen of both frames at which it counts for 1 / e
+LEFT = 0.25  # of the noise of a frame, in what it is restored to
+MOST = 16.0  # frames that a mean is of
+WIDE = 65535
+
+Restored = Callable[[np.ndarray], np.ndarray]
 
 
+class _Frame(NamedTuple):
+    """A frame as it came, in what motion is seen, and what is carried on of it, s."""
+
+    came: Tensor
+    seen: Tensor
+    state: Tensor
+
+
+@torch.inference_mode()
 def steadied(
-    frames: Iterable[np.ndarray], restored: Callable[[np.ndarray], np.ndarray], scale: int = 1, share: float = SHARE
+    frames: Iterable[np.ndarray], restored: Restored, scale: int = 1, carry: Carry | None = None
 ) -> Iterator[np.ndarray]:
     """Frames (H, W, 3) of bytes, in the order of time, as `restored` gives them, (scale H, scale W, 3), less unquiet:
 
-        x_t = r_t + a (W x_{t-1} - r_t),  a = share exp(-|W y_{t-1} - y_t|^2 / ALIKE^2) where motion is trusted,
+        s_t = r_t + g (W s_{t-1} - r_t),  x_t = s_t + h,
 
     r_t the frame restored alone, W what brings the frame before to this one, by the motion between the two as they
-    were seen, y: so what moved smoothly keeps its look, and noise is averaged over time. With a scale x_t is then moved
-    so that scaling it down gives the frame that came. A picture cut begins anew, since nothing is alike.
+    were seen. g is SHARE a, a how alike they are (nn/motion.py), and h zero; or both are what a model has learned
+    (`carry`, models/restorers/upscaler.py). So what moved smoothly keeps its look, and gains detail. With a scale x_t
+    is then moved so that scaling it down gives the frame that came. A picture cut begins anew: nothing is alike.
 
     Paper: Sajjadi, Vemulapalli, Brown 2018, Frame-Recurrent Video Super-Resolution (the last output brought along).
     """
-    before: tuple[Tensor, Tensor] | None = None
+    last: _Frame | None = None
     for frame in frames:
-        came = _tensor(frame)
-        x = _tensor(restored(frame))
-        seen = came if scale > 1 else x  # of noisy frames motion is seen in clean ones
-        if before is not None:
-            x = torch.lerp(x, *_brought(seen, before, scale, share))
-            if scale > 1:
-                x = x + corrupt.upsample(came - corrupt.downsample(x, scale), scale)
-        before = seen, x
-        yield (x[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+        came, r = _tensor(frame), _tensor(restored(frame))
+        seen = luma(came) if scale > 1 else r
+        state, h = (r, None) if last is None else _next(came, r, seen, last, scale, carry)
+        if scale > 1 and last is not None:
+            state = projected(state, came, scale)
+        yield _bytes(state if h is None else projected(state + h, came, scale))
+        last = _Frame(came, seen, state)
 
 
-def _brought(seen: Tensor, before: tuple[Tensor, Tensor], scale: int, share: float) -> tuple[Tensor, Tensor]:
-    """(the last output brought to this frame, how much of it is taken, (1, 1, scale H, scale W))."""
-    last, x = before
-    one, two = grey(seen), grey(last)
-    flow = motion(one, two)
-    off = (warp(last, flow) - seen).square().mean(1, keepdim=True)
-    off = F.avg_pool2d(off, 5, 1, 2, count_include_pad=False)
-    taken = share * torch.exp(-off / ALIKE**2) * confident(flow, motion(two, one))
-    if scale > 1:
-        flow = scale * F.interpolate(flow, scale_factor=scale, mode="bilinear", align_corners=False)
-        taken = F.interpolate(taken, scale_factor=scale, mode="bilinear", align_corners=False)
-    return warp(x, flow), taken
+def _next(
+    came: Tensor, r: Tensor, seen: Tensor, last: _Frame, scale: int, carry: Carry | None
+) -> tuple[Tensor, Tensor | None]:
+    """(s, h)"""
+    flow, same = alike(seen, last.seen)
+    brought = warp(last.state, enlarged(flow, scale))
+    if carry is None:
+        return mixed(r, brought, same, scale), None
+    h, more = carry(came, warp(last.came, flow), r, brought, same)
+    return mixed(r, brought, same, scale, more), h
 
 
-def _tensor(frame: np.ndarray) -> Tensor:
-    return torch.from_numpy(frame.copy()).permute(2, 0, 1).unsqueeze(0).float() / 255
+@torch.inference_mode()
+def averaged(
+    frames: Iterable[np.ndarray], restored: Callable[[np.ndarray, np.ndarray], np.ndarray], sigma: float
+) -> Iterator[np.ndarray]:
+    """Frames (H, W, 3) of bytes, in the order of time, without their noise of deviation `sigma`, in shades of 255: that
+    of the mean of what the frames before showed of the same things, each as much as it tells,
+
+        m_t = (y_t + p W m_{t-1}) / n_t,  p = min(a W n_{t-1}, MOST),  n_t = 1 + p,  x_t = r(m_t, sigma / sqrt(n_t)),
+
+    n_t the number of frames whose noise has been averaged, pixel by pixel. W brings the frame before to this one, by
+    the motion from r(y_t, sigma) to x_{t-1}, and a says how alike those are (nn/motion.py). restored: r of pixels
+    (H, W, 3) and of the share of sigma that is left in each, (H, W), of 16 bits both. A picture cut begins anew.
+
+    Paper: Kalman 1960, A New Approach to Linear Filtering and Prediction Problems.
+    """
+    last: tuple[Tensor, Tensor, Tensor] | None = None
+    for frame in frames:
+        y = _tensor(frame)
+        mean, count = y, torch.ones_like(y[:, :1])
+        x = alone = _again(restored, mean, count)
+        if last is not None:
+            flow, same = alike(alone, last[2], LEFT * sigma / 255)
+            told = (same * warp(last[1], flow)).clamp(max=MOST)
+            count = 1 + told
+            mean = (y + told * warp(last[0], flow)) / count
+            x = _again(restored, mean, count)
+        last = mean, count, x
+        yield _bytes(x)
+
+
+def _again(restored: Callable[[np.ndarray, np.ndarray], np.ndarray], mean: Tensor, count: Tensor) -> Tensor:
+    """r of a mean of so many frames."""
+    pixels, share = (
+        (v[0] * WIDE).round().clamp(0, WIDE).permute(1, 2, 0).numpy().astype(np.uint16) for v in (mean, count.rsqrt())
+    )
+    return _tensor(restored(pixels, share[..., 0]), WIDE)
+
+
+def _tensor(frame: np.ndarray, top: int = 255) -> Tensor:
+    return torch.from_numpy(frame.astype(np.float32)).permute(2, 0, 1).unsqueeze(0) / top
+
+
+def _bytes(x: Tensor) -> np.ndarray:
+    return (x[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()

@@ -24,7 +24,8 @@ from .version import __version__
 
 TASKS = {"denoise": "denoiser", "upscale": "upscaler"}
 WATCHED = 64  # pieces of validation pictures that are looked at
-TEXTURE = 0.3  # of the work of a fit, for the flow
+MINUTES = {"mean": 7, "texture": 3, "frames": 4}  # how the minutes of a fit are shared out
+STEPS = {"mean": 7, "texture": 3, "frames": 1}  # and its steps: one of clips takes as long as many
 NOISY = 8.0  # median deviation from which photos are taken as noisy: 9 of 10 clean ones are below
 ADAPTED = 2e-4  # rate of learning from the very pictures that are to be restored
 SPARE = 3.0  # seconds of --minutes that are kept for what follows the steps
@@ -38,6 +39,7 @@ def fit_restorer(
     noisy: bool | None = None,
     sigma: float | None = None,
     texture: bool = True,
+    video: bool = False,
     minutes: float | None = None,
     steps: int | None = None,
     size: str | None = None,
@@ -56,11 +58,11 @@ def fit_restorer(
     clean: of noisy photos the clean ones, of the same names; noisy: whether photos are noisy and there are no clean
     ones, so that it is learned from noise alone (None: where the noise that is estimated in them is above NOISY), of
     deviation `sigma`, in shades of 255, if that is known; else it is estimated, or, where it is not Gaussian, nothing
-    is taken for known of it. texture: whether a draw of p(x | y) is learned as well, for realism above zero. Raises
-    what `fit` does.
+    is taken for known of it. texture: whether a draw of p(x | y) is learned as well, for realism above zero; video:
+    whether what a frame shows of the next one is, from clips of the photos as they move. Raises what `fit` does.
     """
     began = time.monotonic()
-    _check(task, clean, noisy, sigma)
+    _check(task, clean, noisy, sigma, video)
     with bar("reading", None, "photo", quiet) as tick:
         photos = read_photos(source, **dict(reading or {}))
         beside = None if clean is None else _beside(photos, read_photos(clean))
@@ -73,6 +75,7 @@ def fit_restorer(
     else:
         known, notes["noise"] = _told(photos, sigma, noisy)
         config |= {"known": known} if known != "clean" else {}
+    config |= {"video": True} if video else {}
     config = (sized(TASKS[task], size) if size is not None else {}) | config
     took = list(parts(len(photos), split, seed))
     few = not len(took[1])
@@ -89,17 +92,16 @@ def fit_restorer(
         "model": TASKS[task], "config": model.config, "seed": seed, "split": list(split), "rows": len(photos),
         "train_rows": len(took[0]), "fingerprint": fingerprint, "task": task,
     }  # fmt: skip
-    stages = STAGES if texture and model.known in ("clean", "pairs") else STAGES[:1]
+    asked = {"mean": True, "texture": texture and model.known in ("clean", "pairs"), "frames": video}
+    stages = [stage for stage in STAGES if asked[stage]]
     places = {stage: Checkpoint(Path(f"{checkpoint}.{stage}"), own) for stage in stages if checkpoint is not None}
     end = None if minutes is None else began + 60 * minutes - SPARE
     fits: dict[str, Any] = {}
-    for stage in stages:
+    for k, stage in enumerate(stages):
         model.stage = stage
-        last = stage == stages[-1]
-        share = 1.0 if len(stages) == 1 else TEXTURE if last else 1 - TEXTURE
         now = time.monotonic()
-        until = end if end is None or last else now + (end - now) * share
-        count = None if steps is None else max(1, round(steps * share))
+        until = None if end is None else now + (end - now) * MINUTES[stage] / sum(MINUTES[s] for s in stages[k:])
+        count = None if steps is None else max(1, round(steps * STEPS[stage] / sum(STEPS[s] for s in stages)))
         fits[stage] = _stage(
             model, learned, _few(watched), seed, device, precision, count, until, places.get(stage), resume, quiet
         )  # fmt: skip
@@ -114,7 +116,7 @@ def fit_restorer(
     return FittedPhotos(model.eval(), codec, provenance)
 
 
-def _check(task: str, clean: Any, noisy: bool | None, sigma: float | None) -> None:
+def _check(task: str, clean: Any, noisy: bool | None, sigma: float | None, video: bool) -> None:
     """Raises SpecError for words that do not belong to the task or to one another."""
     if task not in TASKS:
         raise SpecError(f"expected a task among {', '.join(TASKS)}, got {task!r}")
@@ -122,6 +124,8 @@ def _check(task: str, clean: Any, noisy: bool | None, sigma: float | None) -> No
         raise SpecError(f"expected clean, noisy and sigma with task 'denoise' alone, got them with {task!r}")
     if sigma is not None and (clean is not None or noisy is False or not 0 < sigma <= 255):
         raise SpecError(f"expected sigma above 0 and up to 255, and with noisy photos alone, got {sigma}")
+    if video and task != "upscale":
+        raise SpecError("expected video with task 'upscale': what denoises photos denoises videos, so leave it out")
 
 
 def adapt(

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..errors import SpecError
 from ..spec import Spec
 from .model import Batch, Clock, Model, Recipe
 
-STAGES = ("mean", "texture")
+STAGES = ("mean", "texture", "frames")
 SPREAD = 0.05  # deviation of the noise that the flow begins with: draws of one y differ, and its field is smooth
 FLOW_STEPS = 8  # of Euler's rule: the way is nearly straight
 Spoiled = tuple[Tensor, Tensor, Tensor, Tensor | None]
@@ -25,8 +26,10 @@ class Restorer(Model):
         x(realism) = r + realism (x_1 - r).
 
     r has the least squared error, x_1 the look of clean pictures, and no restoration has a smaller error at the same
-    distance of its law from that of clean pictures than one between the two. x: (B, C, H, W) in [0, 1]. The two are
-    learned one after the other (`stage`). The loss is a squared error, times GAIN, without unit.
+    distance of its law from that of clean pictures than one between the two. x: (B, C, H, W) in [0, 1].
+
+    What a frame of a video shows of the next one is learned by a model that has `frames`. All are learned one after
+    the other (`stage`). The loss is a squared error, times GAIN, without unit.
 
     A model sets `channels`, `patch`, `grid`, `reach` and `scales`, and says what `spoiled`, `mean` and `field` are.
 
@@ -49,7 +52,7 @@ class Restorer(Model):
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec)
         self.stage = STAGES[0]
-        self.means, self.fields = nn.ModuleDict(), nn.ModuleDict()
+        self.means, self.fields, self.frames = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
 
     # -- what a restorer says ----------------------------------------------------------------------------------------
 
@@ -67,10 +70,14 @@ class Restorer(Model):
         """v(x_t, t, r), t: (B,)."""
         raise NotImplementedError
 
+    def loss_of_clips(self, pieces: Tensor, scale: int, generator: torch.Generator) -> Tensor:
+        """What is lost on videos that pieces in [0, 1] are made into, of each."""
+        raise NotImplementedError
+
     # -- learning ----------------------------------------------------------------------------------------------------
 
     def players(self) -> dict[str, list[nn.Parameter]]:
-        moved = self.means if self.stage == STAGES[0] else self.fields
+        moved = {"mean": self.means, "texture": self.fields, "frames": self.frames}[self.stage]
         return {self.stage: list(moved.parameters())}
 
     def pieces(self, *pictures: Sequence[np.ndarray]) -> Batch:
@@ -93,6 +100,8 @@ class Restorer(Model):
 
     def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
         scale = self.scales[int(torch.randint(len(self.scales), (), generator=generator, device=generator.device))]
+        if self.stage == "frames":
+            return self.loss_of_clips(self._turned(batch, generator)[0], scale, generator)
         x, y, level, counts = self.spoiled(self._turned(batch, generator), scale, generator)
         x, y, counts = self._part(x, y, counts, scale, generator)
         if self.stage == STAGES[0]:
@@ -131,7 +140,8 @@ class Restorer(Model):
         return 2 * self.patch**2 * max(self.channels, 4)
 
     def recipe(self, rows: int) -> Recipe:
-        return Recipe(4000, min(self.batch, rows), self.rate, warmup=100, floor=0.01, decay=0.0, patience=0)
+        batch = self.batch if self.stage != "frames" else self.batch // 2  # a clip is several pictures
+        return Recipe(4000, min(batch, rows), self.rate, warmup=100, floor=0.01, decay=0.0, patience=0)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -164,14 +174,19 @@ class Restorer(Model):
     def _all_ways(self, y: Tensor, level: Tensor, scale: int) -> Tensor:
         total = torch.zeros(())
         for way in range(8):
-            v = torch.rot90(y, way % 4, (2, 3))
-            r = self.mean(v.flip(3) if way >= 4 else v, level, scale)
+            v, own = (torch.rot90(u, way % 4, (2, 3)) if u.dim() == 4 else u for u in (y, level))
+            v, own = (u.flip(3) if way >= 4 and u.dim() == 4 else u for u in (v, own))
+            r = self.mean(v, own, scale)
             total = total.to(r) + torch.rot90(r.flip(3) if way >= 4 else r, -(way % 4), (2, 3))
         return total / 8
 
 
 def maps(level: Tensor, like: Tensor) -> Tensor:
-    """Levels (B, L) as constant channels (B, L, H, W) beside a picture."""
+    """Levels (B, L), or (B, L, h, w) of the parts of a picture, as channels (B, L, H, W) beside one of that size or
+    smaller.
+    """
+    if level.dim() == 4:
+        return F.adaptive_avg_pool2d(level.to(like.dtype), like.shape[2:])
     return level.to(like.dtype).view(*level.shape, 1, 1).expand(-1, -1, *like.shape[2:])
 
 

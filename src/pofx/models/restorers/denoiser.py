@@ -89,7 +89,7 @@ class Denoiser(Restorer):
 
     def field(self, xt: Tensor, t: Tensor, r: Tensor, level: Tensor, scale: int = 1) -> Tensor:
         held = F.pixel_unshuffle(torch.cat([xt, r], 1), 2)
-        known = torch.cat([held, maps(torch.cat([t.unsqueeze(1), level], 1), held)], 1)
+        known = torch.cat([held, maps(t.unsqueeze(1), held), maps(level, held)], 1)
         return F.pixel_shuffle(self.fields["1"](known), 2)
 
 

@@ -1,6 +1,7 @@
 """Several tables: a made shop of known conditionals, keys that hold exactly, and what cannot be learned."""
 
 import json
+import re
 import sqlite3
 from pathlib import Path
 
@@ -247,7 +248,11 @@ def test_words_of_the_command_line(base: Path, tmp_path: Path, capsys: pytest.Ca
     assert "    lines" in capsys.readouterr().out
     assert main(["fit", str(base), "--tables", "all", "-o", str(model), "--steps", "2", "--quiet"]) == 0
     assert main(["sample", str(model), "--scale", "0.2", "-o", str(out), "--seed", "1", "--quiet"]) == 0
-    assert main(["evaluate", str(model), "--json", str(figures), "--quiet"]) == 0
+    page = tmp_path / "page.html"
+    assert main(["evaluate", str(model), "--json", str(figures), "-o", str(page), "--quiet"]) == 0
+    told = page.read_text()
+    assert told.count("<svg") >= 4 and "All 9 keys hold in every row" in told and "orders.customer_id" in told
+    assert "http://" not in re.sub(r'xmlns(:xlink)?="[^"]*"', "", told)
     assert not any(json.loads(figures.read_text())["keys"].values())
     assert main(["score", str(model), str(base), "-o", str(tmp_path / "s.db"), "--draws", "3"]) == 2
     assert main(["sample", str(model), "--given", "a = 1", "-o", str(tmp_path / "p.db")]) == 2

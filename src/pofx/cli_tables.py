@@ -68,11 +68,12 @@ def score_several(told: argparse.Namespace, model: Any) -> str:
 
 def evaluate_several(told: argparse.Namespace, model: Any) -> str:
     """pofx evaluate, of several tables"""
-    for name in ("holdout", "target", "sandwich", "output", "privacy"):
+    for name in ("holdout", "target", "sandwich", "privacy"):
         if getattr(told, name):
-            raise PofxError(f"expected no --{name} for several tables, which --json keeps the figures of: leave it out")
-    said = model.evaluate(told.train, seed=told.seed, json=told.json, quiet=told.quiet).summary()
-    return said + (f"\nwrote {told.json}" if told.json else "")
+            raise PofxError(f"expected no --{name} for several tables: leave it out")
+    words = {"seed": told.seed, "report": told.output, "json": told.json, "quiet": told.quiet}
+    said = model.evaluate(told.train, **words).summary()
+    return "\n".join([said, *(f"wrote {place}" for place in (told.output, told.json) if place)])
 
 
 def profile_several(told: argparse.Namespace) -> str:

@@ -46,21 +46,21 @@ def shown(value: float | None, figure: Figure | None = None) -> str:
     return f"{value:,.4g}" if abs(value) >= 10 else f"{value:.3f}".replace("-", "−")
 
 
-def _home() -> Any:
+def home() -> Any:
     """The templates of this folder."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     folder = FileSystemLoader(Path(__file__).parent)
-    home = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    home.filters["shown"] = shown
-    return home
+    made = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters["shown"] = shown
+    return made
 
 
 def render(
     evidence: Evidence, *, title: str, provenance: Mapping[str, Any], labels: Mapping[str, str] | None = None
 ) -> str:
     """The page as text. `labels` gives columns other names in the page; `provenance` is printed as it is."""
-    page = _home().get_template("page.html")
+    page = home().get_template("page.html")
     return page.render(
         title=title,
         evidence=evidence,
@@ -69,7 +69,7 @@ def render(
         cards=[(words, evidence[name]) for name, words in CARDS.items() if name in evidence],
         groups=[(words, [f for f in evidence.figures if f.group == group]) for group, words in GROUPS.items()],
         fit=provenance.get("verdict"),
-        provenance=_flat(provenance),
+        provenance=facts_of(provenance),
         **_details(evidence),
         **_pictures(evidence, dict(labels or {})),
     )
@@ -77,9 +77,9 @@ def render(
 
 def judged_block(provenance: Mapping[str, Any]) -> str:
     """The verdict of the fit and the figures behind it, as a part of a page; empty where there is none."""
-    home = _home()
+    templates = home()
     return "".join(
-        home.get_template(name).render(fit=provenance.get("verdict")) for name in ("guard.html", "judged.html")
+        templates.get_template(name).render(fit=provenance.get("verdict")) for name in ("guard.html", "judged.html")
     )
 
 
@@ -107,7 +107,8 @@ def write_report(
         part.unlink(missing_ok=True)
 
 
-def _flat(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+def facts_of(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is known of a model or sample, as a page prints it."""
     return [(str(k).replace("_", " "), str(v)) for k, v in provenance.items() if v is not None and k != "verdict"]
 
 

@@ -249,23 +249,36 @@ class FittedTables(Fitted):
     # -- evaluate ----------------------------------------------------------------------------------------------------
 
     def evaluate(
-        self, data: Any = None, *, seed: int = 0, json: str | Path | None = None, quiet: bool = False
+        self,
+        data: Any = None,
+        *,
+        seed: int = 0,
+        report: str | Path | None = None,
+        json: str | Path | None = None,
+        quiet: bool = False,
     ) -> "TablesEvidence":
         """The evidence: children a parent, two-sample tests of parents with children, and keys (tables/judging.py).
 
         Held-out entities (the test rows of roots with all below them) are what samples are judged by. data: what was
-        learned from, if it is no longer where it was.
+        learned from, if it is no longer where it was; report: where the page of it is written.
         """
         from .judging import judged
 
-        if json is not None:
-            store.check_folder(Path(json))
+        for place in (report, json):
+            if place is not None:
+                store.check_folder(Path(place))
         tables = self._again(data)
         relations, share = self.relations, min(1.0, MOST / max(self.provenance["rows"].values()))
         house = Household.read(tables, relations, {name: law.codec for name, law in self.laws.items()})
         part = shared(relations, house.parent, house.rows, self.provenance["split"], self.provenance["seed"])
         fake, made = self._drawn(*self._numbers(share, None), seed, quiet)
         evidence = judged(relations, self.laws, house, part, fake, made, seed, quiet)
+        if report is not None:
+            from ..report.tables import render_tables
+
+            tree, title = relations.tree(self.provenance["rows"]), f"any_order on {self.provenance['source']}"
+            page = render_tables(evidence, title=title, tree=tree, provenance=self.provenance)
+            write_text(Path(report), page)
         if json is not None:
             write_text(Path(json), dumps({"provenance": self.provenance} | evidence.to_json(), indent=1))
         return evidence

@@ -26,13 +26,15 @@ TURNS = 3  # choices of their rows
 class TablesEvidence:
     """children: by foreign key, how far the numbers of children a parent are from those of held-out parents; pairs: by
     table, how well a judge tells its rows with their parent and earlier sibling from held-out ones; keys: how many
-    rows break each key; rows: of the sample.
+    rows break each key; rows: of the sample; counts: by foreign key, how many held-out and how many drawn parents have
+    0, 1, ... children.
     """
 
     children: dict[str, dict[str, float]] = field(default_factory=dict)
     pairs: dict[str, dict[str, float]] = field(default_factory=dict)
     keys: dict[str, int] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, tuple[list[int], list[int]]] = field(default_factory=dict)
 
     def summary(self) -> str:
         """Lines for a terminal."""
@@ -75,7 +77,9 @@ def judged(
             halves = [counts[mine == TRAIN], counts[mine == TEST]]
             if member.context != link or not len(halves[1]):
                 halves = np.array_split(rng.permutation(counts), 2)
-            out.children[name] = _children(drawn[link.parent][name], halves[0], halves[1], rng)
+            fakes = drawn[link.parent][name]
+            out.children[name] = _children(fakes, halves[0], halves[1], rng)
+            out.counts[name] = (np.bincount(halves[1]).tolist(), np.bincount(fakes).tolist())
     shown = Household(fake.x, drawn, fake.parent, fake.rows)
     codecs = {name: law.codec for name, law in laws.items()}
     with bar("judging", len(laws), "table", quiet) as tick:

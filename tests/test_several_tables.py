@@ -155,8 +155,8 @@ def test_a_seed_decides_and_a_file_keeps(quick: pofx.Fitted, tmp_path: Path) -> 
         pd.testing.assert_frame_equal(one[name], two[name])
     assert not one["customers"].equals(other["customers"])
     assert "orders, " in again.info()
-    with pytest.raises(Unsupported, match="complete is for a model of one table"):
-        again.complete("x.csv")
+    with pytest.raises(Unsupported, match="anomaly is for a model of one table"):
+        again.anomaly("x.csv")
 
 
 def test_evidence(quick: pofx.Fitted) -> None:
@@ -622,7 +622,7 @@ def test_conditions_that_cannot_be(quick: pofx.Fitted) -> None:
 
 @pytest.fixture(scope="module")
 def trained(made: dict[str, pd.DataFrame]) -> pofx.Fitted:
-    return pofx.fit(made, tables="all", steps=250, quiet=True)
+    return pofx.fit(made, tables="all", steps=400, dropout=0.0, bins=8, quiet=True)
 
 
 def test_scores_are_of_rows_given_those_above_and_sum_to_whole_entities(
@@ -754,3 +754,67 @@ def test_constraints_that_cannot_be_held_over_tables(tmp_path: Path) -> None:
     (tmp_path / "rules.json").write_text(json.dumps(rules))
     words = ["fit", str(base), "--tables", "all", "-o", str(tmp_path / "m.pofx"), "--steps", "2", "--quiet"]
     assert main([*words, "--constraints", str(tmp_path / "rules.json")]) == 0
+
+
+# -- missing cells -----------------------------------------------------------------------------------------------------
+
+
+def test_missing_cells_are_filled_from_what_is_known_above_and_before(
+    trained: pofx.Fitted, made: dict[str, pd.DataFrame]
+) -> None:
+    holes = {name: frame.copy() for name, frame in made.items()}
+    rng = np.random.default_rng(0)
+    gone = {name: rng.random(len(frame)) < 0.3 for name, frame in made.items()}
+    holes["customers"]["class"] = holes["customers"]["class"].mask(gone["customers"])
+    holes["lines"]["quantity"] = holes["lines"]["quantity"].astype(float).mask(gone["lines"])
+    holes["orders"]["placed"] = holes["orders"]["placed"].mask(gone["orders"])
+    holes["orders"]["channel"] = holes["orders"]["channel"].mask(gone["orders"])
+    full = trained.complete(holes, seed=1)
+    whole(full)
+    for name in NAMES:
+        assert list(full[name].columns) == list(made[name].columns) and not full[name].isna().any().any(), name
+    for name, column in (("customers", "class"), ("lines", "quantity"), ("orders", "placed"), ("orders", "channel")):
+        kept = ~gone[name]
+        assert (full[name][column][kept].to_numpy() == made[name][column][kept].to_numpy()).all(), column
+    own = full["customers"]["class"] == made["customers"]["class"]
+    orders = made["orders"].groupby("customer_id").size().reindex(made["customers"]["id"]).fillna(0).to_numpy()
+    assert own[gone["customers"] & (orders >= 3)].mean() > 0.6  # the number of orders tells: .4 by chance
+    web = full["lines"]["order_id"].map(full["orders"].set_index("id")["channel"]) == "web"
+    one = full["lines"]["quantity"][gone["lines"]] == 1
+    assert (one == web[gone["lines"]]).mean() > 0.7  # .5 by chance: and the channel, drawn or known, tells of its lines
+    placed, joined = (
+        full["orders"]["placed"],
+        full["orders"]["customer_id"].map(full["customers"].set_index("id")["joined"]),
+    )
+    assert (placed >= joined).mean() > 0.97
+    again = trained.complete(holes, seed=1)
+    assert all(full[name].equals(again[name]) for name in NAMES)
+
+
+def test_tables_without_holes_are_as_they_were(trained: pofx.Fitted, made: dict[str, pd.DataFrame]) -> None:
+    full = trained.complete(made)
+    for name in NAMES:
+        pd.testing.assert_frame_equal(full[name], made[name])
+
+
+def test_filled_cells_keep_constraints() -> None:
+    model = pofx.fit(invoices(), tables="all", steps=20, quiet=True, constraints={"bills": ["total = net + tax"]})
+    holes = invoices()
+    holes["bills"]["tax"] = holes["bills"]["tax"].astype(float).mask(holes["bills"].index % 3 == 0)
+    holes["bills"]["total"] = holes["bills"]["total"].astype(float).mask(holes["bills"].index % 5 == 0)
+    bills = model.complete(holes)["bills"].astype({"net": int, "tax": int, "total": int})
+    assert (bills["total"] == bills["net"] + bills["tax"]).all()
+
+
+def test_completions_of_the_command_line(base: Path, quick: pofx.Fitted, tmp_path: Path) -> None:
+    quick.save(tmp_path / "m.pofx")
+    with sqlite3.connect(base) as old, sqlite3.connect(tmp_path / "holes.db") as new:
+        old.backup(new)
+        new.execute("UPDATE orders SET channel = NULL WHERE id % 2 = 0")
+    old.close(), new.close()
+    words = ["complete", str(tmp_path / "m.pofx"), str(tmp_path / "holes.db")]
+    assert main([*words, "-o", str(tmp_path / "full.db"), "--quiet"]) == 0
+    with sqlite3.connect(tmp_path / "full.db") as database:
+        assert database.execute("SELECT count(*) FROM orders WHERE channel IS NULL").fetchone() == (0,)
+    database.close()
+    assert main([*words, "--quiet"]) == 2 and main([*words, "-o", str(tmp_path / "x"), "--draws", "2"]) == 2

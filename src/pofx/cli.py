@@ -16,6 +16,7 @@ from .cli_polish import ask_to_polish, run_polish  # noqa: F401
 from .cli_tables import (
     ask_for_tables,
     ask_how_many,
+    complete_several,
     evaluate_several,
     fit_several,
     profile_several,
@@ -361,11 +362,14 @@ def run_complete(told: argparse.Namespace) -> str:
     """pofx complete"""
     from .bundle import load
 
+    model = load(told.model)
+    if model.many:
+        return complete_several(told, model)
     words = {"seed": told.seed, "quiet": told.quiet, "allow_failed": told.allow_failed}
     words |= {} if told.draws is None else {"draws": told.draws}
     words |= {} if told.hidden is None else {"hidden": told.hidden}
     words |= words_of_filling(told)
-    rows = verb_of(load(told.model), "complete", words)(source_of(told), path=target_at(told), **words)
+    rows = verb_of(model, "complete", words)(source_of(told), path=target_at(told), **words)
     return shown(rows) if told.output is None else f"wrote {rows:,} rows to {written(told)}"
 
 

@@ -66,6 +66,19 @@ def score_several(told: argparse.Namespace, model: Any) -> str:
     return f"wrote {rows:,} rows of {len(model.laws)} tables with log_prob in nats to {told.output}"
 
 
+def complete_several(told: argparse.Namespace, model: Any) -> str:
+    """pofx complete, of several tables"""
+    for name in ("draws", "hidden", "to_table"):
+        if getattr(told, name, None) is not None:
+            raise PofxError(f"expected no --{name.replace('_', '-')} for several tables: leave it out")
+    if told.output is None:
+        raise PofxError("expected a folder or a database to write several tables to, got none: give -o")
+    rows = model.complete(
+        told.input, seed=told.seed, path=told.output, if_exists=told.if_exists, quiet=told.quiet
+    )  # fmt: skip
+    return f"wrote {rows:,} rows of {len(model.laws)} tables to {told.output}"
+
+
 def evaluate_several(told: argparse.Namespace, model: Any) -> str:
     """pofx evaluate, of several tables"""
     for name in ("holdout", "target", "sandwich", "privacy"):

@@ -16,14 +16,12 @@ from .codecs.places import TYPED, Place, again, place_of
 from .codecs.spool import Spool, counted_from, in_memory, read_rows, spooled, streams
 from .codecs.table import TableCodec
 from .codecs.tabular_io import TEXT, container, read_table, to_frame, with_column
-from .codecs.told import Told
 from .codecs.writing import check_path, write_table
 from .completion import centre, filled
 from .editing import Examples
 from .errors import CodecError, SpecError, Unsupported
 from .evaluate import Evidence, of_codes
 from .field import Field
-from .fields import Category
 from .judging import judged, publish
 from .models import create
 from .models.model import who_can
@@ -258,33 +256,12 @@ class FittedTable(Fitted):
         with bar("completing", (draws or GUESSES) * len(known), "row", quiet) as tick:
             made = [filled(self.model, x, known, likely, seed + k, tick, sets) for k in range(draws or GUESSES)]
         made = made if draws else [centre(self.model.spec, made, known)]
-        tables = [self._filled(table, told.settled(m | kept, unknown), told) for m in made]
+        tables = [self.codec.filled(table, told.settled(m | kept, unknown), told) for m in made]
         if draws:
             tables = [with_column(t, "draw", pa.array(np.full(len(known), k + 1))) for k, t in enumerate(tables)]
         if path is not None:
             return write_table(tables, path, like=self.codec if not draws else None)
         return self._out(pa.concat_tables(tables), kind)
-
-    def _filled(self, table: "pa.Table", x: Columns, told: Told) -> "pa.Table":
-        """The table with the columns that the model knows taken from x; keys, texts, and levels that were never seen as
-        they were.
-        """
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        both = (*self.model.spec.fields, *(self.joint.fields if self.joint else ()))
-        strange = {f.name: x[f.name] >= len(f.levels) for f in both if isinstance(f, Category)}
-        hidden = {plan.name for plan in self.codec.held.hidden}
-        strange = {name: new for name, new in strange.items() if name not in hidden}
-        full = self.codec.table(x | {name: np.where(new, -1, x[name]) for name, new in strange.items()}, told=told)
-        strange |= told.strange
-        for at, name in enumerate(full.column_names):
-            if self.codec.plan(name).how in ("key", "dropped"):
-                full = full.set_column(at, name, table.column(name))
-            elif name in strange and strange[name].any():
-                new, old = pa.array(strange[name]), table.column(name)
-                full = full.set_column(at, name, pc.if_else(new, old, full.column(name).cast(old.type)))
-        return full
 
     # -- evaluate ----------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..errors import CodecError, SpecError
 from ..field import Allowed
+from ..fields import Category
 from ..spec import Columns, Given, Spec
 from . import conditions
 from .cleaning import DIRTY, kept, with_keys
@@ -239,6 +240,27 @@ class TableCodec:
             own[name] = self.whole.field(name).none(table.num_rows)
         both = {plan.name: plan for plan in (*self.plans, *self.held.hidden) if plan.field is not None}
         return Told(self.held, self.dependencies, own, {name: both[name] for name in both if both[name].modelled})
+
+    def filled(self, table: "pa.Table", x: Columns, told: Told) -> "pa.Table":
+        """A table with what is missing taken from stored columns; keys, texts, and levels that were never seen as they
+        were.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        told_of = self.spec.condition.fields if self.spec.condition else ()
+        hidden = {plan.name for plan in self.held.hidden}
+        both = (f for f in (*self.spec.fields, *told_of) if isinstance(f, Category) and f.name not in hidden)
+        strange = {f.name: x[f.name] >= len(f.levels) for f in both}
+        full = self.table(x | {name: np.where(new, -1, x[name]) for name, new in strange.items()}, told=told)
+        strange |= told.strange
+        for at, name in enumerate(full.column_names):
+            if self.plan(name).how in ("key", "dropped"):
+                full = full.set_column(at, name, table.column(name))
+            elif name in strange and strange[name].any():
+                new, old = pa.array(strange[name]), table.column(name)
+                full = full.set_column(at, name, pc.if_else(new, old, full.column(name).cast(old.type)))
+        return full
 
     def typed(self, table: "pa.Table") -> "pa.Table":
         """The table with texts that stand for numbers, dates and truth values turned into such; of a container that has

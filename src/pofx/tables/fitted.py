@@ -21,6 +21,7 @@ from ..progress import bar
 from ..spec import Given
 from ..split import fingerprint
 from .drawing import drawn
+from .filling import filled_tables
 from .household import Household, shared
 from .law import Law
 from .scoring import scored
@@ -246,6 +247,31 @@ class FittedTables(Fitted):
             return {name: self._frame(name, table) for name, table in out.items()}
         return self._written_to(path, out, if_exists)
 
+    def complete(
+        self,
+        source: Any,
+        *,
+        seed: int | None = 0,
+        path: str | Path | None = None,
+        if_exists: str = "refuse",
+        quiet: bool = False,
+    ) -> Any:
+        """The tables with one draw of each missing cell, given what is known of its row, of the rows above it and of
+        earlier siblings (tables/filling.py); known cells, keys and foreign keys stay. Frames by name; with `path`, a
+        folder or a database, and how many rows were written.
+
+        source: tables of the same names and columns. Raises CodecError where they cannot be read.
+        """
+        if path is not None:
+            check_target(path)
+        tables = self._read_again(source)
+        house = Household.read(tables, self.relations, {name: law.codec for name, law in self.laws.items()})
+        with bar("completing", sum(house.rows.values()), "row", quiet) as tick:
+            out = filled_tables(self.relations, self.laws, house, tables, self._seed(seed), tick)
+        if path is None:
+            return {name: self._frame(name, table) for name, table in out.items()}
+        return self._written_to(path, out, if_exists)
+
     # -- evaluate ----------------------------------------------------------------------------------------------------
 
     def evaluate(
@@ -338,7 +364,7 @@ class FittedTables(Fitted):
             f"learned    {p['source']}, {sum(p['rows'].values()):,} rows, keys {p['keys']}",
             f"split      {'/'.join(map(str, p['split']))} train/validation/test by a permutation of roots, seed "
             f"{p['seed']}",
-            "can        sample, score",
+            "can        sample, score, complete",
             *("           " + line for line in self.relations.tree(p["rows"]).splitlines()),
         ]
         for name, law in self.laws.items():
@@ -354,8 +380,8 @@ class FittedTables(Fitted):
 def _refusing(verb: str) -> Any:
     def refuse(self: FittedTables, *args: Any, **words: Any) -> NoReturn:
         raise Unsupported(
-            f"{verb} is for a model of one table, this is one of {self._shape()}: use sample, score or evaluate, "
-            "or fit one table (reading={'table': ...}, --table)"
+            f"{verb} is for a model of one table, this is one of {self._shape()}: use sample, score, complete or "
+            "evaluate, or fit one table (reading={'table': ...}, --table)"
         )
 
     return refuse

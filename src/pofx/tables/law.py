@@ -261,12 +261,12 @@ class Law:
                 if one.sure and field.has_missing and one.source is None:
                     sets[name] = field.present()
         sets |= given or {}
-        mask, known = self._idle(base), {f.name: f.none(n) for f in self.fields}
+        mask, known = self.idle(base), {f.name: f.none(n) for f in self.fields}
         z = self.model.noise(n, generator)
         held = (known, mask) if sets or mask.any() else None
         return self.model.decode(z, c or None, sets or None, held)
 
-    def _idle(self, base: np.ndarray) -> np.ndarray:
+    def idle(self, base: np.ndarray) -> np.ndarray:
         """The columns of moments that say nothing, (n, fields): whether a row has a base tells which of two it is."""
         names = [f.name for f in self.fields]
         mask = np.zeros((len(base), len(names)), bool)
@@ -302,7 +302,7 @@ class Law:
         x = self.encode(house, base)
         c = self.context(house) | self.remembered(x, self.siblings(house).before)
         own = {f.name: x[f.name] for f in self.fields}
-        value, idle = self.model.log_prob(own, c or None), self._idle(base)
+        value, idle = self.model.log_prob(own, c or None), self.idle(base)
         return value - (self.model.marginal((own, idle), c or None) if idle.any() else 0.0)
 
     # -- kept --------------------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ Voices: 16th notes (or quarter notes), a bound of nats a step of all voices, and
 (mean of 8 orders), beside laws of each voice by itself: of five notes, of repeats, of frequencies.
 Samples: how they sound, beside training and test pieces (floor). Segments: of 16 steps, into which pieces are cut; of
 vae a bound by importance of 16 codes, what is halfway between two test segments, and the share of what sounds in a test
-segment or in what its code stands for that sounds in both, beside that of the code of another one.
+segment or in what its code stands for that sounds in both, beside that of the code of another one; KL of q from the
+prior and what the codes of other segments cost, nats a segment.
 """
 
 import time
@@ -109,7 +110,7 @@ def codes_told(model: Any, codec: MusicCodec, unseen: Pieces) -> tuple[dict[str,
         pairs = [(a[:n], b.roll[:n] > 0) for a, b, n in zip(rolls, unseen.pieces, sizes, strict=True)]
         return float(sum((a & b).sum() for a, b in pairs) / sum((a | b).sum() for a, b in pairs))
 
-    told = {"kept": kept(made), "kept_of_another": kept([*made[1:], made[0]])}
+    told = {"kept": kept(made), "kept_of_another": kept([*made[1:], made[0]])} | model.remarks(codec.encode(unseen))
     return told, {"reconstructed": made, "halfway": halfway}
 
 
@@ -164,6 +165,9 @@ def printed(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         beside = ", ".join(f"{name} {value:.3f}" for name, value in row["beside"].items())
         kept = f"{row['kept']:.3f} ({row['kept_of_another']:.3f})" if "kept" in row else ""
+        kept += (
+            f", KL {row['divergence']:.1f}, others cost {row['cost of other codes']:.1f}" if "divergence" in row else ""
+        )
         lines.append(
             f"| {row['run']} | {row['minutes']:g} | {row['seed']} | {row['cpu_seconds']:,.0f} | {row['steps']:,} "
             f"| {row['parameters']:,} | {row['nats']:.3f} ± {row['error_2se']:.3f} "

@@ -22,6 +22,7 @@ NOTES = 2400  # symbols of a step of the fit
 SPAN = 16  # pieces that are drawn together
 BACK = 4  # steps whose chords are seen at once, beside what attention finds
 PHASES, PLACES = 16, 8  # of a step in its bars, of a note in its chord
+BARS = 8  # of PHASES steps, that a code tells apart
 
 
 class Place:
@@ -54,7 +55,8 @@ class Place:
 class Net(nn.Module):
     """Logits of codes from the steps before and from what of their own step is told.
 
-    g_s = transformer over steps (R [roll_{s-1}, ..., roll_{s-4}] + F[s mod 16] + C z),  z a code, where there is one
+    g_s = transformer over steps (R [roll_{s-1}, ..., roll_{s-4}] + F[s mod 16] + (C[s mod 16] + D[s / 16]) z),
+    z a code, where there is one
     h = g_s + E[x] + G[notes] + Q roll_s so far,   h = h + B gelu(A norm(h)) `layers` times,   W norm(h)
     """
 
@@ -64,7 +66,7 @@ class Net(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.heard = nn.Linear(BACK * kinds * pitches, width)
-        self.aside = nn.Linear(latent, width, bias=False) if latent else None
+        self.aside = nn.Linear(latent, (PHASES + BARS) * width, bias=False) if latent else None
         self.embed, self.phase = nn.Embedding(symbols + 1, width), nn.Embedding(PHASES, width)
         self.notes, self.chord = nn.Embedding(PLACES, width), nn.Linear(kinds * pitches, width, bias=False)
         for table in (self.embed, self.phase, self.notes):
@@ -87,7 +89,8 @@ class Net(nn.Module):
         steps = torch.arange(first, first + chords.shape[1], device=before.device)
         g = self.drop(self.heard(chords) + self.phase(steps % PHASES))
         if self.aside is not None and z is not None:
-            g = g + self.aside(z)[:, None]
+            told = self.aside(z).unflatten(1, (PHASES + BARS, -1))
+            g = g + told[:, steps % PHASES] + told[:, PHASES + steps // PHASES % BARS]
         for i, block in enumerate(self.blocks):
             g = block(g, memories[i] if memories else None)
         return g

@@ -45,7 +45,7 @@ class MusicalVAE(CodedSequence, Musical):
 
     def __init__(
         self, spec: Spec, latent: int = 64, width: int = 128, heads: int = 4, depth: int = 2, layers: int = 1,
-        dropout: float = 0.1, transpose: int = 6, context: int = 512, blank: float = 0.5, free_bits: float = 0.1,
+        dropout: float = 0.1, transpose: int = 6, context: int = 512, blank: float = 0.7, free_bits: float = 0.5,
         warmup: float = 0.2,
     ) -> None:  # fmt: skip
         Musical.__init__(self, spec, width, heads, depth, layers, dropout, transpose, context)

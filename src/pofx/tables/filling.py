@@ -1,13 +1,14 @@
 """Missing cells of several tables, drawn given what is known of their row and of those above and before it."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 
 from ..codecs.relations import Relations
 from ..completion import filled
+from ..models.model import Model
 from ..progress import Tick, silent
 from ..spec import Given
 from .household import Household
@@ -55,7 +56,6 @@ def _fill(
 ) -> None:  # fmt: skip
     """Draws the cells of some rows that are gone."""
     law = laws[name]
-    assert law.model is not None
     base = law.base(relations, {key: one.codec for key, one in laws.items()}, house)
     x = law.encode(house, base)
     c = law.context(house) | law.remembered(x, law.siblings(house).before)
@@ -67,7 +67,7 @@ def _fill(
             known[:, j] = ~gone[column][rows] | idle[:, j]
     asked = [(part[rows], {f"own:{k}": v for k, v in one.items() if k in law.plain}) for part, one in sets]
     drawn = filled(
-        law.model, {f.name: x[f.name][rows] for f in law.fields}, known, {k: v[rows] for k, v in c.items()} or None,
+        cast(Model, law.model), {f.name: x[f.name][rows] for f in law.fields}, known, {k: v[rows] for k, v in c.items()} or None,
         seed, silent, asked,
     )  # fmt: skip
     for column, v in law.decode(drawn, base[rows]).items():

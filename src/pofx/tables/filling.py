@@ -66,9 +66,7 @@ def _fill(
         if word in ("own", "after", "at"):
             known[:, j] = ~gone[column][rows] | idle[:, j]
     asked = [(part[rows], {f"own:{k}": v for k, v in one.items() if k in law.plain}) for part, one in sets]
-    drawn = filled(
-        cast(Model, law.model), {f.name: x[f.name][rows] for f in law.fields}, known, {k: v[rows] for k, v in c.items()} or None,
-        seed, silent, asked,
-    )  # fmt: skip
+    own, above = {f.name: x[f.name][rows] for f in law.fields}, {k: v[rows] for k, v in c.items()}
+    drawn = filled(cast(Model, law.model), own, known, above or None, seed, silent, asked)
     for column, v in law.decode(drawn, base[rows]).items():
         house.x[name][column][rows] = np.where(gone[column][rows], v, house.x[name][column][rows])

@@ -13,7 +13,7 @@ from pofx.cli import main
 from pofx.codecs.music import MusicCodec
 from pofx.codecs.music_io import read_pieces
 from pofx.codecs.pieces import Piece, Pieces
-from pofx.errors import SpecError, Unsupported
+from pofx.errors import CodecError, SpecError, Unsupported
 from pofx.fitted_music import FittedMusic
 from pofx.models import create
 from pofx.models.musical_vae import MusicalVAE
@@ -64,6 +64,8 @@ def test_pieces_in_segments() -> None:
     assert [len(p) for p in cut.pieces] == [8, 8, 2, 8]  # 3 steps are fewer than half a segment
     assert cut.owner is not None and cut.owner.tolist() == [0, 0, 1, 2]
     assert cut.part is not None and cut.part.tolist() == [0, 0, 1, 2]
+    with pytest.raises(CodecError, match="expected segments of 8 steps that have notes"):
+        Pieces((Piece.of_chords([[]] * 8 + [[60]]),)).cut(8)
     assert cut.take([2]).owner.tolist() == [1]  # type: ignore[union-attr]
 
 

@@ -46,8 +46,6 @@ def steadied(
         came, r = _tensor(frame), _tensor(restored(frame))
         seen = luma(came) if scale > 1 else r
         state, h = (r, None) if last is None else _next(came, r, seen, last, scale, carry)
-        if scale > 1 and last is not None:
-            state = projected(state, came, scale)
         yield _bytes(state if h is None else projected(state + h, came, scale))
         last = _Frame(came, seen, state)
 
@@ -59,9 +57,9 @@ def _next(
     flow, same = alike(seen, last.seen)
     brought = warp(last.state, enlarged(flow, scale))
     if carry is None:
-        return mixed(r, brought, same, scale), None
+        return projected(mixed(r, brought, same, scale), came, scale), None
     h, more = carry(came, warp(last.came, flow), r, brought, same)
-    return mixed(r, brought, same, scale, more), h
+    return projected(mixed(r, brought, same, scale, more), came, scale), h
 
 
 @torch.inference_mode()

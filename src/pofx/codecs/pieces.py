@@ -149,6 +149,8 @@ class Pieces:
     def cut(self, steps: int) -> Self:
         """Each piece in segments of `steps` steps one after the other; an end of less than half of them is left out,
         unless it is all that there is, and so are segments without a note. What is held from before is struck.
+
+        Raises CodecError where no segment has a note.
         """
         made, owner = [], []
         for k, piece in enumerate(self.pieces):
@@ -157,6 +159,8 @@ class Pieces:
                 if roll.any():
                     made.append(replace(piece, roll=roll, voices=None))
                     owner.append(k)
+        if not made:
+            raise CodecError(f"expected segments of {steps} steps that have notes, got none: take fewer steps")
         part = None if self.part is None else self.part[owner]
         return replace(self, pieces=tuple(made), part=part, owner=np.array(owner, int))
 

@@ -1,13 +1,13 @@
 """The codec of tables: a table to stored columns of a Spec, and those back to a table like the one that came."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from ..errors import CodecError, SpecError
 from ..field import Allowed
-from ..fields import Category
+from ..fields import Category, Datetime
 from ..spec import Columns, Given, Spec
 from . import conditions
 from .cleaning import DIRTY, kept, with_keys
@@ -86,6 +86,7 @@ class TableCodec:
         constraints: Sequence[str] | str | None = "found",
         dirty: str = "clean",
         masks: bool = False,
+        apart: Collection[str] | None = None,
     ) -> Self:
         """The codec of a table (Arrow, a frame or a path), learned from the rows of a part, by their numbers, or all.
 
@@ -96,7 +97,8 @@ class TableCodec:
         "bounded", "low": 0, "high": 120}, "size": {"kind": "ordinal", "levels": ["S", "M", "L"]}}. `condition` names
         the columns of c. constraints: "found" (those that the rows suggest), "none", or texts (rules.py), "found"
         perhaps among them; dirty: "clean", rows that break one are not learned, "keep", they are learned too; masks:
-        whether the model keeps orders while it draws, else they are held by gaps.
+        whether the model keeps orders while it draws, else they are held by gaps; apart: columns of which, and of
+        moments, no constraint is looked for (None: one is looked for of all).
 
         Raises SpecError for columns or kinds that do not exist, and constraints that cannot be held, CodecError for a
         table without rows, with one row, or with nothing in it, and for infinite numbers in any row of it.
@@ -126,7 +128,8 @@ class TableCodec:
             bare(plan, least, table.num_rows)
         dependencies = derive(plans, stored, fixed, set(condition), least)
         by_name = {plan.name: plan for plan in plans}
-        found = look_for(by_name, stored, fixed) if search else []
+        timed = {plan.name for plan in plans if isinstance(plan.field, Datetime)} if apart is not None else set()
+        found = look_for(by_name, stored, fixed | timed | set(apart or ())) if search else []
         held = Held([*rules, *found], by_name, dirty == "keep", found, missing == "unknown")
         held.learn(stored, set(condition), masks)
         for plan in held.hidden if least else ():

@@ -176,16 +176,13 @@ def learned(
             out[name] = None
             continue
         asked = dict((fields or {}).get(name, {})) | dict.fromkeys(apart, "drop")
-        words: dict[str, Any] = {"like": _kind(table), "part": np.flatnonzero(part[name] == TRAIN), "dirty": dirty}
         own = constraints.get(name, "found") if isinstance(constraints, Mapping) else constraints
         try:
-            made = TableCodec.learn(table, fields=asked, constraints="none", **words)
-            if own not in (None, "none"):
-                clock = clock_of(made, relations[name].time)
-                moments = {f.name for f in made.spec.fields if isinstance(f, Datetime) or f is clock}
-                still = {column: {"derived": False} for column in moments if column not in asked}
-                made = TableCodec.learn(table, fields=asked | still, constraints=own, **words)
-                _check(made, table)
+            made = TableCodec.learn(
+                table, fields=asked, like=_kind(table), part=np.flatnonzero(part[name] == TRAIN), constraints=own,
+                dirty=dirty, apart={relations[name].time or ""},
+            )  # fmt: skip
+            _check(made, table)
             out[name] = made
         except PofxError as error:
             raise type(error)(f"table {name!r}: {error}") from error

@@ -209,52 +209,76 @@ def test_cut_changes_no_value_and_stops_what_does_not_pass_through_z() -> None:
     assert slope.abs().max() < 1e-8
 
 
+@pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize("kind", ["normal", "mixture", "vamp", "realnvp", "one"])
-def test_priors_integrate_to_one_and_draw_their_density(kind: str) -> None:
+def test_priors_integrate_to_one_and_draw_their_density(kind: str, given: bool) -> None:
     torch.manual_seed(0)
-    count = 1 if kind == "one" else 2
+    count, context = 1 if kind == "one" else 2, 3 if given else 0
     prior = {
         "normal": lambda: StandardNormal(2),
-        "mixture": lambda: Mixture(2, 5),
+        "mixture": lambda: Mixture(2, 5, context),
         "vamp": lambda: Vamp(2, lambda u: (u[:, :2], 0.3 * u[:, 2:] - 0.5), torch.randn(4, 4)),
-        "realnvp": lambda: FlowPrior(2, 2, (8,)),
-        "one": lambda: FlowPrior(1),
+        "realnvp": lambda: FlowPrior(2, 2, (8,), context),
+        "one": lambda: FlowPrior(1, context=context),
     }[kind]().double()
+    conditions = torch.randn(2, context).double() if given else torch.zeros(1, 0).double()
     with torch.no_grad():
         for p in prior.parameters():
             p.add_(0.3 * torch.randn_like(p))
         line = torch.linspace(-12, 12, 481, dtype=torch.float64)
         grid = torch.cartesian_prod(*[line] * count).view(-1, count)
-        density = prior.log_prob(grid).exp()
         cell = (line[1] - line[0]) ** count
-        assert (density.sum() * cell).item() == pytest.approx(1.0, abs=1e-3)
-        z = prior.push(torch.randn(40_000, count).double(), torch.rand(40_000).double())
-        for i in range(count):
-            wanted = (density * grid[:, i]).sum() * cell
-            assert z[:, i].mean().item() == pytest.approx(wanted.item(), abs=4 * z[:, i].std().item() / 200)
+        for c in conditions:
+            density = prior.log_prob(grid, c.expand(len(grid), -1)).exp()
+            assert (density.sum() * cell).item() == pytest.approx(1.0, abs=1e-3)
+            told = c.expand(40_000, -1)
+            z = prior.push(torch.randn(40_000, count).double(), torch.rand(40_000).double(), told)
+            for i in range(count):
+                wanted = (density * grid[:, i]).sum() * cell
+                assert z[:, i].mean().item() == pytest.approx(wanted.item(), abs=4 * z[:, i].std().item() / 200)
+        z = torch.randn(4, len(conditions), count).double()
+        rows = prior.log_prob(z.view(-1, count), conditions.repeat(4, 1)).view(4, -1)
+        torch.testing.assert_close(prior.log_prob(z, conditions), rows)  # many draws of the rows of c
+        if kind in ("realnvp", "one"):
+            back = prior.pull(prior.push(z[0], z[0, :, 0], conditions), conditions)
+            torch.testing.assert_close(back, z[0])
 
 
-@pytest.mark.parametrize("law", ["iaf", "ladder"])
+@pytest.mark.parametrize("law", ["iaf", "ladder", "flow prior"])
 def test_weights_of_draws_from_q_have_mean_one(law: str) -> None:
-    """E_q p(z)/q(z|x) = 1 for whatever the encoder says: signs, log-determinants and the states of a ladder."""
+    """E_q p(z|c)/q(z|x) = 1 for whatever the encoder says: signs, log-determinants and the states of a ladder."""
     torch.manual_seed(0)
-    made = (Single(StandardNormal(2), IAF(2, 3, hidden=(8,))) if law == "iaf" else Ladder(1, 2, 6, 1)).double()
+    made = {
+        "iaf": lambda: Single(StandardNormal(2), IAF(2, 3, hidden=(8,))),
+        "ladder": lambda: Ladder(1, 2, 6, 1, context=3),
+        "flow prior": lambda: Single(FlowPrior(2, 2, (8,), context=3), Diagonal(2)),
+    }[law]().double()
+    c = torch.randn(4, 3).double()
     with torch.no_grad():
         for p in made.parameters():
             p.add_(0.1 * torch.randn_like(p))
         told = 0.3 * torch.randn(4, made.size).double()
-        z, code, excess = made.infer(told, torch.randn(60_000, 4, made.count).double())
+        if law == "flow prior":  # wide enough for weights of finite variance
+            told[:, 2:] += 0.8
+        z, code, excess = made.infer(told, torch.randn(60_000, 4, made.count).double(), c=c)
     w = (-excess).exp()
     assert ((w.mean(0) - 1).abs() < 4 * w.std(0) / math.sqrt(60_000)).all()
-    torch.testing.assert_close(made.unfold(z), code)
+    torch.testing.assert_close(made.unfold(z, c), code)
+    log_q = made.back(told, z, c)[1]
+    torch.testing.assert_close(log_q - made.log_prob(z, c), excess)
 
 
-def test_a_ladder_draws_its_prior() -> None:
+@pytest.mark.parametrize("context", [0, 3])
+def test_a_ladder_draws_its_prior(context: int) -> None:
     torch.manual_seed(0)
-    ladder = Ladder(1, 3, 6, 1).double()
-    told = torch.zeros(5, 6).double()
+    ladder = Ladder(1, 3, 6, 1, context).double()
+    told, c = torch.zeros(5, 6).double(), torch.randn(5, context).double()
     e = torch.randn(1, 5, 3).double()
-    torch.testing.assert_close(ladder.push(e[0], torch.rand(5)), ladder.infer(told, e)[0][0])  # q starts as p
+    z = ladder.push(e[0], torch.rand(5), c)
+    torch.testing.assert_close(z, ladder.infer(told, e, c=c)[0][0])  # q starts as p
+    torch.testing.assert_close(ladder.pull(z, c), e[0])
+    if context:
+        assert (z - ladder.push(e[0], torch.rand(5), -c)).abs().max() > 0.01
 
 
 # -- other objectives --------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from pofx.cli import main
 from pofx.errors import CodecError, SpecError, Unsupported
 from pofx.fields import Token
 from pofx.models import create
+from pofx.models.model import Clock
 from pofx.nn.sequence import Transformer
 from pofx.spec import Block, Spec
 from pofx.training.loop import Trainer
@@ -46,6 +47,16 @@ def test_the_bounds_of_all_lines_hold_at_most_one(model):
     mass = np.exp(bound.value).sum()
     assert 0.9 < mass < 1.02
     assert (bound.error[np.exp(bound.value) > 0.01] < 0.1).all()
+
+
+def test_training_counts_each_hidden_site_alike():
+    x = np.full((400, 4), 1, np.int32)
+    x[::2] = 2
+    fresh = create("any_order", Spec((Block("text", (Token.learn("text", x, ("", "a", "b")),), (4,)),)), 0)
+    fresh.start(fresh.prepare({"text": x}))
+    loss = fresh.loss(fresh.prepare({"text": x}), Clock(1, 2), torch.Generator().manual_seed(0))
+    count, rows = np.unique((loss / (2 * np.log(2))).detach().round().int().numpy(), return_counts=True)
+    assert count.tolist() == [1, 2, 3, 4] and (abs(rows - 100) <= 1).all()  # hidden sites of a row, evenly many
 
 
 def test_draws_are_lines_and_follow_the_law(model):

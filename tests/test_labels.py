@@ -447,6 +447,20 @@ def test_the_gradient_of_a_step_is_that_of_log_p() -> None:
     torch.testing.assert_close(found, m.grad, atol=0.02, rtol=0.05)
 
 
+@pytest.mark.parametrize("words", [{"prior": "realnvp"}, {"prior": "mixture"}, {"model": "hvae"}])
+def test_draws_are_of_the_class_that_was_asked_for_though_codes_tell_it_too(words: dict[str, str]) -> None:
+    """Codes tell classes that differ much, whatever the decoder is told besides: the prior has to follow the class."""
+    rng, words = np.random.default_rng(0), {"model": "vae"} | words
+    label = rng.choice(list("abcd"), 2000)
+    far = np.array([[8, 0, 0], [0, 8, 0], [0, 0, 8], [-8, -8, 0]])
+    x = far[[list("abcd").index(k) for k in label]] + rng.normal(size=(2000, 3))
+    frame = pd.DataFrame({f"x{j}": x[:, j] for j in range(3)} | {"label": label})
+    fitted = pofx.fit(frame, condition="label", steps=400, seed=0, quiet=True, **words)
+    drawn = fitted.sample(1000, seed=1)
+    nearest = ((drawn[["x0", "x1", "x2"]].to_numpy()[:, None] - far) ** 2).sum(2).argmin(1)
+    assert (np.array(list("abcd"))[nearest] == drawn["label"]).mean() > 0.95
+
+
 def test_too_many_classes_or_several_columns_are_refused() -> None:
     x = two_classes(200)[0]
     labels = [i % 66 if i > 3 else None for i in range(200)]

@@ -9,6 +9,7 @@ import torch
 from pofx.errors import SpecError
 from pofx.fields import Real, Token
 from pofx.models import create
+from pofx.models.sequential import by_size
 from pofx.nn.sequence import Memory, Transformer
 from pofx.spec import Block, Spec
 from pofx.training.loop import Trainer
@@ -47,6 +48,22 @@ def every(length: int) -> np.ndarray:
 
 def test_the_mass_of_all_lines_is_one(model):
     assert np.exp(model.log_prob({"text": every(4)})).sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_rows_are_worked_on_by_size_and_come_back_in_their_order(model):
+    x = torch.from_numpy(lines(101, seed=3)).long()
+    whole = model._terms(x).sum(1)
+    torch.testing.assert_close(model._log_prob(x, None), whole)
+    assert model._log_prob(x[:0], None).shape == (0,) and model._log_prob(x[:1], None).shape == (1,)
+    x, seen = torch.from_numpy(lines(101, 20, seed=3)).long(), []
+
+    def work(part: torch.Tensor, more: torch.Tensor) -> torch.Tensor:
+        seen.append(part.shape)
+        return part.sum(1) + more
+
+    sizes, more = (x != 0).sum(1) + 1, torch.arange(101)
+    torch.testing.assert_close(by_size(work, sizes, x, more), x.sum(1) + more)
+    assert sum(rows * sites for rows, sites in seen) < 0.8 * x.numel()
 
 
 def test_it_learns_what_lines_are(model):

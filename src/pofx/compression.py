@@ -113,7 +113,7 @@ class Compressor:
         blank = torch.zeros(len(state), self.model.latents.count, dtype=torch.float64)
         return blank, blank + 1  # of u
 
-    def _posterior(self, level: int, state: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+    def _posterior(self, level: int, state: Tensor, told: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """(mean, scale) of q(z_level | state, x) in units of the prior: of (z - m) / s."""
         if isinstance(self.model.latents, Ladder):
             shift, wider = self.model.latents.rungs[level].change(state, told)
@@ -123,23 +123,23 @@ class Compressor:
             mean, log = law.posterior.split(told)
             return mean, log.exp()
         noise = to_normal(sobol(law.count, POINTS)).unsqueeze(1).expand(-1, len(told), -1)
-        z = law.infer(told, noise)[0]
-        u = law.prior.pull(z.flatten(0, 1)).view_as(z)
+        z = law.infer(told, noise, c=context)[0]
+        u = law.prior.pull(z.flatten(0, 1), context.repeat(POINTS, 1)).view_as(z)
         off = (u - u.mean(0)).transpose(0, 1)
         spread = off.mT @ off / POINTS + 1e-9 * torch.eye(law.count, dtype=torch.float64)
         return u.mean(0), torch.linalg.inv(spread).diagonal(dim1=1, dim2=2).rsqrt()
 
-    def _start(self, lanes: int) -> Tensor:
-        law = self.model.latents
-        return law.first.expand(lanes, -1) if isinstance(law, Ladder) else torch.zeros(lanes, 1, dtype=torch.float64)
+    def _start(self, context: Tensor) -> Tensor:
+        law, lanes = self.model.latents, len(context)
+        return law.top(context).expand(lanes, -1) if isinstance(law, Ladder) else context.new_zeros(lanes, 1)
 
-    def _step(self, level: int, state: Tensor, index: np.ndarray) -> Tensor:
+    def _step(self, level: int, state: Tensor, index: np.ndarray, context: Tensor) -> Tensor:
         """The state below a level, of the middles of its intervals; with one level, z itself."""
         off, law = torch.special.ndtri((torch.from_numpy(index).double() + 0.5) / 2**BINS), self.model.latents
         if isinstance(law, Ladder):
             mean, scale = self._prior(level, state)
             return law.rungs[level].step(state, mean + scale * off)
-        return law.push(off, off[:, 0])
+        return law.push(off, off[:, 0], context)
 
     def _pixels(self, code: Tensor, context: Tensor) -> Callable[[int], np.ndarray]:
         """Cumulated frequencies of one pixel after the other, (lanes, shades + 1)."""
@@ -181,11 +181,12 @@ class Compressor:
 
     def _push(self, stack: Stack, pixels: Tensor, codes: Tensor) -> None:
         """An image of each lane, (lanes, C, H, W), and the codes of its labels, (lanes, 0 or 1)."""
-        context, state, chosen = self._context(codes), self._start(len(pixels)), []
+        context, chosen = self._context(codes), []
+        state = self._start(context)
         told = self.model.encoder(self._lens.see((pixels,)), context)
         for level in range(self._levels()):
-            chosen.append(self._draw(stack, *self._posterior(level, state, told)))
-            state = self._step(level, state, chosen[-1])
+            chosen.append(self._draw(stack, *self._posterior(level, state, told, context)))
+            state = self._step(level, state, chosen[-1], context)
         laws, flat = self._pixels(state, context), self._symbols(pixels)
         for i in range(flat.shape[1]):
             push_symbols(stack, flat[:, i], laws(i))
@@ -216,12 +217,13 @@ class Compressor:
         """What `_push` pushed: (pixels, codes)."""
         lens, of = self._lens, [stack.pop(lanes, finder(law)) for law in self._labels()]
         codes = torch.from_numpy(np.stack(of, 1)) if of else torch.zeros(lanes, 0, dtype=torch.int64)
-        context, state, chosen = self._context(codes), self._start(lanes), []
+        context, chosen = self._context(codes), []
+        state = self._start(context)
         for level in range(self._levels()):
             width = self._prior(level, state)[0].shape[1]
             index = np.stack([stack.pop(lanes, _even) for _ in range(width)], 1)
             chosen.append((state, index))
-            state = self._step(level, state, index)
+            state = self._step(level, state, index, context)
         laws = self._pixels(state, context)
         flat = np.empty((lanes, math.prod(lens.shape)), np.int64)
         for i in reversed(range(flat.shape[1])):
@@ -231,7 +233,7 @@ class Compressor:
         told = self.model.encoder(lens.see((pixels,)), context)
         for level in reversed(range(self._levels())):
             above, index = chosen[level]
-            self._give_back(stack, index, *self._posterior(level, above, told))
+            self._give_back(stack, index, *self._posterior(level, above, told, context))
         return pixels, codes
 
     def _symbols(self, pixels: Tensor) -> np.ndarray:

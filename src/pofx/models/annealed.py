@@ -192,19 +192,19 @@ def _laws(of: Variational, law: CodeLaw | None, own: Batch, c: Tensor, told: Ten
     """
 
     def from_posterior(y: Tensor) -> tuple[Tensor, Tensor]:
-        _, code, excess = of.latents.infer(told, y)
+        _, code, excess = of.latents.infer(told, y, c=c)
         return normal_log_prob(y), of.lens.log_mass(of.say(code, c), own) - excess
 
     def from_prior(z: Tensor) -> tuple[Tensor, Tensor]:
-        return of.latents.log_prob(z), of.lens.log_mass(of.say(of.latents.unfold(z), c), own)
+        return of.latents.log_prob(z, c), of.lens.log_mass(of.say(of.latents.unfold(z, c), c), own)
 
     if law is None:
         return (from_posterior if start == "posterior" else from_prior), _nothing
 
     @torch.no_grad()
     def beside(y: Tensor) -> tuple[Tensor, Tensor]:
-        z = of.latents.infer(told, y)[0] if start == "posterior" else y
-        more, none = law(z) - of.latents.log_prob(z).double(), _nothing(y)[0]
+        z = of.latents.infer(told, y, c=c)[0] if start == "posterior" else y
+        more, none = law(z) - of.latents.log_prob(z, c).double(), _nothing(y)[0]
         return (none, more) if start == "posterior" else (more, none)
 
     return (from_posterior if start == "posterior" else from_prior), beside
@@ -221,8 +221,10 @@ def _opened(model: Model, steps: int, chains: int, start: str) -> Walked:
 
 def _bridges(
     model: Model, x: Columns, c: Columns | None, steps: int, chains: int, start: str, seed: int
-) -> Iterator[tuple[Bridge, Tensor, Tensor, Callable[[], Tensor]]]:
-    """For each chunk of rows: (bridge, what the encoder said, what is added to log p, new draws of f_0)."""
+) -> Iterator[tuple[Bridge, Tensor, Tensor, Tensor, Callable[[], Tensor]]]:
+    """For each chunk of rows: (bridge, what the encoder said, the condition as a vector, what is added to
+    log p, new draws of f_0).
+    """
     walked, at = _opened(model, steps, chains, start), 0
     of, generator = walked.of, torch.Generator(model.device).manual_seed(seed)
     for batch in of.chunks(x, c):
@@ -240,7 +242,7 @@ def _bridges(
             z = walked.codes(model.noise(chains * len(told), generator), many)
             return z.view(chains, len(told), -1).to(told)
 
-        yield Bridge(law, fresh(), steps, generator, beside), told, extra, fresh
+        yield Bridge(law, fresh(), steps, generator, beside), told, context, extra, fresh
 
 
 def annealed(
@@ -262,7 +264,7 @@ def annealed(
     and white ones.
     """
     bridges = _bridges(model, x, c, steps, chains, start, seed)
-    return torch.cat([(bridge.up(fresh()) + extra).cpu() for bridge, _, extra, fresh in bridges]).numpy()
+    return torch.cat([(bridge.up(fresh()) + extra).cpu() for bridge, _, _, extra, fresh in bridges]).numpy()
 
 
 def sandwich(
@@ -287,9 +289,9 @@ def sandwich(
     noise = model.noise(n, torch.Generator().manual_seed(seed))
     x, latents = model.decode(noise, c), walked.of.latents
     z, lower, upper, taken, at = walked.codes(noise, c), [], [], [], 0
-    for bridge, told, extra, fresh in _bridges(model, x, c, steps, chains, start, seed + 1):
+    for bridge, told, context, extra, fresh in _bridges(model, x, c, steps, chains, start, seed + 1):
         own, at = z[at : at + len(extra)].to(told).expand(chains, -1, -1), at + len(extra)
-        last = latents.back(told, own)[0].detach() if start == "posterior" else own
+        last = latents.back(told, own, context)[0].detach() if start == "posterior" else own
         lower.append((bridge.up(fresh()) + extra).cpu())
         upper.append((bridge.down(last) + extra).cpu())
         taken.append(bridge.taken)

@@ -97,10 +97,11 @@ class Coded(Conditioned):
         return {f.name: np.concatenate([part[f.name] for part in parts]) for f in self.spec.fields}
 
     def picture(self, e: Tensor, c: Batch) -> Tensor:
-        return cast(PixelLens, self.lens).mean(self.theta(self.code_of(e), self.context(*c)))
+        told = self.context(*c)
+        return cast(PixelLens, self.lens).mean(self.theta(self.code_of(e, told), told))
 
-    def code_of(self, e: Tensor) -> Tensor:
-        """The codes that normal noise stands for, (n, latent)."""
+    def code_of(self, e: Tensor, c: Tensor) -> Tensor:
+        """The codes that normal noise stands for given the condition's vector, (n, latent)."""
         return e
 
     @torch.no_grad()

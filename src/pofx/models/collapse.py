@@ -77,14 +77,14 @@ def forecast(v: Tensor, latent: int, beta: float = 1.0) -> str:
     return words if count < latent else f"{words}; every number does, more may help"
 
 
-def information(latents: Latents, told: Tensor, z: Tensor) -> float:
+def information(latents: Latents, told: Tensor, z: Tensor, c: Tensor | None = None) -> float:
     """I(x; z) under q, nats: the mean over rows r of log q(z_r|x_r) - log (1/n) sum_i q(z_r|x_i), z_r from q(z|x_r).
 
     That is E KL(q(z|x) || p) - KL(q(z) || p) with the mean of the looked-at rows' posteriors for q(z): at most log n.
-    told: (n, size), z: (n, count). Paper: Hoffman, Johnson 2016, ELBO Surgery.
+    told: (n, size), z: (n, count), c: (n, context) where there is one. Paper: Hoffman, Johnson 2016, ELBO Surgery.
     """
     n = len(z)
-    log_q = torch.cat([latents.back(told, part[:, None].expand(-1, n, -1))[1] for part in z.split(64)]).double()
+    log_q = torch.cat([latents.back(told, part[:, None].expand(-1, n, -1), c)[1] for part in z.split(64)]).double()
     return float((log_q.diagonal() - torch.logsumexp(log_q, 1)).mean() + math.log(n))
 
 

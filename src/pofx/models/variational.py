@@ -54,7 +54,7 @@ class Walked:
 
 
 class Variational(Coded):
-    """log p(x|c) >= E_q log p(x|z,c) - KL(q(z|x,c) || p(z)), with a lens, latent numbers and two networks.
+    """log p(x|c) >= E_q log p(x|z,c) - KL(q(z|x,c) || p(z|c)), with a lens, latent numbers and two networks.
 
     A class c that is not known is summed over (classes.py). beta, warmup, free_bits, estimator, draws, groups, doubly,
     samples, masked: as `vae` says.
@@ -172,7 +172,7 @@ class Variational(Coded):
     def _elbo(self, told: Tensor, own: Batch, c: Tensor, weight: Tensor, noise: Tensor) -> Tensor:
         """The bound of one draw, (B,); the divergence in closed form where it has one."""
         exact = self.latents.divergence(told)
-        _, code, excess = self.latents.infer(told, noise, cut=self.doubly and exact is None)
+        _, code, excess = self.latents.infer(told, noise, self.doubly and exact is None, c)
         kl = excess.mean(0) if exact is None else exact
         if self.free_bits:
             kl = kl + (self.free_bits * self.latents.count - kl.mean()).clamp(min=0.0)
@@ -185,7 +185,7 @@ class Variational(Coded):
         """
         many, rows = self.groups * self.draws, len(told)
         told = told.repeat(many, 1)
-        _, code, excess = self.latents.infer(told, noise.flatten(0, 1).unsqueeze(0), cut=self.doubly)
+        _, code, excess = self.latents.infer(told, noise.flatten(0, 1).unsqueeze(0), self.doubly, c.repeat(many, 1))
         log_w = self.lens.log_mass(self.say(code.view(many, rows, -1), c), own) - weight * excess.view(many, rows)
         shares = importance(log_w.view(self.groups, self.draws, rows), self.estimator, doubly=self.doubly)
         if told.requires_grad:
@@ -218,7 +218,8 @@ class Variational(Coded):
         for at in (slice(i, i + span) for i in range(0, max(len(z), 1), span)):
             normal, u, uniform = z[at].to(self.device).split([self.latents.count, 1, self.lens.draws], 1)
             if known is None:
-                code = self.latents.unfold(self.latents.push(normal.to(self.dtype), u[:, 0].to(self.dtype)))
+                pushed = self.latents.push(normal.to(self.dtype), u[:, 0].to(self.dtype), context[at])
+                code = self.latents.unfold(pushed, context[at])
             else:
                 own = self._known_of({k: v[at] for k, v in known[0].items()}, known[1][at])
                 code = self._pick(normal, u, context[at], own, law_given(law, rows_of(c, at)))
@@ -252,7 +253,7 @@ class Variational(Coded):
         out, c = [torch.zeros(0, self.latents.count)], self.settled(x, c)
         for batch in self.chunks(x, c):
             own, _, context = self.opened(batch)
-            out.append(self.latents.middle(self.encoder(self.lens.see(own), context)).cpu())
+            out.append(self.latents.middle(self.encoder(self.lens.see(own), context), context).cpu())
         return torch.cat(out)
 
     @torch.no_grad()
@@ -263,7 +264,7 @@ class Variational(Coded):
             own, _, context = self.opened(batch)
             told = self.encoder(self.lens.see(own), context)
             noise = torch.randn(1, len(told), self.latents.count, generator=generator).to(told)
-            out.append(self.latents.infer(told, noise)[0][0].cpu())
+            out.append(self.latents.infer(told, noise, c=context)[0][0].cpu())
         return torch.cat(out)
 
     @property
@@ -271,14 +272,15 @@ class Variational(Coded):
         return self.latents.count
 
     def theta(self, z: Tensor, c: Tensor) -> Tensor:
-        return self.say(self.latents.unfold(z.to(self.dtype))[None], c)[0]
+        return self.say(self.latents.unfold(z.to(self.dtype), c)[None], c)[0]
 
-    def code_of(self, e: Tensor) -> Tensor:
-        return self.latents.push(e.to(self.dtype), e.new_zeros(len(e)))
+    def code_of(self, e: Tensor, c: Tensor) -> Tensor:
+        return self.latents.push(e.to(self.dtype), e.new_zeros(len(e)), c)
 
     @torch.no_grad()
     def noise_of(self, x: Columns, c: Columns | None = None) -> Tensor:
-        return self.latents.pull(self.encode(x, c).to(self.device, self.dtype)).cpu()
+        z = self.encode(x, c).to(self.device, self.dtype)
+        return self.latents.pull(z, self.context(*self.see_condition(self.settled(x, c), len(z)))).cpu()
 
     def _cannot(self, what: str) -> Unsupported:
         if what == "posterior" and not self.latents.normal:
@@ -384,9 +386,9 @@ class Variational(Coded):
         self, told: Tensor, noise: Tensor, own: Batch, c: Tensor, law: CodeLaw | None
     ) -> tuple[Tensor, Tensor]:
         """(codes, log p(x, z|c) - log q(z|x, c)), (K, B, width) and (K, B), of noise (K, B, count)."""
-        z, code, excess = self.latents.infer(told, noise.to(told))
+        z, code, excess = self.latents.infer(told, noise.to(told), c=c)
         log_w = self.lens.log_mass(self.say(code, c), own) - excess
-        return code, log_w if law is None else log_w - self.latents.log_prob(z) + law(z)
+        return code, log_w if law is None else log_w - self.latents.log_prob(z, c) + law(z)
 
     def _weigh(self, own: Batch, c: Tensor, draws: int, law: CodeLaw | None) -> tuple[Tensor, Tensor, Tensor]:
         """(bound, error, effective size) of log masses, (B,) each: the rows are encoded once for all draws."""
@@ -406,7 +408,7 @@ class Variational(Coded):
     def walked(self) -> Walked:
         def codes(noise: Tensor, c: Columns | None) -> Tensor:
             normal, u = (noise[:, at].to(self.device, self.dtype) for at in (slice(count), count))
-            return self.latents.push(normal, u).detach()
+            return self.latents.push(normal, u, self.context(*self.see_condition(c, len(noise)))).detach()
 
         count = self.latents.count
         return Walked(self, codes, None)
@@ -428,10 +430,10 @@ class Variational(Coded):
         own, extra, context = self.opened(batch)
         own = self.lens.fresh(own, generator)
         told = self.encoder(self.lens.see(own), context)
-        z, code, excess = self.latents.infer(told, self._noise(1, len(told), generator))
+        z, code, excess = self.latents.infer(told, self._noise(1, len(told), generator), c=context)
         other = code[:, torch.arange(len(extra)).roll(1)]
         like, turned_ = (self._like(part, context, own) for part in (code, other))
-        mean = self.latents.middle(told)
+        mean = self.latents.middle(told, context)
         said = {
             "bound": like - excess[0] + extra,
             "bound with codes of other rows": turned_ - excess[0] + extra,
@@ -443,7 +445,7 @@ class Variational(Coded):
                 "numbers": float(self.latents.count),
                 "numbers in use": float((mean.var(0, correction=0) > LIVE * z[0].var(0, correction=0)).sum()),
                 "numbers that can live": float(can_live(self.lens.plain(own), self.latents.count, self.beta)),
-                "information": information(self.latents, told[:PAIRED], z[0, :PAIRED]),
+                "information": information(self.latents, told[:PAIRED], z[0, :PAIRED], context[:PAIRED]),
                 "information at most": math.log(max(min(PAIRED, len(told)), 1)),
             }
             | self._of_numbers(own, context, told, z)
@@ -457,12 +459,13 @@ class Variational(Coded):
 
     def _of_numbers(self, own: Batch, c: Tensor, told: Tensor, z: Tensor) -> dict[str, list[float]]:
         """What each number costs and what is lost without it, nats; the costly or, without costs, the missed first."""
-        some, c, z, cost = tuple(part[:PAIRED] for part in own), c[:PAIRED], z[:, :PAIRED], self.latents.each(told, z)
-        like, lost = self._like(self.latents.unfold(z), c, some).mean(), []
+        cost = self.latents.each(told, z, c)
+        some, c, z = tuple(part[:PAIRED] for part in own), c[:PAIRED], z[:, :PAIRED]
+        like, lost = self._like(self.latents.unfold(z, c), c, some).mean(), []
         for j in range(self.latents.count):
             other = z.clone()
             other[..., j] = z[..., j].roll(1, 1)
-            lost.append(like - self._like(self.latents.unfold(other), c, some).mean())
+            lost.append(like - self._like(self.latents.unfold(other, c), c, some).mean())
         missed = torch.stack(lost)
         order = (missed if cost is None else cost).argsort(descending=True)
         costs = {} if cost is None else {"nats of each number": cost[order].tolist()}

@@ -10,7 +10,7 @@ from ..variational import Variational
 
 
 class HVAE(Variational):
-    """log p(x|c) >= E_q log p(x|z,c) - sum_l KL(q(z_l|z_<l,x,c) || p(z_l|z_<l)), z = (z_1, ..., z_levels) from the top.
+    """log p(x|c) >= E_q log p(x|z,c) - sum_l KL(q(z_l|z_<l,x,c) || p(z_l|z_<l,c)), z = (z_1, ..., z_levels).
 
     Each rung of the ladder (nn/latents.py) says how the posterior differs from the prior, in its scales; everything
     else is as in `vae`. x: rows or images of `spec`; z: (B, levels latent).
@@ -42,8 +42,8 @@ class HVAE(Variational):
             raise SpecError(f"expected 2 to 8 levels, got {levels}")
         super().__init__(
             spec, lens_of(spec, width, likelihood, components, binarise, blanks=masked > 0),
-            lambda model: Ladder(latent, levels, width, depth), network, width, depth, beta, warmup, free_bits,
-            samples=samples, masked=masked,
+            lambda model: Ladder(latent, levels, width, depth, model.context.width), network, width, depth, beta,
+            warmup, free_bits, samples=samples, masked=masked,
         )  # fmt: skip
 
 

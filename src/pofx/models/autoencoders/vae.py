@@ -21,13 +21,13 @@ PSEUDO = 128  # inputs of a VampPrior
 
 
 class VAE(Variational):
-    """log p(x|c) >= E_q log p(x|z,c) - KL(q(z|x,c) || p(z)).
+    """log p(x|c) >= E_q log p(x|z,c) - KL(q(z|x,c) || p(z|c)).
 
     p(x|z,c) is the product over fields or pixels of the laws of a lens (models/lens.py): exact masses in the house
     measure, scales learned, so that `beta` weighs the divergence against a likelihood that is normalised (beta = 1: the
-    bound). prior: `realnvp`, trained jointly, `vamp`, `mixture` or `normal`. posterior: `diagonal` or `iaf`. The weight
-    of the divergence counts from 0 to beta over the first `warmup` of the fit; `free_bits` are the nats that a latent
-    number may cost for nothing, over a batch.
+    bound). prior: `realnvp`, trained jointly, or `mixture`, of which c is told; `vamp`, without a condition; `normal`,
+    one law for all c. posterior: `diagonal` or `iaf`. The weight of the divergence counts from 0 to beta over the first
+    `warmup` of the fit; `free_bits` are the nats that a latent number may cost for nothing, over a batch.
 
     estimator: `elbo`, or one of `iwae`, with `draws` and `groups`. doubly: gradients of the encoder that vanish where
     the posterior is exact (for one draw: sticking the landing). `log_prob` is the importance-weighted bound of
@@ -78,7 +78,7 @@ class VAE(Variational):
 
         def latents(model: Variational) -> Latents:
             told: Diagonal = POSTERIORS[posterior](latent)
-            return Single(model._vamp(told) if prior == "vamp" else _plain(prior, latent), told)
+            return Single(model._vamp(told) if prior == "vamp" else _plain(prior, latent, model.context.width), told)
 
         lens = lens_of(spec, width, likelihood, components, binarise, blanks=masked > 0)
         super().__init__(
@@ -98,9 +98,10 @@ class VAE(Variational):
         return Vamp(told.latent, encode, 0.5 * torch.randn(PSEUDO, *self.lens.shape))
 
 
-def _plain(name: str, latent: int) -> Prior:
-    kinds: dict[str, type[Prior]] = {"normal": StandardNormal, "mixture": Mixture, "realnvp": FlowPrior}
-    return kinds[name](latent)
+def _plain(name: str, latent: int, context: int) -> Prior:
+    if name == "normal":
+        return StandardNormal(latent)
+    return (Mixture if name == "mixture" else FlowPrior)(latent, context=context)
 
 
 MODEL = VAE

@@ -12,7 +12,7 @@ from ..nn.sequence import Transformer
 from ..spec import Columns, Given, Spec
 from .coded import Bound
 from .model import Batch, Clock, Recipe, Rows
-from .sequential import Drawing, Labelled, batch_of, by_size, codes_of, recipe, rows_of, token_of
+from .sequential import Drawing, Labelled, batch_of, by_size, codes_of, grained, recipe, rows_of, shift_of, token_of
 
 MUON = 8.0  # times the rate
 DRAWS = 8  # orders that a bound is the mean of
@@ -101,7 +101,7 @@ class Infilling(Labelled, Drawing):
         return torch.cat([logits.new_full((*logits.shape[:2], 1), -1e9), logits[:, :, 1:]], 2)
 
     def _cut(self, x: Tensor, sizes: Tensor) -> Tensor:
-        return x[:, : min(int(sizes.max()) + 1, x.shape[1])]
+        return x[:, : grained(int(sizes.max()) + 1)]
 
     def _missed(self, x: Tensor, hidden: Tensor, sizes: Tensor, c: Tensor | None) -> Tensor:
         """The sum of -log p over the hidden sites, (B,)."""
@@ -123,7 +123,7 @@ class Infilling(Labelled, Drawing):
         if self.ends:
             x = self._cut(x, sizes)
         else:
-            shift = int(torch.randint(self.length // 2, (), generator=generator, device=device))
+            shift = shift_of(self.length, generator)
             x, sizes = x[:, shift:], sizes - shift
             first[: n // 2] = self.length // 2
             first = first.clamp(max=x.shape[1] // 2)

@@ -1,6 +1,7 @@
 """The law of sequences one symbol after the other: what `autoregressive` is over the sites of text and music."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -19,6 +20,7 @@ SYMBOLS = 2048  # of a step
 MUON = 20.0  # times the rate
 UNTOLD = 0.1  # of the labels that a step reads are not told
 TOGETHER = 4096  # symbols that are drawn side by side, in rows of 16 to 256
+GRAIN = 8  # sizes of rows are multiples of it: a CPU keeps what it prepared for each size that it sees
 PARTS = 4  # of rows of about one size, in which a CPU does the work of rows that end
 
 
@@ -86,6 +88,16 @@ def rows_of(length: int) -> int:
     return max(16, min(256, TOGETHER // length))
 
 
+def shift_of(length: int, generator: torch.Generator) -> int:
+    """Where in the first half of the rows of a document a step begins to read: at a multiple of GRAIN."""
+    return GRAIN * int(torch.randint(max(length // 2 // GRAIN, 1), (), generator=generator, device=generator.device))
+
+
+def grained(size: int) -> int:
+    """The next multiple of GRAIN."""
+    return GRAIN * math.ceil(size / GRAIN)
+
+
 def by_size(work: Callable[..., Tensor], sizes: Tensor, x: Tensor, *more: Tensor | None) -> Tensor:
     """work(x, *more), a number for each row, of rows (B, T) of so many symbols; more: (B, ...) each, or nothing.
 
@@ -96,7 +108,7 @@ def by_size(work: Callable[..., Tensor], sizes: Tensor, x: Tensor, *more: Tensor
     order = sizes.argsort()
     out = []
     for rows in order.chunk(parts):
-        longest = int(sizes[rows].max()) if len(rows) else 1
+        longest = grained(int(sizes[rows].max()) if len(rows) else 1)
         out.append(work(x[rows, :longest], *(None if part is None else part[rows] for part in more)))
     return torch.cat(out)[order.argsort()]
 
@@ -194,11 +206,8 @@ class Sequential(Labelled, Drawing):
         return torch.where(over > 0, 0.0, told)
 
     def _cut(self, x: Tensor) -> Tensor:
-        """Codes up to where the longest of these rows ends."""
-        if not self.ends:
-            return x
-        most = int((x != 0).sum(1).max()) + 1
-        return x[:, : min(max(most, 1), x.shape[1])]
+        """Codes up to where the longest of these rows ends, or little more."""
+        return x[:, : grained(int((x != 0).sum(1).max()) + 1)] if self.ends else x
 
     def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
         x, c = batch[0].long(), self.told(batch[1:], generator if self.training else None)
@@ -206,8 +215,7 @@ class Sequential(Labelled, Drawing):
             return -self._log_prob(x, c)
         if not self.training:
             return -self._terms(x, c).sum(1)
-        shift = int(torch.randint(self.length // 2, (), generator=generator, device=generator.device))
-        return -self._terms(x[:, shift:], c).mean(1) * self.length
+        return -self._terms(x[:, shift_of(self.length, generator) :], c).mean(1) * self.length
 
     def validate(self, batch: Batch, generator: torch.Generator) -> Tensor:
         return -self._log_prob(batch[0].long(), self.told(batch[1:]))

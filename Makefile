@@ -8,7 +8,7 @@ PEERS := .venv-peers/bin
 SPLITS := benchmarks/cache/splits
 SETUP := .venv/.stamp
 
-.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders bench-denoising bench-autoencoder-peers bench-autoencoder-tables bench-gans bench-gan-images bench-images bench-stacked-mnist bench-guard bench-restore bench-completion bench-music bench-sequences bench-scale bench-small bench-constraints bench-several-tables bench-privacy bench-privacy-peers clean
+.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders bench-denoising bench-autoencoder-peers bench-autoencoder-tables bench-gans bench-gan-images bench-images bench-stacked-mnist bench-guard bench-restore bench-completion bench-music bench-sequences bench-sequence-peers bench-scale bench-small bench-constraints bench-several-tables bench-privacy bench-privacy-peers clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -123,6 +123,15 @@ bench-sequences: $(SETUP) ## text, music and sounds, beside simpler laws and pub
 	$(BIN)/python benchmarks/music.py $(ARGS)
 	$(BIN)/python benchmarks/audio.py $(ARGS)
 
+.venv-sequences/.stamp: benchmarks/requirements-sequences.txt
+	$(PYTHON) -m venv .venv-sequences
+	.venv-sequences/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements-sequences.txt
+	.venv-sequences/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+bench-sequence-peers: .venv-sequences/.stamp ## text beside x-transformers, transformers and markovify (an hour)
+	.venv-sequences/bin/python benchmarks/sequence_peers.py $(ARGS)
+
 bench-restore: .venv-restore/.stamp ## photos enlarged and cleaned, beside bicubic, BM3D and published rows (hours)
 	.venv-restore/bin/python benchmarks/restore.py $(ARGS)
 
@@ -141,5 +150,5 @@ bench-density: .venv-flows/.stamp ## held-out likelihood of flows beside the rel
 	PYTHONPATH=src .venv-flows/bin/python benchmarks/density.py $(ARGS)
 
 clean: ## removes what was built, the environments and the demo's files; keeps benchmarks/
-	rm -rf .venv .venv-peers .venv-flows .venv-autoencoders .venv-restore .venv-privacy build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-peers .venv-flows .venv-autoencoders .venv-restore .venv-sequences .venv-privacy build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests recipes benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -78,7 +78,8 @@ def gpt2(symbols: int, sites: int) -> tuple[nn.Module, Callable[[nn.Module, Tens
     from transformers import GPT2Config, GPT2LMHeadModel
 
     config = GPT2Config(vocab_size=symbols, n_positions=sites, n_embd=WIDTH, n_layer=DEPTH, n_head=HEADS,
-                        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)  # fmt: skip
+                        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+                        bos_token_id=None, eos_token_id=None)  # fmt: skip
     return GPT2LMHeadModel(config), lambda net, x: net(x).logits
 
 

@@ -67,6 +67,11 @@ def apart(codec: TextCodec, part: Texts) -> tuple[Columns, Columns | None]:
     return {"text": x["text"]}, ({codec.label: x[codec.label]} if codec.label in x else None)
 
 
+def counted(codec: TextCodec, x: Columns) -> np.ndarray:
+    """How many symbols of each row log p is of: a line and its END, or the second half of a row of a document."""
+    return (x["text"] != 0).sum(1) + 1 if codec.ends else np.full(len(x["text"]), codec.sites // 2)
+
+
 def repeats(lines: list[str], known: list[str]) -> dict[str, float]:
     new = {"new": share_new(lines, known)} if known else {}
     return new | {"entropy": entropy(lines), "self-BLEU": self_bleu(lines), "distinct": share_distinct(lines)}
@@ -109,7 +114,7 @@ def run(name: str, seed: int, minutes: float, device: str) -> dict[str, Any]:
     model.eval()
     (x, c), began = apart(codec, unseen), spent(device)
     value = -model.log_prob(x, c)
-    counts = (x["text"] != 0).sum(1) + 1 if codec.ends else np.full(len(value), codec.sites // 2)
+    counts = counted(codec, x)
     scoring = spent(device) - began
     known = list(learned.lines) if codec.ends else []
     drawn: dict[str, Any] = {}

@@ -205,6 +205,18 @@ def test_pieces_of_any_length_are_filled_and_what_is_seen_stays(steps):
     assert np.isfinite(model.log_prob({"music": out.numpy()})).all()
 
 
+@pytest.mark.parametrize("voices", [1, 2, 3, 5])
+def test_music_in_any_number_of_voices_is_scored(voices):
+    pieces = Pieces(
+        tuple(Piece.of_lines(np.tile(lines(s, q), 2)[:, :voices]) for s, q in enumerate((5, 7, 9, 12, 3, 8, 6, 4, 5)))
+    )
+    codec = VoicesCodec.learn(pieces)
+    model = create("any_order", codec.spec, 0, width=32, heads=2, depth=1, context=16).eval()
+    sites = torch.tensor([voices * len(piece) for piece in pieces.pieces])
+    wanted = model._length(sites) - sites * np.log(model.symbols - 1)  # an untaught law has every code alike
+    np.testing.assert_allclose(model.log_prob(codec.encode(pieces)), wanted.numpy(), rtol=1e-5)
+
+
 def test_free_sites_are_voices_bars_or_all():
     model = small(8, voices=4, context=8)
     free = model._free(torch.ones(600, 8, 4, dtype=torch.long), torch.Generator().manual_seed(0))

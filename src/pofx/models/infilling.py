@@ -105,15 +105,14 @@ class Infilling(Labelled, Drawing):
 
     def _missed(self, x: Tensor, hidden: Tensor, sizes: Tensor, c: Tensor | None) -> Tensor:
         """The sum of -log p over the hidden sites, (B,)."""
+        hidden = hidden[:, : x.shape[1]]
+        miss = cross_entropy(self._law(x, hidden, sizes, c).transpose(1, 2), x, reduction="none")
+        return torch.where(hidden, miss, 0.0).sum(1)
 
-        def missed(x: Tensor, hidden: Tensor, sizes: Tensor, c: Tensor | None) -> Tensor:
-            hidden = hidden[:, : x.shape[1]]
-            miss = cross_entropy(self._law(x, hidden, sizes, c).transpose(1, 2), x, reduction="none")
-            return torch.where(hidden, miss, 0.0).sum(1)
-
+    def _missed_by_size(self, x: Tensor, hidden: Tensor, sizes: Tensor, c: Tensor | None) -> Tensor:
         if not self.ends:
-            return missed(x, hidden, sizes, c)
-        return by_size(missed, (sizes + 1).clamp(max=x.shape[1]), x, hidden, sizes, c)
+            return self._missed(x, hidden, sizes, c)
+        return by_size(self._missed, (sizes + 1).clamp(max=x.shape[1]), x, hidden, sizes, c)
 
     def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
         x, c = batch[0].long(), self.told(batch[1:], generator if self.training else None)
@@ -133,7 +132,7 @@ class Infilling(Labelled, Drawing):
         room = sizes - first
         hidden = rank < (share * room).floor().long()[:, None] + 1
         hidden &= rank < room[:, None]
-        return 2 * self._missed(x, hidden, sizes, c) / room.clamp(min=1) * sizes
+        return 2 * self._missed_by_size(x, hidden, sizes, c) / room.clamp(min=1) * sizes
 
     def _ranks(self, x: Tensor, first: Tensor, sizes: Tensor, generator: torch.Generator) -> Tensor:
         """A random order of the sites from `first` on, before `sizes`: their ranks, (B, T); others come after all."""
@@ -158,7 +157,7 @@ class Infilling(Labelled, Drawing):
             share = (start + i / draws) % 1
             count = torch.minimum((share * room).long() + 1, room)
             hidden = self._ranks(x, first, sizes, generator) < count[:, None]
-            out.append(length - self._missed(x, hidden, sizes, c).double() * room / count.clamp(min=1))
+            out.append(length - self._missed_by_size(x, hidden, sizes, c).double() * room / count.clamp(min=1))
         return torch.stack(out)
 
     @torch.no_grad()

@@ -192,7 +192,7 @@ class Ladder(Latents):
             s = rung.step(s, parts[-1])
         return torch.cat(parts, -1)
 
-    def _rungs(self, z: Tensor, c: Tensor) -> Iterator[tuple[Rung, Tensor, Tensor, Tensor]]:
+    def _rungs(self, z: Tensor, c: Tensor | None) -> Iterator[tuple[Rung, Tensor, Tensor, Tensor]]:
         """(rung, its state, (z - m)/e^l, l) from the top of z, (..., B, count)."""
         s = self.top(c).expand(*z.shape[:-1], -1)
         for rung, part in zip(self.rungs, z.split(self.latent, -1), strict=True):

@@ -137,6 +137,13 @@ def test_what_is_learned_of_frames_is_no_worse_than_their_mixture(of_videos: Fit
     assert max(np.abs(a.astype(int) - b).max() for a, b in zip(learned, tiled, strict=True)) <= 1
 
 
+def test_what_stands_still_is_mixed_alone(of_videos: FittedPhotos) -> None:
+    came = [small(panned(1)[0], 2)] * 3
+    carry = carrying(of_videos.restorer, 2, How())
+    ways = (steadied(came, lambda frame: bicubic(frame, 2), 2, how) for how in (carry, None))
+    assert max(np.abs(a.astype(int) - b).max() for a, b in zip(*ways, strict=True)) <= 1
+
+
 def test_a_model_of_videos_is_kept_and_used(of_videos: FittedPhotos, clip: Path, tmp_path: Path) -> None:
     of_videos.save(tmp_path / "m.pofx")
     again = pofx.load(tmp_path / "m.pofx")

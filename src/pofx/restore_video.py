@@ -12,6 +12,7 @@ from .nn.motion import alike, enlarged, warp
 from .restore import Carry, luma
 
 LEFT = 0.25  # of the noise of a frame, in what it is restored to
+MOVED = 0.25  # pixels, as they came, from which on what moved tells something new
 MOST = 16.0  # frames that a mean is of
 WIDE = 65535
 
@@ -32,12 +33,14 @@ def steadied(
 ) -> Iterator[np.ndarray]:
     """Frames (H, W, 3) of bytes, in the order of time, as `restored` gives them, (scale H, scale W, 3), less unquiet:
 
-        s_t = r_t + g (W s_{t-1} - r_t),  x_t = s_t + h,
+        s_t = r_t + g (W s_{t-1} - r_t),  x_t = s_t + m (P(s_t + h) - s_t),
 
     r_t the frame restored alone, W what brings the frame before to this one, by the motion between the two as they
-    were seen. g is SHARE a, a how alike they are (nn/motion.py), and h zero; or both are what a model has learned
-    (`carry`, models/restorers/upscaler.py). So what moved smoothly keeps its look, and gains detail. With a scale x_t
-    is then moved so that scaling it down gives the frame that came. A picture cut begins anew: nothing is alike.
+    were seen. g is SHARE a, a how alike they are (nn/motion.py), and m zero; or a model has learned h, and by how much
+    the logit of g is above that, times m (`carry`, models/restorers/upscaler.py), m = 1 - exp(-|w|^2 / MOVED^2), w the
+    motion: what stands still is shown by the same pixels again, which tell nothing new of it. So what moved smoothly
+    keeps its look, and gains detail. P, of s_t too, moves a picture so that scaling it down gives the frame that came.
+    A picture cut begins anew: nothing is alike.
 
     Paper: Sajjadi, Vemulapalli, Brown 2018, Frame-Recurrent Video Super-Resolution (the last output brought along).
     """
@@ -45,21 +48,25 @@ def steadied(
     for frame in frames:
         came, r = _tensor(frame), _tensor(restored(frame))
         seen = luma(came) if scale > 1 else r
-        state, h = (r, None) if last is None else _next(came, r, seen, last, scale, carry)
-        yield _bytes(state if h is None else projected(state + h, came, scale))
+        state, x = (r, r) if last is None else _next(came, r, seen, last, scale, carry)
+        yield _bytes(x)
         last = _Frame(came, seen, state)
 
 
 def _next(
     came: Tensor, r: Tensor, seen: Tensor, last: _Frame, scale: int, carry: Carry | None
-) -> tuple[Tensor, Tensor | None]:
-    """(s, h)"""
+) -> tuple[Tensor, Tensor]:
+    """(s, x)"""
     flow, same = alike(seen, last.seen)
-    brought = warp(last.state, enlarged(flow, scale))
+    wide = enlarged(flow, scale)
+    brought = warp(last.state, wide)
     if carry is None:
-        return projected(mixed(r, brought, same, scale), came, scale), None
+        state = projected(mixed(r, brought, same, scale), came, scale)
+        return state, state
     h, more = carry(came, warp(last.came, flow), r, brought, same)
-    return projected(mixed(r, brought, same, scale, more), came, scale), h
+    moved = 1 - torch.exp(-wide.square().sum(1, keepdim=True) / (scale * MOVED) ** 2)
+    state = projected(mixed(r, brought, same, scale, moved * more), came, scale)
+    return state, torch.lerp(state, projected(state + h, came, scale), moved)
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ PEERS := .venv-peers/bin
 SPLITS := benchmarks/cache/splits
 SETUP := .venv/.stamp
 
-.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders bench-denoising bench-autoencoder-peers bench-autoencoder-tables bench-gans bench-gan-images bench-images bench-stacked-mnist bench-guard bench-restore bench-completion bench-music bench-sequences bench-sequence-peers bench-scale bench-small bench-constraints bench-several-tables bench-privacy bench-privacy-peers clean
+.PHONY: help setup demo test lint bench-tables bench-peers bench-sdmetrics bench-flows bench-density bench-autoencoders bench-denoising bench-autoencoder-peers bench-autoencoder-tables bench-gans bench-gan-images bench-images bench-stacked-mnist bench-guard bench-restore bench-completion bench-music bench-sequences bench-sequence-peers bench-scale bench-small bench-going-on bench-constraints bench-several-tables bench-privacy bench-privacy-peers clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -75,6 +75,9 @@ bench-completion: $(SETUP) ## hidden halves of MNIST completed by models of digi
 
 bench-small: $(SETUP) ## tables of 100 to 800 rows: which model is taken, and whether synthetic rows help (an hour)
 	$(BIN)/python benchmarks/small.py $(ARGS)
+
+bench-going-on: $(SETUP) ## fit --from, more rows and a new level, beside a fit anew (an hour)
+	$(BIN)/python benchmarks/going_on.py $(ARGS)
 
 bench-constraints: $(SETUP) ## rows that break a constraint, with constraints and without (ten minutes)
 	$(BIN)/python benchmarks/constraints.py $(ARGS)

@@ -17,6 +17,7 @@ import constraints
 import denoising
 import gan_images
 import gans
+import going_on
 import guard
 import images
 import music
@@ -225,6 +226,13 @@ Measured by `make bench-small`: nats a row of unseen rows above those of the col
 takes by itself; what a learner of the target gains from synthetic rows beside the real ones (AUC or R2, 95 % interval).
 
 """
+GOING_ON = """**Going on from a fitted model**
+
+Measured by `make bench-going-on`: a fit on half of the rows, without those of one level; then more steps on all rows,
+`fit --from`, beside a fit anew of as many, and of as many as both had. Nats a row of unseen rows above the columns' own
+laws, of rows with the new level in brackets.
+
+"""
 CONSTRAINTS = """**Constraints of a table**
 
 Measured by `make bench-constraints`: 4,000 drawn rows of a made table of trips, learned with the constraints that `fit`
@@ -325,6 +333,7 @@ def records(name: str) -> list[dict[str, Any]]:
 OTHERS: list[tuple[str, str, Callable[[list[Row]], str]]] = [
     ("scale", SCALE, scale.printed),
     ("small", SMALL, small.printed),
+    ("going_on", GOING_ON, going_on.printed),
     ("constraints", CONSTRAINTS, constraints.printed),
     ("several_tables", SEVERAL, several_tables.printed),
     ("privacy", PRIVACY, privacy.printed),

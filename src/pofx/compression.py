@@ -141,20 +141,23 @@ class Compressor:
             return law.rungs[level].step(state, mean + scale * off)
         return law.push(off, off[:, 0], context)
 
-    def _pixels(self, code: Tensor, context: Tensor) -> Callable[[int], np.ndarray]:
-        """Cumulated frequencies of one pixel after the other, (lanes, shades + 1)."""
+    def _pixels(self, code: Tensor, context: Tensor) -> Callable[[int, np.ndarray], np.ndarray]:
+        """Cumulated frequencies, (lanes, shades + 1), of shade i of (lanes, shades) of which those before are known."""
         lens = self._lens
-        theta = self.model.say(code[None], context)[0]
-        laws = theta.reshape(len(code), lens.head.size, -1)
+        laws, tied = (part.flatten(-2) for part in lens.laws(self.model.say(code[None], context)[0]))
+        laws, sites = laws.flatten(2), math.prod(lens.shape[1:])
         shades = torch.arange(lens.top + 1)
         if isinstance(lens.head, Bernoulli):
             ink = torch.sigmoid(laws[:, 0]).clamp(1e-6, 1 - 1e-6)
-            return lambda i: frequencies(torch.stack([1 - ink[:, i], ink[:, i]], 1).numpy())
+            return lambda i, _: frequencies(torch.stack([1 - ink[:, i], ink[:, i]], 1).numpy())
         low, high, gap = (end.double().expand(len(code), -1) for end in lens.ends(shades))
 
-        def of(i: int) -> np.ndarray:
+        def of(i: int, flat: np.ndarray) -> np.ndarray:
             own = laws[:, :, i : i + 1].expand(-1, -1, len(shades))
-            return frequencies(lens.head.log_mass(low, high, gap, own).exp().numpy())  # type: ignore[call-arg]
+            before = torch.from_numpy(flat[:, i % sites : i : sites]).double() * (2 / lens.top) - 1
+            moved = torch.as_tensor(lens.moved(tied[..., i % sites], list(before.unbind(1)))).view(-1, 1)
+            mass = lens.head.log_mass(low - moved, high - moved, gap, own)  # type: ignore[call-arg]
+            return frequencies(mass.exp().numpy())
 
         return of
 
@@ -188,8 +191,8 @@ class Compressor:
             chosen.append(self._draw(stack, *self._posterior(level, state, told, context)))
             state = self._step(level, state, chosen[-1], context)
         laws, flat = self._pixels(state, context), self._symbols(pixels)
-        for i in range(flat.shape[1]):
-            push_symbols(stack, flat[:, i], laws(i))
+        for i in reversed(range(flat.shape[1])):
+            push_symbols(stack, flat[:, i], laws(i, flat))
         for index in reversed(chosen):
             for j in reversed(range(index.shape[1])):
                 self._push_even(stack, index[:, j])
@@ -226,8 +229,8 @@ class Compressor:
             state = self._step(level, state, index, context)
         laws = self._pixels(state, context)
         flat = np.empty((lanes, math.prod(lens.shape)), np.int64)
-        for i in reversed(range(flat.shape[1])):
-            flat[:, i] = stack.pop(lanes, finder(laws(i)))
+        for i in range(flat.shape[1]):
+            flat[:, i] = stack.pop(lanes, finder(laws(i, flat)))
         shade = torch.from_numpy(flat * (lens.top if isinstance(lens.head, Bernoulli) else 1)).to(torch.uint8)
         pixels = shade.view(lanes, *lens.shape)
         told = self.model.encoder(lens.see((pixels,)), context)

@@ -1,7 +1,5 @@
 """The law of sequences in any order: what `any_order` is over the sites of text and music."""
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,7 +12,6 @@ from .coded import Bound
 from .model import Batch, Clock, Recipe, Rows
 from .sequential import Drawing, Labelled, batch_of, by_size, codes_of, grained, recipe, rows_of, shift_of, token_of
 
-MUON = 8.0  # times the rate
 DRAWS = 8  # orders that a bound is the mean of
 ROUNDS = 128  # at most, in which a sequence is drawn
 
@@ -70,11 +67,11 @@ class Infilling(Labelled, Drawing):
 
     def recipe(self, rows: int) -> Recipe:
         """Steps of some 4,000 symbols, forty epochs or 2,000 steps: a step learns half of the symbols that it sees, and
-        its gradient is noisier than that of `autoregressive`: matrices take smaller steps.
+        its gradient is noisier than that of `autoregressive`.
         """
         size = 1 / float(self.field.mass[0]) if self.ends else 0.75 * self.length
         batch = 2 * batch_of(size)
-        return replace(recipe(batch, size, max(2000, 40 * rows // batch)), muon=MUON)
+        return recipe(batch, size, max(2000, 40 * rows // batch))
 
     def start(self, batch: Batch) -> None:
         """Every symbol and every length as frequent as it is."""

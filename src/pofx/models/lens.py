@@ -195,10 +195,14 @@ class PixelLens(Lens):
     """Images of C channels, (C, H, W), stored as 8-bit numbers. Pixels of two states have a Bernoulli law; others have
     a law of cells of width 2 / top on [-1, 1], whose first cell begins at -infinity and whose last has no end.
 
+    Colours go together: the law of channel i of such a pixel is moved by sum_(j < i) a_ij v_j, of the pixel's channels
+    before it, v on [-1, 1], so that p(v|z) is the product of p(v_i | v_<i, z); a decoder says the a_ij too.
+
     With `binarise` the stored numbers, over `top`, are probabilities of ink: each step of training draws black and
     white pixels anew. A likelihood is then that of black and white pixels alone: grey ones are refused. own: (pixels,).
 
-    Paper: Salakhutdinov, Murray 2008, On the Quantitative Analysis of Deep Belief Networks (drawing pixels anew).
+    Papers: Salakhutdinov, Murray 2008, On the Quantitative Analysis of Deep Belief Networks (drawing pixels anew);
+    Salimans et al. 2017, PixelCNN++ (colours).
     """
 
     parts = 1
@@ -209,7 +213,9 @@ class PixelLens(Lens):
         self.fields, self.top, self.shape = spec.fields, self.vectors.top, self.vectors.shape
         self.binarise = binarise
         self.head: CellHead | Bernoulli = Bernoulli() if binarise or self.top == 1 else head
-        self.told = (self.head.size * self.shape[0], *self.shape[1:])
+        channels = 1 if isinstance(self.head, Bernoulli) else self.shape[0]
+        self.pairs = [(i, j) for i in range(channels) for j in range(i)]
+        self.told = (self.head.size * self.shape[0] + len(self.pairs), *self.shape[1:])
         self.draws, self.room = self.head.draws * math.prod(self.shape), math.prod(self.told)
         self.register_buffer("like", torch.zeros(0), persistent=False)
 
@@ -250,13 +256,28 @@ class PixelLens(Lens):
         high = torch.where(shade == self.top, FAR, (middle + 0.5) * (2 / self.top) - 1)
         return low, high, torch.where((shade == 0) | (shade == self.top), FAR, 2 / self.top)
 
+    def laws(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """What `told` says, (B, *told), as laws of pixels, (B, size, C, H, W), and as a_ij, (B, pairs, H, W)."""
+        own, tied = theta.split([self.head.size * self.shape[0], len(self.pairs)], 1)
+        return own.reshape(len(theta), self.head.size, *self.shape), tied
+
+    def moved(self, tied: Tensor, before: list[Tensor]) -> Tensor | float:
+        """sum_(j < i) a_ij v_j of the channel i after those of `before`, (B, H, W) each."""
+        of = ((a, j) for a, (i, j) in enumerate(self.pairs) if i == len(before))
+        return sum((tied[:, a] * before[j] for a, j in of), 0.0)
+
     def log_mass(self, theta: Tensor, own: Batch) -> Tensor:
         k, b = theta.shape[:2]
-        laws = theta.reshape(k * b, self.head.size, *self.shape)
+        laws, tied = self.laws(theta.flatten(0, 1))
         if isinstance(self.head, Bernoulli):
             ink = (own[0].to(theta.dtype) / self.top).expand(k, *own[0].shape).reshape(k * b, *self.shape)
             return self.head.log_mass(ink, laws).flatten(1).sum(1).view(k, b)
         low, high, gap = (end.expand(k, *own[0].shape).reshape(k * b, *self.shape) for end in self.ends(own[0]))
+        if self.pairs:
+            v = self.see(own).expand(k, *own[0].shape).reshape(k * b, *self.shape)
+            after, before = ([pair[side] for pair in self.pairs] for side in (0, 1))
+            shift = torch.zeros_like(v).index_add(1, torch.tensor(after, device=v.device), tied * v[:, before])
+            low, high = low - shift, high - shift
         return self.head.log_mass(low, high, gap, laws).flatten(1).sum(1).view(k, b)
 
     def _columns(self, place: Tensor) -> Columns:
@@ -268,14 +289,24 @@ class PixelLens(Lens):
 
     def mean(self, theta: Tensor) -> Tensor:
         """The mean of each pixel over `top`, (B, C, H, W) in [0, 1], theta (B, *told)."""
-        laws = theta.reshape(-1, self.head.size, *self.shape)
+        laws, tied = self.laws(theta)
         if isinstance(self.head, Bernoulli):
             return torch.sigmoid(laws[:, 0])
-        return ((self.head.centre(laws) + 1) / 2).clamp(0, 1)
+        out: list[Tensor] = []
+        for own in self.head.centre(laws).unbind(1):
+            out.append((own + self.moved(tied, out)).clamp(-1, 1))
+        return (torch.stack(out, 1) + 1) / 2
 
     def draw(self, theta: Tensor, u: Tensor, there: bool = False) -> Columns:
-        laws = theta.reshape(-1, self.head.size, *self.shape)
-        return self._scaled(self.head.draw(laws.double(), u.view(-1, self.head.draws, *self.shape)))
+        laws, tied = (part.double() for part in self.laws(theta))
+        out: list[Tensor] = []
+        for own in self.head.draw(laws, u.view(-1, self.head.draws, *self.shape)).unbind(1):
+            out.append(self.on_grid(own + self.moved(tied, out)) if self.pairs else own)
+        return self._scaled(torch.stack(out, 1))
+
+    def on_grid(self, place: Tensor) -> Tensor:
+        """Places on [-1, 1] as those of the shades whose cells they are in."""
+        return ((place + 1) * (self.top / 2)).clamp(0, self.top).round() * (2 / self.top) - 1
 
     def centre(self, theta: Tensor) -> Columns:
         """Means: of black and white pixels too, as shades."""
@@ -284,11 +315,11 @@ class PixelLens(Lens):
     def marginal(self, own: Batch) -> Tensor:
         """One law for each pixel: its mean, and its deviation where the law has a scale."""
         some = own[0][:4096].cpu().double()
-        mean, dev = some.mean(0), some.std(0, correction=0)
         if isinstance(self.head, Bernoulli):
-            return torch.logit((mean * (len(some) / self.top) + 0.5) / (len(some) + 1))
+            return torch.logit((some.mean(0) * (len(some) / self.top) + 0.5) / (len(some) + 1))
         theta = torch.zeros(self.head.size, *self.shape, dtype=torch.float64)
-        centre, scale = mean * (2 / self.top) - 1, (dev * (2 / self.top)).clamp(min=2 / self.top)
+        centre, dev, tied = self._tied(some * (2 / self.top) - 1)
+        scale = dev.clamp(min=2 / self.top)
         if isinstance(self.head, LogisticMixture):
             m = self.head.components
             spread = torch.linspace(-1.0, 1.0, m, dtype=torch.float64).view(m, 1, 1, 1) if m > 1 else 0.0
@@ -296,7 +327,23 @@ class PixelLens(Lens):
             theta[2 * m :] = (scale / max(m, 1)).log()
         else:
             theta[0], theta[1] = centre, scale.log()
-        return theta.flatten(0, 1)
+        return torch.cat([theta.flatten(0, 1), tied])
+
+    def _tied(self, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(m, s, a) of v_i = m_i + sum_(j < i) a_ij v_j + s_i e at each pixel, least squares: (C, H, W) twice, and
+        (pairs, H, W).
+        """
+        mean, tied = v.mean(0), v.new_zeros(len(self.pairs), *self.shape[1:])
+        if not self.pairs:
+            return mean, v.std(0, correction=0), tied
+        off = (v - mean).permute(2, 3, 1, 0)  # (H, W, C, n)
+        cover = off @ off.mT / len(v) + (2 / self.top) ** 2 * torch.eye(len(mean), dtype=v.dtype)
+        centre, left = mean.clone(), torch.linalg.cholesky(cover).diagonal(dim1=-2, dim2=-1).permute(2, 0, 1)
+        for i in range(1, len(mean)):
+            a = torch.linalg.solve(cover[..., :i, :i], cover[..., :i, i : i + 1])[..., 0].permute(2, 0, 1)
+            tied[[p for p, pair in enumerate(self.pairs) if pair[0] == i]] = a
+            centre[i] -= (a * mean[:i]).sum(0)
+        return centre, left, tied
 
     def trace(self, own: Batch) -> Tensor:
         return own[0].flatten(1).double() / 256

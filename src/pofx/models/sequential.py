@@ -17,7 +17,7 @@ from ..spec import Columns, Given, Spec
 from .model import Batch, Clock, Model, Recipe, Rows
 
 SYMBOLS = 2048  # of a step
-MUON = 20.0  # times the rate
+MUON = 8.0  # times the rate
 UNTOLD = 0.1  # of the labels that a step reads are not told
 TOGETHER = 4096  # symbols that are drawn side by side, in rows of 16 to 256
 GRAIN = 8  # sizes of rows are multiples of it: a CPU keeps what it prepared for each size that it sees

@@ -29,7 +29,7 @@ class IWAE(VAE):
         draws: int = 8,
         groups: int = 1,
         doubly: bool = True,
-        latent: int = 16,
+        latent: int | None = None,
         prior: str = "realnvp",
         posterior: str = "diagonal",
         network: str = "auto",

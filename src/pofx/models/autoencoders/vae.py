@@ -1,5 +1,6 @@
 """vae: a variational autoencoder with a law for every kind of field, and a prior that is learned."""
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -17,6 +18,7 @@ from ..musical_vae import MusicalVAE
 from ..sequence_vae import SequenceVAE
 from ..variational import Variational
 
+LEAST, MOST, SHADES = 16, 128, 48
 PSEUDO = 128  # inputs of a VampPrior
 
 
@@ -38,8 +40,8 @@ class VAE(Variational):
     `count`, `zero_inflated` or `ordinal`, for all numbers or, {column: head}, for some (models/laws.py). binarise:
     pixels are chances of ink (PixelLens).
 
-    x: rows or images of `spec`; z: (B, latent). Noise: `latent` normal numbers, one uniform for the prior, and those of
-    the lens.
+    x: rows or images of `spec`; z: (B, latent), as many numbers as `numbers_of` says where `latent` does not. Noise:
+    `latent` normal numbers, one uniform for the prior, and those of the lens.
 
     Papers: Kingma, Welling 2014, Auto-Encoding Variational Bayes; Xu et al. 2020 (RealNVP prior); Kingma et al. 2016
     (IAF, free bits); Roeder, Wu, Duvenaud 2017, Sticking the Landing; Mattei, Frellsen 2019, MIWAE (missing cells).
@@ -53,7 +55,7 @@ class VAE(Variational):
     def __init__(
         self,
         spec: Spec,
-        latent: int = 16,
+        latent: int | None = None,
         prior: str = "realnvp",
         posterior: str = "diagonal",
         network: str = "auto",
@@ -76,11 +78,13 @@ class VAE(Variational):
             if value not in among:
                 raise SpecError(f"expected {name} among {', '.join(among)}, got {value!r}")
 
-        def latents(model: Variational) -> Latents:
-            told: Diagonal = POSTERIORS[posterior](latent)
-            return Single(model._vamp(told) if prior == "vamp" else _plain(prior, latent, model.context.width), told)
-
         lens = lens_of(spec, width, likelihood, components, binarise, blanks=masked > 0)
+        count = latent or numbers_of(lens.shape)
+
+        def latents(model: Variational) -> Latents:
+            told: Diagonal = POSTERIORS[posterior](count)
+            return Single(model._vamp(told) if prior == "vamp" else _plain(prior, count, model.context.width), told)
+
         super().__init__(
             spec, lens, latents, network, width, depth, beta, warmup, free_bits, estimator, draws, groups,
             doubly and posterior == "diagonal", samples, masked,
@@ -96,6 +100,11 @@ class VAE(Variational):
             return told.split(self.encoder(u, u.new_zeros(len(u), 0)))
 
         return Vamp(told.latent, encode, 0.5 * torch.randn(PSEUDO, *self.lens.shape))
+
+
+def numbers_of(shape: tuple[int, ...]) -> int:
+    """The numbers of a code: LEAST of a row; of images one for each SHADES shades, from LEAST to MOST."""
+    return min(MOST, max(LEAST, math.prod(shape) // SHADES)) if len(shape) == 3 else LEAST
 
 
 def _plain(name: str, latent: int, context: int) -> Prior:

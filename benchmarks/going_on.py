@@ -4,7 +4,7 @@
     python benchmarks/going_on.py --data adult --seeds 0
 
 The first fit sees half of the rows that are learned from, without those of one level of a column (that whose share of
-the rows is nearest to 5 %, as a ratio). Then all of them are there: the model goes on for some more steps, and is fitted
+the rows is nearest to 5 %, as a ratio). Then all are there: the model goes on for some more steps, and is fitted
 anew for as many steps, and for as many as both fits had. Figures: nats a row of up to 5,000 rows that nobody learned
 from, of all of them and of those with the new level, above those of `independent` fitted on all rows (trivial);
 CPU-seconds of the last fit.

@@ -218,6 +218,9 @@ class PixelLens(Lens):
         self.told = (self.head.size * self.shape[0] + len(self.pairs), *self.shape[1:])
         self.draws, self.room = self.head.draws * math.prod(self.shape), math.prod(self.told)
         self.register_buffer("like", torch.zeros(0), persistent=False)
+        after, before = torch.tensor(self.pairs).reshape(-1, 2).long().unbind(1)
+        self.register_buffer("after", after, persistent=False)
+        self.register_buffer("before", before, persistent=False)
 
     def prepare(self, x: Columns) -> tuple[Batch, Tensor]:
         pixels = self.vectors.prepare(x)
@@ -275,8 +278,7 @@ class PixelLens(Lens):
         low, high, gap = (end.expand(k, *own[0].shape).reshape(k * b, *self.shape) for end in self.ends(own[0]))
         if self.pairs:
             v = self.see(own).expand(k, *own[0].shape).reshape(k * b, *self.shape)
-            after, before = ([pair[side] for pair in self.pairs] for side in (0, 1))
-            shift = torch.zeros_like(v).index_add(1, torch.tensor(after, device=v.device), tied * v[:, before])
+            shift = torch.zeros_like(v).index_add(1, self.after, tied * v[:, self.before])
             low, high = low - shift, high - shift
         return self.head.log_mass(low, high, gap, laws).flatten(1).sum(1).view(k, b)
 

@@ -17,9 +17,11 @@ from pofx.codecs.several import read_several
 from pofx.errors import CodecError, SpecError, Unsupported
 from pofx.tables.drawing import drawn
 from pofx.tables.household import Household, Siblings, learned, shared
-from pofx.tables.judging import apart, broken
+from pofx.tables.judging import TablesEvidence, apart, broken
 from pofx.tables.law import Law
 from pofx.tables.matching import matched, unlike
+from pofx.tables.verdict import verdict
+from pofx.training.verdict import Verdict
 
 NAMES = ("customers", "products", "orders", "lines", "events")
 DECLARED = """
@@ -166,6 +168,48 @@ def test_evidence(quick: pofx.Fitted) -> None:
     assert not any(evidence.keys.values())
     assert evidence.children["orders.customer_id"]["floor"] < evidence.children["orders.customer_id"]["trivial"]
     assert "all of 9 hold" in evidence.summary()
+
+
+@pytest.mark.guarded
+def test_a_fit_ends_with_a_verdict(tmp_path: Path) -> None:
+    frames = {name: frame for name, frame in shop(700).items() if name in ("customers", "orders")}
+    words = {"tables": "all", "split": (0.6, 0.3, 0.1), "quiet": True}
+    model = pofx.fit(frames, steps=1, **words)
+    assert model.verdict == "FAIL" and "rows of orders with parent" in model.reasons()[0]
+    model.save(tmp_path / "m.pofx")
+    assert "verdict    FAIL" in pofx.load(tmp_path / "m.pofx").info()
+    with pytest.warns(UserWarning, match="the fit of this model failed: rows of orders"):
+        model.sample()
+    assert pofx.fit(frames, steps=1, guard=False, **words).verdict == ""
+    assert pofx.fit(frames, steps=1, **words | {"split": (0.8, 0.0, 0.2)}).verdict == ""
+
+
+def of_figures(auc: float, distance: float = 0.02, n: float = 1000.0, broken: int = 0) -> Verdict:
+    pairs = {"orders": {"auc": auc, "floor": 0.5, "trivial": 0.8, "n": n}}
+    children = {"orders.customer_id": {"distance": distance, "floor": 0.02, "trivial": 0.3}}
+    counts = {"orders.customer_id": ([500, 500], [500, 500])}
+    return verdict(TablesEvidence(children, pairs, {"orders.id": broken}, {}, counts))
+
+
+@pytest.mark.parametrize(
+    ("figures", "word", "finding"),
+    [
+        ({"auc": 0.52}, "PASS", ""), ({"auc": 0.60}, "PASS", ""), ({"auc": 0.72}, "WARN", "little skill"),
+        ({"auc": 0.72, "n": 60.0}, "PASS", ""), ({"auc": 0.88}, "FAIL", "worse than trivial"),
+        ({"auc": 0.95}, "FAIL", "told apart"), ({"auc": 0.5, "broken": 1}, "FAIL", "broken keys"),
+        ({"auc": 0.5, "distance": 0.25}, "WARN", "little skill"),
+        ({"auc": 0.5, "distance": 0.5}, "FAIL", "worse than trivial"),
+    ],
+)  # fmt: skip
+def test_figures_of_tables_give_a_verdict(figures: dict, word: str, finding: str) -> None:
+    found = of_figures(**figures)
+    assert found.word == word
+    assert {f.name for f in found.findings} >= ({finding} if finding else set())
+
+
+def test_too_few_entities_are_said_and_not_judged() -> None:
+    found = verdict(TablesEvidence())
+    assert found.word == "PASS" and "rows were not judged" in str(found)
 
 
 def test_a_judge_sees_rows_of_the_wrong_parent() -> None:

@@ -42,7 +42,7 @@ def fit_several(told: argparse.Namespace) -> Any:
     words = words_of_fitting(told) | {"reading": words_of_reading(told)}
     return fit(
         told.input, minutes=told.minutes, steps=told.steps, quiet=told.quiet, tables=told.tables,
-        keys=json_of(told.keys), **words,
+        keys=json_of(told.keys), guard=not told.no_guard, **words,
     )  # fmt: skip
 
 
@@ -81,12 +81,15 @@ def complete_several(told: argparse.Namespace, model: Any) -> str:
 
 def evaluate_several(told: argparse.Namespace, model: Any) -> str:
     """pofx evaluate, of several tables"""
+    from .tables.verdict import verdict
+
     for name in ("holdout", "target", "sandwich", "privacy"):
         if getattr(told, name):
             raise PofxError(f"expected no --{name} for several tables: leave it out")
     words = {"seed": told.seed, "report": told.output, "json": told.json, "quiet": told.quiet}
-    said = model.evaluate(told.train, **words).summary()
-    return "\n".join([said, *(f"wrote {place}" for place in (told.output, told.json) if place)])
+    evidence = model.evaluate(told.train, **words)
+    said = [evidence.summary(), str(verdict(evidence))]
+    return "\n".join([*said, *(f"wrote {place}" for place in (told.output, told.json) if place)])
 
 
 def profile_several(told: argparse.Namespace) -> str:

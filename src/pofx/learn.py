@@ -168,7 +168,7 @@ def fit(
         return fit_tables(
             source, tables=tables, keys=keys, minutes=minutes, steps=steps, seed=seed, fields=fields, device=device,
             threads=threads, split=split, quiet=quiet, reading=reading, precision=precision,
-            constraints=constraints, dirty=dirty, **config,
+            constraints=constraints, dirty=dirty, guard=guard, **config,
         )  # fmt: skip
     if task is not None:
         _check_rules("photo", constraints, dirty)

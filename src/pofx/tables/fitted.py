@@ -104,6 +104,7 @@ class FittedTables(Fitted):
         if path is not None:
             check_target(path)
         asked = self._asked(given)
+        self._trust(allow_failed=True)
         _, made = self._drawn(*self._numbers(scale, roots), self._seed(seed), quiet, asked)
         if path is None:
             return {name: self._frame(name, table) for name, table in made.items()}
@@ -288,17 +289,13 @@ class FittedTables(Fitted):
         Held-out entities (the test rows of roots with all below them) are what samples are judged by. data: what was
         learned from, if it is no longer where it was; report: where the page of it is written.
         """
-        from .judging import judged
-
         for place in (report, json):
             if place is not None:
                 store.check_folder(Path(place))
-        tables = self._again(data)
-        relations, share = self.relations, min(1.0, MOST / max(self.provenance["rows"].values()))
+        tables, relations = self._again(data), self.relations
         house = Household.read(tables, relations, {name: law.codec for name, law in self.laws.items()})
         part = shared(relations, house.parent, house.rows, self.provenance["split"], self.provenance["seed"])
-        fake, made = self._drawn(*self._numbers(share, None), seed, quiet)
-        evidence = judged(relations, self.laws, house, part, fake, made, seed, quiet)
+        evidence = self.judged(house, part, seed, quiet)
         if report is not None:
             from ..report.tables import render_tables
 
@@ -308,6 +305,14 @@ class FittedTables(Fitted):
         if json is not None:
             write_text(Path(json), dumps({"provenance": self.provenance} | evidence.to_json(), indent=1))
         return evidence
+
+    def judged(self, house: Household, part: Mapping[str, np.ndarray], seed: int, quiet: bool) -> "TablesEvidence":
+        """The evidence on as many drawn rows against the part of these tables that is held out."""
+        from .judging import judged
+
+        share = min(1.0, MOST / max(self.provenance["rows"].values()))
+        fake, made = self._drawn(*self._numbers(share, None), seed, quiet)
+        return judged(self.relations, self.laws, house, part, fake, made, seed, quiet)
 
     def _again(self, data: Any) -> "dict[str, pa.Table]":
         source = data if data is not None else self.provenance["path"]
@@ -365,6 +370,8 @@ class FittedTables(Fitted):
             f"split      {'/'.join(map(str, p['split']))} train/validation/test by a permutation of roots, seed "
             f"{p['seed']}",
             "can        sample, score, complete",
+            *([f"verdict    {self.verdict}"] if self.verdict else []),
+            *(f"           {reason}" for reason in self.reasons()),
             *("           " + line for line in self.relations.tree(p["rows"]).splitlines()),
         ]
         for name, law in self.laws.items():

@@ -20,8 +20,9 @@ from ..split import fingerprint
 from ..training.course import Course
 from ..version import __version__
 from .fitted import FittedTables
-from .household import TRAIN, VALID, Household, learned, shared
+from .household import TEST, TRAIN, VALID, Household, learned, shared
 from .law import Law
+from .verdict import verdict
 
 DEFAULTS = {"size": "small", "bins": 32, "dropout": 0.2}  # of any_order: contexts tell much of few rows, by heart
 LEAST = 0.03  # of all cells, that a table counts beside its own when minutes are shared
@@ -45,6 +46,7 @@ def fit_tables(
     reading: Mapping[str, Any] | None = None,
     precision: str = "auto",
     memory: int = 1,
+    guard: bool = True,
     **config: Any,
 ) -> FittedTables:
     """Learns the tables of a database, of a folder of files, or of a mapping from names to frames.
@@ -53,7 +55,8 @@ def fit_tables(
     declared or found; fields: of each table, {"orders": {"zip": "category"}}; minutes are shared among the tables by
     their cells, steps are for each; constraints: of each table, {"orders": ["net <= total"]}, or "found" or "none" for
     all of them (household.learned). The other arguments are those of `fit`, further ones go to any_order, whose size is
-    small unless said (DEFAULTS). memory: how many earlier siblings a row is drawn given.
+    small unless said (DEFAULTS). memory: how many earlier siblings a row is drawn given. guard: at the end tables are
+    drawn and judged by the validation rows, where there are some, with a verdict (verdict.py).
 
     Raises what `read_several` does; Unsupported for arguments that are of one table alone.
     """
@@ -87,14 +90,26 @@ def fit_tables(
     alone = {
         m.name: int((parent[m.name, m.context.column] < 0).sum()) for m in relations if m.context is not None
     }  # fmt: skip
-    provenance = named(source, "frames") | {
+    provenance: dict[str, Any] = named(source, "frames") | {
         "container": container, "notes": notes, "rows": rows, "alone": alone, "seed": seed, "split": list(split),
         "fingerprint": {name: fingerprint(table) for name, table in found.items()},
         "reading": words, "keys": notes["keys"], "fit": done,
         "fit seconds": time.monotonic() - began,
         "versions": {"pofx": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }  # fmt: skip
-    return FittedTables.of(relations, {k: law for k, (law, _) in laws.items()}, found, provenance)
+    made = FittedTables.of(relations, {k: law for k, (law, _) in laws.items()}, found, provenance)
+    if guard and (part[made.main] == VALID).any():
+        with torch_threads(threads):
+            evidence = made.judged(house, _validated(part), seed, quiet)
+        told = verdict(evidence)
+        provenance["verdict"] = told.to_json()
+        say(str(told), quiet)
+    return made
+
+
+def _validated(part: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The parts with validation rows in the place of the test rows, which stay unseen."""
+    return {name: np.where(of == VALID, TEST, np.where(of == TEST, VALID, of)) for name, of in part.items()}
 
 
 def _rules(constraints: Any, tables: Mapping[str, Any]) -> Mapping[str, Any] | str | None:

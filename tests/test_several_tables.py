@@ -184,8 +184,8 @@ def test_a_fit_ends_with_a_verdict(tmp_path: Path) -> None:
     assert pofx.fit(frames, steps=1, **words | {"split": (0.8, 0.0, 0.2)}).verdict == ""
 
 
-def of_figures(auc: float, distance: float = 0.02, n: float = 1000.0, broken: int = 0) -> Verdict:
-    pairs = {"orders": {"auc": auc, "floor": 0.5, "trivial": 0.8, "n": n}}
+def of_figures(auc: float, distance: float = 0.02, n: float = 1000.0, broken: int = 0, trivial: float = 0.8) -> Verdict:
+    pairs = {"orders": {"auc": auc, "floor": 0.5, "trivial": trivial, "n": n}}
     children = {"orders.customer_id": {"distance": distance, "floor": 0.02, "trivial": 0.3}}
     counts = {"orders.customer_id": ([500, 500], [500, 500])}
     return verdict(TablesEvidence(children, pairs, {"orders.id": broken}, {}, counts))
@@ -196,6 +196,7 @@ def of_figures(auc: float, distance: float = 0.02, n: float = 1000.0, broken: in
     [
         ({"auc": 0.52}, "PASS", ""), ({"auc": 0.60}, "PASS", ""), ({"auc": 0.72}, "WARN", "little skill"),
         ({"auc": 0.72, "n": 60.0}, "PASS", ""), ({"auc": 0.88}, "FAIL", "worse than trivial"),
+        ({"auc": 0.6, "trivial": 0.5}, "WARN", "worse than trivial"),
         ({"auc": 0.95}, "FAIL", "told apart"), ({"auc": 0.5, "broken": 1}, "FAIL", "broken keys"),
         ({"auc": 0.5, "distance": 0.25}, "WARN", "little skill"),
         ({"auc": 0.5, "distance": 0.5}, "FAIL", "worse than trivial"),

@@ -3,9 +3,11 @@
 import gzip
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import pofx
@@ -312,3 +314,20 @@ def test_arrays_of_any_number_of_channels(channels: int, tmp_path: Path) -> None
     assert "data:image/png" in (tmp_path / "r.html").read_text()
     with pytest.raises(CodecError, match="C from 1 to 16"):
         pofx.fit(np.zeros((5, 4, 4, 17), np.uint8), model="vae")
+
+
+@pytest.mark.parametrize("name", ["vae", "vq", "wae", "with a prior"])
+def test_few_images_are_drawn_without_those_of_the_whole_block(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = {"latent": 2, "network": "mlp"} if name != "vq" else {"groups": 2, "codes": 4, "network": "mlp"}
+    made = pofx.fit(bars(), model=name if name != "with a prior" else "vae", steps=3, quiet=True, width=16, **words)
+    made = made.with_prior("mixture", data=bars(), quiet=True) if name == "with a prior" else made
+    many = made.sample(300, seed=4)
+    decode, seen = made.model.decode, []
+
+    def counted(z: torch.Tensor, *rest: Any) -> Any:
+        seen.append(len(z))
+        return decode(z, *rest)
+
+    monkeypatch.setattr(made.model, "decode", counted)
+    assert np.array_equal(made.sample(5, seed=4), many[:5])
+    assert seen in ([64], [256])

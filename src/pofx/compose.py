@@ -13,13 +13,14 @@ from .errors import SpecError, Unsupported
 from .field import Field
 from .fields import Category, Real
 from .models import create, load_class
-from .models.coded import Bound, stem_of
+from .models.coded import Bound, rows_of, stem_of
 from .models.model import Model, Rows, who_can
 from .models.variational import Variational, Walked
 from .spec import Columns, Given, Spec
 from .training.loop import Trainer
 
 CELLS = 4096  # more joint cells than this are too many to be counted well
+SPAN = 256  # rows that are drawn together
 BINS = 32  # a number in a condition is counted by its bin
 
 
@@ -173,6 +174,10 @@ class Latent(Model):
     def uttered(self) -> int:
         return self.autoencoder.uttered
 
+    @property
+    def span(self) -> int:
+        return SPAN
+
     def table(self, z: Tensor) -> Columns:
         """Codes as the prior's stored columns."""
         return {f.name: _stored(f, column) for f, column in zip(self.prior.spec.fields, z.T, strict=True)}
@@ -203,8 +208,11 @@ class Latent(Model):
         for what, asked in (("given", given), ("known", known)):
             if asked:
                 raise self._cannot(what)
-        code = self.codes(z, c)
-        return self.autoencoder.utter(code, self._parts(z)[1], c)
+        parts = []
+        for at in (slice(i, i + SPAN) for i in range(0, max(len(z), 1), SPAN)):
+            of = rows_of(c, at)
+            parts.append(self.autoencoder.utter(self.codes(z[at], of), self._parts(z[at])[1], of))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def encode(self, x: Columns, c: Columns | None = None) -> Tensor:
         return self.autoencoder.encode(x, c)

@@ -21,6 +21,7 @@ Law = Callable[[Tensor, Columns | None], Tensor]
 """log p of codes given the condition of each, (..., B, latent) and B rows to (..., B)."""
 
 ROOM = 2**21  # numbers that a decoder may say at a time: 8 MiB, which a processor's cache holds
+APART = 64  # images that are drawn together
 ROWS = 256  # rows that are encoded, once, for all their draws
 
 
@@ -59,6 +60,10 @@ class Coded(Conditioned):
     def room(self) -> int:
         return self.lens.room
 
+    @property
+    def span(self) -> int:
+        return self.together(APART) if isinstance(self.lens, PixelLens) else 0
+
     def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
         own, extra = self.lens.prepare(x)
         return *own, extra, *self.see_condition(c, len(extra))
@@ -91,7 +96,7 @@ class Coded(Conditioned):
         if gone := len(self.classes.gone(seen[2])):
             name = self.sight_of_condition.fields[0].name
             raise SpecError(f"expected {name!r} of every code, got {gone} missing: encode gives it beside the codes")
-        context, size = self.context(*seen), self.together(max(len(z), 1))
+        context, size = self.context(*seen), self.span or self.together(max(len(z), 1))
         some = (slice(i, i + size) for i in range(0, max(len(z), 1), size))
         parts = [say(self.theta(z[at].to(self.device), context[at]), at) for at in some]
         return {f.name: np.concatenate([part[f.name] for part in parts]) for f in self.spec.fields}

@@ -203,6 +203,10 @@ class Variational(Coded):
 
     # -- draws -------------------------------------------------------------------------------------------------------
 
+    @property
+    def span(self) -> int:
+        return super().span or self.together(SPAN)
+
     def noise(self, n: int, generator: torch.Generator) -> Tensor:
         how = {"generator": generator, "device": generator.device, "dtype": torch.float64}
         return torch.cat([torch.randn(n, self.latents.count, **how), torch.rand(n, 1 + self.lens.draws, **how)], 1)
@@ -221,8 +225,7 @@ class Variational(Coded):
         without = known is not None and bool(given) and given == there
         self.refuse(given and not without, None)
         context, parts = self.context(*self.see_condition(c, len(z))), []
-        span = self.together(SPAN)
-        for at in (slice(i, i + span) for i in range(0, max(len(z), 1), span)):
+        for at in (slice(i, i + self.span) for i in range(0, max(len(z), 1), self.span)):
             normal, u, uniform = z[at].to(self.device).split([self.latents.count, 1, self.lens.draws], 1)
             if known is None:
                 pushed = self.latents.push(normal.to(self.dtype), u[:, 0].to(self.dtype), context[at])

@@ -146,9 +146,11 @@ class VQAutoencoder(Coded):
     ) -> Columns:
         self.refuse(given, known)
         symbols, uniform = z.split([self.groups * self.quantiser.levels, self.lens.draws], 1)
-        drawn = self.law.decode(symbols.cpu(), self.first(c, len(z)))
-        codes = torch.from_numpy(np.stack([drawn[f.name] for f in self.law.spec.fields], 1)).long()
-        return self.utter(codes, uniform, c)
+        before, codes, size = self.first(c, len(z)), [], self.span or max(len(z), 1)
+        for at in (slice(i, i + size) for i in range(0, max(len(z), 1), size)):
+            drawn = self.law.decode(symbols[at].cpu(), rows_of(before, at))
+            codes.append(torch.from_numpy(np.stack([drawn[f.name] for f in self.law.spec.fields], 1)).long())
+        return self.utter(torch.cat(codes), uniform, c)
 
     def theta(self, z: Tensor, c: Tensor) -> Tensor:
         return self.decoder(self.quantiser.look_up(z.long()).flatten(1).to(self.dtype), c)

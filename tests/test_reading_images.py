@@ -335,3 +335,17 @@ def test_words_of_reading_belong_to_a_kind(tmp_path: Path) -> None:
         SpecError, match="reading of a table with delimiter, encoding, header, stream, got 'broken': leave it"
     ):
         pofx.fit(tmp_path / "t.csv", reading={"broken": "skip"}, steps=1, quiet=True)
+
+
+def test_a_picture_alone_is_read_scored_and_a_way_between_two_is_written(tmp_path: Path) -> None:
+    arrays = np.random.default_rng(0).integers(0, 256, (12, 5, 5)).astype(np.uint8)
+    folder = saved(tmp_path / "all", *arrays)
+    model = pofx.fit(folder, model="vae", steps=2, latent=2, width=16, network="mlp", quiet=True)
+    first, second = sorted(folder.iterdir())[:2]
+    assert holds_images(first)
+    assert read_images(first)[0].images.shape == (1, 5, 5, 1)
+    assert np.allclose(model.log_prob(first), model.log_prob(folder)[:1])
+    assert model.interpolate(first, second, steps=3).shape[0] == 3
+    (tmp_path / "broken.png").write_text("no picture")
+    with pytest.raises(CodecError, match="broken.png"):
+        model.log_prob(tmp_path / "broken.png")

@@ -1,4 +1,4 @@
-"""The pictures of a folder, a zip or a glob, and their labels: of sub-folders, or of a labels.csv (docs/images.md)."""
+"""The pictures of a folder, a zip or a glob, or one alone, and their labels: of sub-folders, or of a labels.csv."""
 
 import csv
 import glob
@@ -64,14 +64,25 @@ def files_of(source: str | Path) -> Iterator[list[Found] | None]:
         yield None
 
 
+@contextmanager
+def _pictures_of(source: str | Path) -> Iterator[list[Found] | None]:
+    """`files_of`, and a picture alone."""
+    path = Path(source)
+    if path.suffix.lower() in PICTURES and path.is_file():
+        yield _told([((path.name,), path)])
+    else:
+        with files_of(source) as found:
+            yield found
+
+
 def root_of(pattern: Path) -> Path:
     """The folder in which a glob begins to choose."""
     return next(parent for parent in pattern.parents if not glob.has_magic(str(parent)))
 
 
 def holds_pictures(source: str | Path) -> bool:
-    """Whether most files of a source are pictures by their ending."""
-    with files_of(source) as found:
+    """Whether a source is a picture, or most files of it are, by their ending."""
+    with _pictures_of(source) as found:
         held = [file.pictured for file in found or () if file.parts[-1].lower() != LABELS]
         return sum(held) * 2 > len(held)
 
@@ -86,7 +97,7 @@ def read_pictures(
     """
     if broken not in ("refuse", "skip"):
         raise CodecError(f"expected broken among refuse, skip, got {broken!r}")
-    with files_of(source) as found:
+    with _pictures_of(source) as found:
         if found is None:
             return None
         files = sorted((file for file in found if file.pictured), key=lambda file: file.parts)

@@ -106,7 +106,7 @@ def array_of(labels: np.ndarray) -> np.ndarray:
 
 def holds_images(source: Any) -> bool:
     """Whether a source is images: an array of three or four axes, such a one with labels, a .npy, .npz or IDX file, a
-    folder, zip or glob of which most files are pictures.
+    picture, or a folder, zip or glob of which most files are.
     """
     if isinstance(source, tuple) and len(source) == 2:
         source = source[0]
@@ -137,8 +137,8 @@ def read_images(
     broken: str = "refuse",
     largest: int | None = None,
 ) -> tuple[Pictures, str]:
-    """(pictures, kind of container) of an array, a pair of images and labels, a file, or a folder, a zip or a glob of
-    pictures.
+    """(pictures, kind of container) of an array, a pair of images and labels, a file, or a picture, or a folder,
+    zip or glob of such.
 
     Labels are those of the pair, the array `labels` of a .npz, the labels file beside an IDX file, of pictures those of
     labels.csv or their sub-folders (missing for pictures that lie in none), or `labels`, which go before all these.

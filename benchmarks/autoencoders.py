@@ -14,6 +14,7 @@ import gzip
 import os
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ PUBLISHED = {  # nats of test images of MNIST as their papers print them, binari
     "NVAE (Vahdat, Kautz 2020)": 78.01,
 }
 PACKAGES = ("torch",)
-PROBES, SURE = 50, 0.9  # steps that are timed, and the share of the time left that is planned: a long run is slower
+PROBES = 50  # steps that are timed, for a first plan
 
 
 def pixels(name: str, part: str) -> np.ndarray:
@@ -75,7 +76,7 @@ def fit(
 def fit_batches(
     model: Model, train: Batch, valid: Batch, minutes: float, seed: int, device: str = "cpu", **recipe: Any
 ) -> dict[str, Any]:
-    """`fit` of what a step reads: what some steps and one validation take, with room to spare."""
+    """`fit` of what a step reads in so many minutes, planned by what some steps and one validation take, and anew."""
     torch.manual_seed(seed)
     trainer = Trainer(model, train, valid, seed, device, **recipe)
     began, saved = spent(device), trainer.state()
@@ -97,8 +98,8 @@ def fit_batches(
     left = 60 * minutes - (spent(device) - began) - LOOKS * look
     if left < step:
         raise SystemExit(f"expected time for a step after {LOOKS} validations of {look:.1f} s, got {minutes:g} minutes")
-    total = min(int(left * SURE / step), trainer.recipe.most or 2**62)
-    history = trainer.run(total)
+    total = min(int(left / step), trainer.recipe.most or 2**62)
+    history = trainer.run(total, until=began + 60 * minutes, clock=partial(spent, device))
     took = spent(device) - began
     return {"steps": history.steps, "cpu_seconds": took, "ms_a_step": 1e3 * step, "compiled": trainer.quick,
             "skipped": history.skipped, "validation": history.best}  # fmt: skip

@@ -215,6 +215,47 @@ def test_a_fit_that_overfits_stops_and_keeps_the_best() -> None:
     assert history.steps < 160
 
 
+class Watched(Hurdle):
+    """Keeps the progress that each step was told."""
+
+    def __init__(self) -> None:
+        super().__init__(set())
+        self.told: list[float] = []
+
+    def loss(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Tensor:
+        self.told.append(clock.progress)
+        return super().loss(batch, clock, generator)
+
+
+@pytest.mark.parametrize(
+    ("later", "most", "steps"), [(1.0, None, 160), (0.25, None, 400), (4.0, None, 100), (0.25, 200, 200)]
+)
+def test_a_fit_ends_in_time_though_steps_get_slower_or_faster(later: float, most: int | None, steps: int) -> None:
+    t = Trainer(Watched(), (torch.zeros(64, 1),), (torch.zeros(8, 1),), 0, "cpu", most=most, patience=0)
+
+    def now() -> float:
+        """A second a step at first, of 80 steps."""
+        return min(t.step, 80) + later * max(t.step - 80, 0)
+
+    history = t.run(160, until=160.0, clock=now)
+    assert history.steps == history.planned == pytest.approx(steps, rel=0.1)
+    assert now() <= 160.0 * 1.1
+    told = np.array(t.model.told)
+    assert (np.diff(told) > 0).all() and 0.9 < told[-1] < 1
+    assert np.array_equal(told[:80], np.arange(80) / 160)
+
+
+def test_a_plan_that_was_changed_is_kept(tmp_path: Path) -> None:
+    t = Trainer(Watched(), (torch.zeros(64, 1),), None, 0, "cpu")
+    t.run(160, until=160.0, clock=lambda: 2.0 * t.step)
+    place = Checkpoint(tmp_path / "c", {})
+    place.write(*t.state(), t.history.planned)
+    again, held = Trainer(Watched(), (torch.zeros(64, 1),), None, 0, "cpu"), place.read()
+    assert held is not None
+    again.restore(held[0], held[1])
+    assert again.since == t.since != (0, 0.0)
+
+
 def test_an_epoch_shows_each_row_once() -> None:
     feed = Feed((torch.arange(100),), 20, torch.Generator().manual_seed(0))
     first = torch.cat([feed.next()[0] for _ in range(5)])

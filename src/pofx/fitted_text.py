@@ -353,9 +353,10 @@ class FittedText(FittedByLabel):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             trainer = Trainer(model, train, valid, seed, device)
-            total = trainer.plan(None, time.monotonic() + fit["seconds"])
+            until = time.monotonic() + fit["seconds"]
+            total = trainer.plan(None, until)
             with bar(f"training {name} beside it", total, "step", quiet) as tick:
-                trainer.run(total, None, tick)
+                trainer.run(total, None, tick, until)
         return type(self)(model.to("cpu"), self.codec, self.provenance, self.joint)
 
     def _batch(self, model: Model, texts: Texts) -> Batch:

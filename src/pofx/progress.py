@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Tick = Callable[..., None]
-"""tick(done=1, note=""): so many more units are done."""
+"""tick(done=1, note="", total=None): so many more units are done, of another total than was said, if so."""
 
 
-def silent(done: int = 1, note: str = "") -> None:
+def silent(done: int = 1, note: str = "", total: int | None = None) -> None:
     """A Tick that shows nothing."""
 
 
@@ -33,7 +33,8 @@ def bar(stage: str, total: int | None, unit: str = "step", quiet: bool = False) 
         total=total, desc=stage, unit=unit, unit_scale=unit == "row", mininterval=0.5, file=sys.stderr, delay=1.0
     ) as shown:
 
-        def tick(done: int = 1, note: str = "") -> None:
+        def tick(done: int = 1, note: str = "", total: int | None = None) -> None:
+            shown.total = shown.total if total is None else total
             if note:
                 shown.set_postfix_str(note, refresh=False)
             shown.update(done)

@@ -184,9 +184,9 @@ def _stage(
         place.write(*trainer.state(), total)
     with bar(f"training the {model.stage}", total, "step", quiet) as tick:
         tick(trainer.step)
-        history = trainer.run(total, place, tick)
+        history = trainer.run(total, place, tick, until if held is None and steps is None else None)
     if place is not None:
-        place.write(*trainer.state(), total)
+        place.write(*trainer.state(), history.planned)
     model.to("cpu")
     return {
         "steps": history.steps, "best step": history.best_step, "stopped": history.stopped,

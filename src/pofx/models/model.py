@@ -26,15 +26,19 @@ Rows = tuple[Columns, np.ndarray]
 
 @dataclass(frozen=True)
 class Clock:
-    """Where a fit stands: `step` of `total`."""
+    """Where a fit stands: `step` of `total`, planned at the step and the progress of `since`."""
 
     step: int
     total: int
+    since: tuple[int, float] = (0, 0.0)
 
     @property
     def progress(self) -> float:
-        """step / total, in [0, 1)."""
-        return self.step / max(self.total, 1)
+        """step / total, in [0, 1); of a total planned anew at (s, p) what goes on from there, p + (1 - p) (step - s) /
+        (total - s).
+        """
+        step, before = self.since
+        return before + (1 - before) * (self.step - step) / max(self.total - step, 1)
 
 
 @dataclass(frozen=True)

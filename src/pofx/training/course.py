@@ -23,8 +23,8 @@ class Course:
     """How a model is trained on stored columns of `spec`.
 
     steps, or until, a moment of time.monotonic(), bound it; with checkpoint its state is kept, and with resume it goes
-    on there. pool: rows on disk that steps take in the place of the training rows; warm: the model was trained already;
-    name: what is trained, for the bar.
+    on there, as far as was planned. pool: rows on disk that steps take in the place of the training rows; warm: the
+    model was trained already; name: what is trained, for the bar.
     """
 
     spec: Spec
@@ -80,13 +80,15 @@ class Course:
             place.write(*trainer.state(), total)
         with bar(f"training {name or self.name}".strip(), total, "step", self.quiet) as tick:
             tick(trainer.step)
-            history = trainer.run(total, place, tick)
+            anew = held is None and self.steps is None
+            history = trainer.run(total, place, tick, self.until if anew else None)
         if place is not None and name:
-            place.write(*trainer.state(), total)
+            place.write(*trainer.state(), history.planned)
         model.to("cpu")
         return {
-            "steps": history.steps, "planned": total, "best step": history.best_step, "stopped": history.stopped,
-            "validation": history.best, "skipped": history.skipped, "culprit": history.culprit,
+            "steps": history.steps, "planned": history.planned, "best step": history.best_step,
+            "stopped": history.stopped, "validation": history.best,
+            "skipped": history.skipped, "culprit": history.culprit,
             **({"validation is": "minus the skill of samples"} if trainer.guard is not None else {}),
             "retreats": history.retreats, "returns": history.returns, "critic": history.heard,
             "batch": trainer.recipe.batch, "seconds": history.seconds,

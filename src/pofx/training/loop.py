@@ -9,7 +9,7 @@ import contextlib
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ from .muon import Muon
 from .pool import Pool, PoolFeed
 
 PROBES = 25  # steps that are timed to turn minutes into N; enough to be within a few percent
+CLOSE = 0.02  # of N, by which a plan may be off
 LOOKS = 16  # validations in a fit: often enough to stop in time, about 3 % of the work
 REPAID = 300.0  # seconds of training ahead that a compilation of some 20 s is worth
 EVERY = 4  # steps between those whose weights enter the average, where that has many
@@ -177,6 +178,7 @@ class Trainer:
         self.best: list[np.ndarray] = []
         self.history = History()
         self.step = self.bad = self.lost = 0
+        self.since = (0, 0.0)  # the step and the progress at which N was planned
         self.sound = self._kept()
         self.quick = False  # whether the model is compiled
         self.guard = guard if len(self.players) > 1 else None
@@ -188,7 +190,7 @@ class Trainer:
 
     def advance(self, total: int) -> float | None:
         """One step of every player; the first player's loss if it was a number."""
-        clock = Clock(self.step, total)
+        clock = Clock(self.step, total, self.since)
         batch = self.feed.next()
         shown: float | Tensor | None = None
         good, measured = True, self.guard is not None and self.step % max(1, min(MEASURED, total // LOOKS)) == 0
@@ -280,11 +282,13 @@ class Trainer:
         """Everything as it was at the guard's best look, but the step, and one change."""
         if self.guard is None or self.kept is None:
             return
-        step, history, firm, scales, kept = self.step, self.history, self.firm, self._scales(), self.kept
+        step, since, history, firm, scales, kept = (
+            self.step, self.since, self.history, self.firm, self._scales(), self.kept
+        )  # fmt: skip
         change = self.guard.gone_back([c for c in CHANGES if c != CHANGES[1] or self.model.firmer(self.firm)])
         held = self.guard.plain()
         self.restore(*kept)
-        self.step, self.history, self.firm, self.kept = step, history, firm, kept
+        self.step, self.since, self.history, self.firm, self.kept = step, since, history, firm, kept
         self.guard.restore(held)
         for name, scale in scales.items():
             self.players[name].scale, self.players[name].longer = scale
@@ -357,9 +361,29 @@ class Trainer:
             self.model.quicken(False)
         return min(each, eager)
 
-    def run(self, total: int, checkpoint: Checkpoint | None = None, tick: Tick = silent) -> History:
-        """Trains up to step `total` and leaves the best averaged weights in the model."""
-        began, cpu = time.monotonic(), time.process_time()
+    def _again(self, total: int, until: float, now: float, each: float, looks: float) -> int:
+        """N anew, where steps that take `each` and looks that take `looks` seconds in all do not end at `until`."""
+        fits = self.step + max(0, int((until - now - looks) / max(each, 1e-9)))
+        fits = fits if self.recipe.most is None else min(fits, self.recipe.most)
+        if abs(fits - total) <= CLOSE * total:
+            return total
+        self.since = self.step, Clock(self.step, total, self.since).progress
+        return fits
+
+    def run(
+        self,
+        total: int,
+        checkpoint: Checkpoint | None = None,
+        tick: Tick = silent,
+        until: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> History:
+        """Trains up to step `total` and leaves the best averaged weights in the model.
+
+        until: a moment of `clock` at which the fit is to end: at each look N is planned anew by what steps took since
+        the look before, since a machine may get other work, or be rid of it.
+        """
+        began, cpu, mark = time.monotonic(), time.process_time(), (self.step, clock())
         every = max(1, total // LOOKS)
         self.model.train()
         self.history.planned = total
@@ -371,11 +395,17 @@ class Trainer:
             self.history.step_seconds += time.monotonic() - started
             tick(1, f"loss {loss:.3f}" + self._shown() if loss is not None else "")
             if self.step % every == 0 or self.step == total:
+                ended = clock()
                 value = self.look()
                 self.history.looks.append({"step": self.step, "valid": math.nan if value is None else value})
                 if self._overfits():
                     self.history.stopped = "no better on validation rows"
                     break
+                if until is not None and self.step < total:
+                    now, each = clock(), (ended - mark[1]) / (self.step - mark[0])
+                    total = self._again(total, until, now, each, (now - ended) * -(-(total - self.step) // every))
+                    tick(0, total=total)
+                    self.history.planned, mark = total, (self.step, now)
             if self._guarded():
                 break
             if self.step % max(1, total // ATTENDS) == 0:
@@ -456,6 +486,7 @@ class Trainer:
         arrays |= {f"best.{i}": best for i, best in enumerate(self.best)}
         plain = {
             "step": self.step,
+            "since": list(self.since),
             "bad": self.bad,
             "lost": self.lost,
             "quick": self.quick,
@@ -474,6 +505,7 @@ class Trainer:
     def restore(self, plain: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Sets what `state` gave."""
         self.step, self.bad, self.lost = (plain[k] for k in ("step", "bad", "lost"))
+        self.since = tuple(plain.get("since", (0, 0.0)))
         if plain["quick"] and not self.quick:
             self.quick = True
             self.model.quicken()

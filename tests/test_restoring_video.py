@@ -16,7 +16,7 @@ from pofx.errors import SpecError
 from pofx.fitted_photos import FittedPhotos
 from pofx.models.panned import panned as panned_clips
 from pofx.nn.motion import warping_error
-from pofx.restore import How, carrying, denoise
+from pofx.restore import Carry, How, carrying, denoise
 from pofx.restore_video import averaged, steadied
 
 av = pytest.importorskip("av", reason="PyAV, extra `video`, is not installed")
@@ -137,11 +137,18 @@ def test_what_is_learned_of_frames_is_no_worse_than_their_mixture(of_videos: Fit
     assert max(np.abs(a.astype(int) - b).max() for a, b in zip(learned, tiled, strict=True)) <= 1
 
 
-def test_what_stands_still_is_mixed_alone(of_videos: FittedPhotos) -> None:
-    came = [small(panned(1)[0], 2)] * 3
-    carry = carrying(of_videos.restorer, 2, How())
-    ways = (steadied(came, lambda frame: bicubic(frame, 2), 2, how) for how in (carry, None))
-    assert max(np.abs(a.astype(int) - b).max() for a, b in zip(*ways, strict=True)) <= 1
+def test_of_what_stands_still_nothing_learned_is_told() -> None:
+    def ways(came: list[np.ndarray]) -> int:
+        """How far a carry that tells much is from one that tells nothing, in shades."""
+
+        def telling(h: float, more: float) -> Carry:
+            return lambda y, before, r, last, same: (torch.full_like(r[:, :1], h), torch.full_like(r[:, :1], more))
+
+        both = (list(steadied(came, lambda f: bicubic(f, 2), 2, telling(*told))) for told in ((0.1, 3.0), (0.0, 0.0)))
+        return max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(*both, strict=True))
+
+    assert ways([small(panned(1)[0], 2)] * 3) <= 1
+    assert ways([small(frame, 2) for frame in panned(3, 4)]) > 4
 
 
 def test_a_model_of_videos_is_kept_and_used(of_videos: FittedPhotos, clip: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def steadied(
 ) -> Iterator[np.ndarray]:
     """Frames (H, W, 3) of bytes, in the order of time, as `restored` gives them, (scale H, scale W, 3), less unquiet:
 
-        s_t = r_t + g (W s_{t-1} - r_t),  x_t = s_t + m (P(s_t + h) - s_t),
+        s_t = r_t + g (W s_{t-1} - r_t),  x_t = P(s_t + m h),
 
     r_t the frame restored alone, W what brings the frame before to this one, by the motion between the two as they
     were seen. g is SHARE a, a how alike they are (nn/motion.py), and m zero; or a model has learned h, and by how much
@@ -66,7 +66,7 @@ def _next(
     h, more = carry(came, warp(last.came, flow), r, brought, same)
     moved = 1 - torch.exp(-wide.square().sum(1, keepdim=True) / (scale * MOVED) ** 2)
     state = projected(mixed(r, brought, same, scale, moved * more), came, scale)
-    return state, torch.lerp(state, projected(state + h, came, scale), moved)
+    return state, projected(state + moved * h, came, scale)
 
 
 @torch.inference_mode()

@@ -13,7 +13,7 @@ from .errors import SpecError, Unsupported
 from .field import Field
 from .fields import Category, Real
 from .models import create, load_class
-from .models.coded import Bound, rows_of, stem_of
+from .models.coded import Bound, rows_of, spans, stem_of
 from .models.model import Model, Rows, who_can
 from .models.variational import Variational, Walked
 from .spec import Columns, Given, Spec
@@ -209,7 +209,7 @@ class Latent(Model):
             if asked:
                 raise self._cannot(what)
         parts = []
-        for at in (slice(i, i + SPAN) for i in range(0, max(len(z), 1), SPAN)):
+        for at in spans(len(z), SPAN):
             of = rows_of(c, at)
             parts.append(self.autoencoder.utter(self.codes(z[at], of), self._parts(z[at])[1], of))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -97,8 +97,7 @@ class Coded(Conditioned):
             name = self.sight_of_condition.fields[0].name
             raise SpecError(f"expected {name!r} of every code, got {gone} missing: encode gives it beside the codes")
         context, size = self.context(*seen), self.span or self.together(max(len(z), 1))
-        some = (slice(i, i + size) for i in range(0, max(len(z), 1), size))
-        parts = [say(self.theta(z[at].to(self.device), context[at]), at) for at in some]
+        parts = [say(self.theta(z[at].to(self.device), context[at]), at) for at in spans(len(z), size)]
         return {f.name: np.concatenate([part[f.name] for part in parts]) for f in self.spec.fields}
 
     def picture(self, e: Tensor, c: Batch) -> Tensor:
@@ -127,6 +126,11 @@ class Coded(Conditioned):
         """The rows as batches of at most ROWS, fewer of large ones, on the model's device."""
         for part in zip(*(tensor.split(self.together(ROWS)) for tensor in self.prepare(x, c)), strict=True):
             yield tuple(tensor.to(self.device) for tensor in part)
+
+
+def spans(n: int, size: int) -> Iterator[slice]:
+    """n rows, `size` at a time; of none one that is empty."""
+    return (slice(i, i + size) for i in range(0, max(n, 1), size))
 
 
 def rows_of(c: Columns | None, at: slice | np.ndarray) -> Columns | None:

@@ -16,7 +16,7 @@ from ..nn.heads import which
 from ..nn.latents import Latents
 from ..objectives import ESTIMATORS, elbo, importance
 from ..spec import Columns, Given, Spec
-from .coded import Bound, Coded, Law, rows_of, turned, weighed
+from .coded import Bound, Coded, Law, rows_of, spans, turned, weighed
 from .collapse import LIVE, can_live, diagnosis, forecast, information
 from .lens import Lens, PixelLens, RowLens
 from .lifted import house, sobol, to_normal
@@ -225,7 +225,7 @@ class Variational(Coded):
         without = known is not None and bool(given) and given == there
         self.refuse(given and not without, None)
         context, parts = self.context(*self.see_condition(c, len(z))), []
-        for at in (slice(i, i + self.span) for i in range(0, max(len(z), 1), self.span)):
+        for at in spans(len(z), self.span):
             normal, u, uniform = z[at].to(self.device).split([self.latents.count, 1, self.lens.draws], 1)
             if known is None:
                 pushed = self.latents.push(normal.to(self.dtype), u[:, 0].to(self.dtype), context[at])

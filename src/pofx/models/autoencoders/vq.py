@@ -12,7 +12,7 @@ from ...nn.coders import decoder, encoder
 from ...nn.quantise import FSQ, VQ, Quantiser, ResidualVQ, usage
 from ...spec import Columns, Given, Spec
 from .. import create
-from ..coded import Coded, Law, rows_of, stem_of
+from ..coded import Coded, Law, rows_of, spans, stem_of
 from ..lens import PixelLens, lens_of
 from ..model import Batch, Clock, Recipe, Rows
 
@@ -147,7 +147,7 @@ class VQAutoencoder(Coded):
         self.refuse(given, known)
         symbols, uniform = z.split([self.groups * self.quantiser.levels, self.lens.draws], 1)
         before, codes, size = self.first(c, len(z)), [], self.span or max(len(z), 1)
-        for at in (slice(i, i + size) for i in range(0, max(len(z), 1), size)):
+        for at in spans(len(z), size):
             drawn = self.law.decode(symbols[at].cpu(), rows_of(before, at))
             codes.append(torch.from_numpy(np.stack([drawn[f.name] for f in self.law.spec.fields], 1)).long())
         return self.utter(torch.cat(codes), uniform, c)

@@ -370,9 +370,9 @@ class FittedTables(Fitted):
             f"split      {'/'.join(map(str, p['split']))} train/validation/test by a permutation of roots, seed "
             f"{p['seed']}",
             "can        sample, score, complete",
+            *("           " + line for line in self.relations.tree(p["rows"]).splitlines()),
             *([f"verdict    {self.verdict}"] if self.verdict else []),
             *(f"           {reason}" for reason in self.reasons()),
-            *("           " + line for line in self.relations.tree(p["rows"]).splitlines()),
         ]
         for name, law in self.laws.items():
             lines.append(f"fields     {name}: {', '.join(f.name for f in law.fields)}")

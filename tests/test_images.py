@@ -316,9 +316,10 @@ def test_arrays_of_any_number_of_channels(channels: int, tmp_path: Path) -> None
         pofx.fit(np.zeros((5, 4, 4, 17), np.uint8), model="vae")
 
 
-@pytest.mark.parametrize("name", ["vae", "vq", "wae", "with a prior"])
+@pytest.mark.parametrize("name", ["vae", "vq", "wae", "gan", "with a prior"])
 def test_few_images_are_drawn_without_those_of_the_whole_block(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = {"latent": 2, "network": "mlp"} if name != "vq" else {"groups": 2, "codes": 4, "network": "mlp"}
+    words: dict[str, Any] = {"groups": 2, "codes": 4} if name == "vq" else {"latent": 2}
+    words |= {} if name == "gan" else {"network": "mlp"}
     made = pofx.fit(bars(), model=name if name != "with a prior" else "vae", steps=3, quiet=True, width=16, **words)
     made = made.with_prior("mixture", data=bars(), quiet=True) if name == "with a prior" else made
     many = made.sample(300, seed=4)

@@ -98,6 +98,45 @@ def test_the_level_of_noise_is_found(sigma: float) -> None:
     assert noise_level(y.astype(np.uint16) * 257) == pytest.approx(noise_level(y), rel=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 5, 1), (3, 1, 3), (1, 1, 1)])
+def test_a_picture_without_two_rows_and_columns_has_no_level_of_noise(shape: tuple[int, ...], tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    assert noise_of(x) == (0.0, True)
+    Image.fromarray(x if shape[2] == 3 else x[..., 0]).save(tmp_path / "x.png")
+    assert main(["denoise", str(tmp_path / "x.png"), "-o", str(tmp_path / "y.png"), "--quiet"]) == 0
+    assert np.array_equal(
+        read_photo(tmp_path / "y.png").pixels,
+        general("denoise").denoise(x if shape[2] == 3 else x[..., 0]).reshape(shape),
+    )
+
+
+def test_a_folder_is_restored_file_by_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    noisy_, into, empty = tmp_path / "noisy", tmp_path / "clean", tmp_path / "empty"
+    empty.mkdir()
+    (noisy_ / "more").mkdir(parents=True)
+    for name in ("a.png", "more/b.jpg"):
+        Image.fromarray(noisy()[:24, :20]).save(noisy_ / name)
+    words = ["denoise", str(noisy_), "-o", str(into), "--quiet"]
+    assert main(words) == 0
+    alone = tmp_path / "alone.png"
+    assert main(["denoise", str(noisy_ / "a.png"), "-o", str(alone), "--quiet"]) == 0
+    assert (into / "a.png").read_bytes() == alone.read_bytes() and (into / "more" / "b.jpg").exists()
+    (noisy_ / "aa.png").write_text("no picture")
+    (into / "more" / "b.jpg").unlink()
+    capsys.readouterr()
+    assert main(words) == 2 and (into / "more" / "b.jpg").exists()
+    told = capsys.readouterr().err
+    assert "wrote 2 of 3 files" in told and "aa.png: could not read" in told and "--broken skip" in told
+    assert main([*words, "--broken", "skip"]) == 0
+    for odd, why in [
+        (["denoise", str(noisy_), "-o", str(noisy_)], "another folder than that of the input"),
+        (["denoise", str(noisy_), "-o", str(alone)], "expected a folder to write 3 files to"),
+        (["upscale", str(empty), "-o", str(tmp_path / "large")], "found none"),
+    ]:
+        assert main([*odd, "--quiet"]) == 2
+        assert why in capsys.readouterr().err
+
+
 def test_noise_that_follows_brightness_or_neighbours_is_not_taken_for_gaussian() -> None:
     rng = np.random.default_rng(0)
     bright = np.linspace(20, 220, 300)[None, :, None] * np.ones((200, 300, 1))

@@ -63,6 +63,7 @@ def ask_to_restore(verb: argparse.ArgumentParser, task: str) -> None:
     verb.add_argument("--wrap", action="store_true", default=None, help="of photos: it goes on at its other side")
     verb.add_argument("--turned", action="store_true", default=None, help="of photos: the mean of eight ways, slower")
     verb.add_argument("--overwrite", action="store_true", default=None, help="of photos: the output may be the input")
+    verb.add_argument("--broken", choices=("refuse", "skip"), help="of a folder of photos: those that cannot be read")
     verb.add_argument("--draws", type=int, help="of a model of images: several draws of p(x|y) instead of its mean")
     verb.add_argument("--seed", type=int, help="of realism and draws")
 
@@ -82,7 +83,8 @@ def run_restoring(told: argparse.Namespace) -> str:
     if len(told.files) > 2:
         raise PofxError(f"expected a model and an input, or an input alone, got {len(told.files)} files")
     model = load(told.files[0]) if len(told.files) == 2 else general(told.verb)
-    if not (told.verb in model.into_folders and Path(told.output).is_dir()):
+    each = isinstance(model, FittedPhotos) and Path(told.files[-1]).is_dir()
+    if not (Path(told.output).is_dir() and (each or told.verb in model.into_folders)):
         check_path(told.output)
     words = {name: value for name in WORDS if (value := getattr(told, name, None)) is not None}
     words |= {"allow_failed": True} if told.allow_failed else {}
@@ -91,7 +93,10 @@ def run_restoring(told: argparse.Namespace) -> str:
         words["sigma"] = _sigma(words["sigma"])
     if "noise" in words:
         words["noise"] = _noise(words["noise"])
-    said = verb_of(model, told.verb, words)(told.files[-1], path=told.output, **words)
+    verb = verb_of(model, told.verb, words)
+    if each:
+        return _each(verb, Path(told.files[-1]), Path(told.output), words, told.broken == "skip")
+    said = verb(told.files[-1], path=told.output, **words)
     if not isinstance(model, FittedPhotos):
         return f"wrote {said:,} rows to {told.output}"
     level = ""
@@ -99,6 +104,37 @@ def run_restoring(told: argparse.Namespace) -> str:
         noise = f"noise of deviation {model.last_sigma:.1f} of 255"
         level = f" ({noise if model.last_quality is None else f'marks of JPEG of quality {model.last_quality}'})"
     return "\n".join([f"wrote {told.output}{level}", *said])
+
+
+def _each(verb: Callable[..., Any], folder: Path, into: Path, words: dict[str, Any], skip: bool) -> str:
+    """Restores the photos and videos of a folder and of those in it, under their own names. What cannot be restored is
+    named after the others are; PofxError then, unless it is to be skipped, and for a folder of none.
+    """
+    from .codecs.gathering import PICTURES
+    from .fitted_photos import VIDEOS
+    from .progress import bar
+
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in (*PICTURES, *VIDEOS))
+    if not files:
+        raise PofxError(f"expected photos ({', '.join(PICTURES)}) or videos in {str(folder)!r}, found none")
+    if into.exists() and not into.is_dir():
+        raise PofxError(f"expected a folder to write {len(files):,} files to, got the file {str(into)!r}: name another")
+    if into.exists() and into.samefile(folder) and "overwrite" not in words:
+        raise PofxError(f"expected another folder than that of the input, got {str(into)!r}: name one, or --overwrite")
+    why = []
+    with bar("restoring", len(files), "file", words.get("quiet", False)) as tick:
+        for file in files:
+            path = into / file.relative_to(folder)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                verb(file, path=path, **(words | {"quiet": True}))
+            except PofxError as error:
+                why.append(f"{file}: {error}")
+            tick()
+    said = "\n".join([f"wrote {len(files) - len(why):,} of {len(files):,} files to {into}", *why])
+    if why and not skip:
+        raise PofxError(f"{said}\nexpected {len(files):,} files that can be restored: --broken skip goes on without")
+    return said
 
 
 def verb_of(fitted: Any, name: str, words: dict[str, Any]) -> Callable[..., Any]:

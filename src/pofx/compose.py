@@ -13,8 +13,8 @@ from .errors import SpecError, Unsupported
 from .field import Field
 from .fields import Category, Real
 from .models import create, load_class
-from .models.coded import Bound, rows_of, spans, stem_of
-from .models.model import Model, Rows, who_can
+from .models.coded import Bound, rows_of, stem_of
+from .models.model import Model, Rows, spans, who_can
 from .models.variational import Variational, Walked
 from .spec import Columns, Given, Spec
 from .training.loop import Trainer

@@ -205,7 +205,7 @@ def _diagonal(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     height, width = (side // 2 * 2 for side in pixels.shape[:2])
     step = max(1, height * width // STRIP)
-    cells = pixels[:height, :width].reshape(height // 2, 2, width // 2, 2, -1)[::step].astype(np.float32)
+    cells = pixels[:height, :width].reshape(height // 2, 2, width // 2, 2, pixels.shape[2])[::step].astype(np.float32)
     a, b, c, d = cells[:, 0, :, 0], cells[:, 0, :, 1], cells[:, 1, :, 0], cells[:, 1, :, 1]
     return (a - b - c + d) / 2, (a + b + c + d) / 4
 

@@ -10,7 +10,7 @@ from ..nn.coders import decoder, encoder
 from ..spec import Columns, Given, Spec
 from .coded import Coded
 from .lens import lens_of
-from .model import Batch, Recipe, Rows
+from .model import Batch, Rows
 
 STARTED = 1024  # rows whose codes start with mean zero and scale one
 
@@ -19,6 +19,7 @@ class Aggregate(Coded):
     """x -> z = e(x, c) -> the law p(x|z, c) of a lens. z of N(0, I) gives new rows, where the codes have that law."""
 
     abilities = frozenset({"sample", "encode", "express", "interpolate", "condition", "posterior"})
+    rate = 4e-3
 
     def __init__(
         self,
@@ -36,9 +37,6 @@ class Aggregate(Coded):
         wide = self.context.width
         self.encoder = encoder(self.lens.shape, latent, wide, network, width, depth)
         self.decoder = decoder(latent, self.lens.told, wide, network, width, depth)
-
-    def recipe(self, rows: int) -> Recipe:
-        return Recipe(steps=min(5000, 500 + rows // 5), batch=min(256, max(rows, 1)), rate=4e-3)
 
     @torch.no_grad()
     def start(self, batch: Batch) -> None:

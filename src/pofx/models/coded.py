@@ -15,14 +15,14 @@ from ..spec import Columns, Spec
 from .classes import Classes
 from .lens import Lens, PixelLens
 from .lifted import Conditioned, Context, Sight, sobol, to_normal
-from .model import Batch
+from .model import DRAWN, Batch, Recipe, spans
 
 Law = Callable[[Tensor, Columns | None], Tensor]
 """log p of codes given the condition of each, (..., B, latent) and B rows to (..., B)."""
 
 ROOM = 2**21  # numbers that a decoder may say at a time: 8 MiB, which a processor's cache holds
-APART = 64  # images that are drawn together
 ROWS = 256  # rows that are encoded, once, for all their draws
+FEWEST, NUMBERS = 32, 2**19  # images of a step, and numbers that the log mass of more of them works on
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Coded(Conditioned):
 
     family = "autoencoders"
     images = True
+    rate: ClassVar[float] = 2e-3  # of a step
     sums: ClassVar[bool] = False  # whether it sums over the classes of a row whose class is not known
 
     def __init__(self, spec: Spec, lens: Lens) -> None:
@@ -62,7 +63,16 @@ class Coded(Conditioned):
 
     @property
     def span(self) -> int:
-        return self.together(APART) if isinstance(self.lens, PixelLens) else 0
+        return self.together(DRAWN) if isinstance(self.lens, PixelLens) else 0
+
+    def recipe(self, rows: int) -> Recipe:
+        """Steps of 256 rows, or of fewer and more of them where the log mass of an image is dear: in equal minutes many
+        small steps are nearer than few large ones.
+        """
+        pixels = isinstance(self.lens, PixelLens)
+        batch = min(256, max(FEWEST, NUMBERS // self.lens.room)) if pixels else 256
+        steps = max(1, 128 // batch) * min(5000, 500 + rows // 5)
+        return Recipe(steps=steps, batch=min(batch, max(rows, 1)), rate=self.rate)
 
     def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
         own, extra = self.lens.prepare(x)
@@ -126,11 +136,6 @@ class Coded(Conditioned):
         """The rows as batches of at most ROWS, fewer of large ones, on the model's device."""
         for part in zip(*(tensor.split(self.together(ROWS)) for tensor in self.prepare(x, c)), strict=True):
             yield tuple(tensor.to(self.device) for tensor in part)
-
-
-def spans(n: int, size: int) -> Iterator[slice]:
-    """n rows, `size` at a time; of none one that is empty."""
-    return (slice(i, i + size) for i in range(0, max(n, 1), size))
 
 
 def rows_of(c: Columns | None, at: slice | np.ndarray) -> Columns | None:

@@ -70,7 +70,13 @@ class Recipe:
 
 
 RESIDENT = 2**23  # numbers of examples that are worked on together: 32 MiB, some four times that with what is between
+DRAWN = 64  # images that are drawn together
 DEALT = 16  # normal numbers are dealt in so many: rows by as many get the draws that all of them together would
+
+
+def spans(n: int, size: int) -> Iterator[slice]:
+    """n rows, `size` at a time; of none one that is empty."""
+    return (slice(i, i + size) for i in range(0, max(n, 1), size))
 
 
 class Model(nn.Module):

@@ -16,13 +16,12 @@ from ..spec import Columns, Given, Spec
 from .classes import Classes
 from .coded import Bound, turned, weighed
 from .lifted import Conditioned, Context, to_normal
-from .model import Batch, Clock, Recipe, Rows
+from .model import DRAWN, Batch, Clock, Recipe, Rows, spans
 from .shades import Shades, normal_at
 from .vectors import PixelVectors
 
 DEQUANTISED = ("uniform", "variational")
 STARTED = 512  # images that actnorm starts from
-APART = 64  # images that are decoded together
 
 
 class OfImages(Conditioned):
@@ -42,7 +41,7 @@ class OfImages(Conditioned):
 
     @property
     def span(self) -> int:
-        return self.together(APART)
+        return self.together(DRAWN)
 
     def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
         pixels = self.pixels.prepare(x)
@@ -52,7 +51,7 @@ class OfImages(Conditioned):
         """The context of images, (n, C), None where the model has none."""
         return self.context(*condition) if self.context.width else None
 
-    def chunks(self, x: Columns, c: Columns | None, most: int = APART) -> Iterator[Batch]:
+    def chunks(self, x: Columns, c: Columns | None, most: int = DRAWN) -> Iterator[Batch]:
         """The images as batches on the model's device."""
         for part in zip(*(tensor.split(self.together(most)) for tensor in self.prepare(x, c)), strict=True):
             yield tuple(tensor.to(self.device) for tensor in part)
@@ -65,8 +64,10 @@ class OfImages(Conditioned):
     def express(self, z: Tensor, c: Columns | None = None) -> Columns:
         """The images of codes, (n, D): the way back of `encode`."""
         seen = self.see(self.see_condition(c, len(z)))
-        some = (slice(at, at + self.span) for at in range(0, max(len(z), 1), self.span))
-        parts = [self._back(z[at].to(self.device, self.dtype), None if seen is None else seen[at]) for at in some]
+        parts = [
+            self._back(z[at].to(self.device, self.dtype), None if seen is None else seen[at])
+            for at in spans(len(z), self.span)
+        ]
         return {f.name: np.concatenate([part[f.name] for part in parts]) for f in self.spec.fields}
 
     def decode(
@@ -238,8 +239,8 @@ class PixelFlow(OfImages):
     def check(
         self, rows: int, generator: torch.Generator, x: Columns | None = None, c: Columns | None = None
     ) -> Certificate:
-        """The certificate of the flow at z of images, or at z of its own draws; at most APART of them."""
-        rows = min(rows, self.together(APART))
+        """The certificate of the flow at z of images, or at z of its own draws; at most DRAWN of them."""
+        rows = min(rows, self.together(DRAWN))
         if x is not None:
             some = {k: v[:rows] for k, v in x.items()}
             batch = tuple(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SpecError
-from ..nn.coders import decoder, encoder
+from ..nn.coders import channels, decoder, encoder
 from ..nn.mlp import MLP
 from ..spec import Columns, Spec
 from .lifted import Context, Reader, Sight, pick, to_normal
@@ -22,12 +22,13 @@ class Rivals(nn.Module):
     """G: noise e, (B, latent), and condition to examples; D: `pack` examples at once, and conditions, to a score.
 
     `shape` is that of an example as D sees it; `parts` of a batch are its own tensors; `draws` uniform numbers, beside
-    e, make an example of the user's.
+    e, make an example of the user's; `room` numbers are worked on for an image.
     """
 
     shape: tuple[int, ...]
     parts: int
     draws: int = 0
+    room: int = 0
 
     def __init__(self, pack: int, condition: Sight) -> None:
         super().__init__()
@@ -207,6 +208,7 @@ class PixelRivals(Rivals):
         super().__init__(pack, condition)
         self.vectors = PixelVectors(spec)
         self.shape, self.levels = self.vectors.shape, self.vectors.top + 1
+        self.room = channels(width) * math.prod(self.shape[1:])
         self.generator = decoder(latent, self.shape, self.context.width, "conv", width, depth)
         features = width if self.context.width else 0
         packs = (pack * self.shape[0], *self.shape[1:])

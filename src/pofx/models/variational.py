@@ -16,13 +16,12 @@ from ..nn.heads import which
 from ..nn.latents import Latents
 from ..objectives import ESTIMATORS, elbo, importance
 from ..spec import Columns, Given, Spec
-from .coded import Bound, Coded, Law, rows_of, spans, turned, weighed
+from .coded import Bound, Coded, Law, rows_of, turned, weighed
 from .collapse import LIVE, can_live, diagnosis, forecast, information
-from .lens import Lens, PixelLens, RowLens
+from .lens import Lens, RowLens
 from .lifted import house, sobol, to_normal
-from .model import ABILITIES, Batch, Clock, Recipe, Rows
+from .model import ABILITIES, Batch, Clock, Rows, spans
 
-FEWEST, NUMBERS = 32, 2**19  # images of a step, and numbers that the log mass of more of them works on
 GUESSES = 64  # proposals of a completion
 LOOKED = 1000  # rows that remarks are of
 PAIRED = 300  # of them, for remarks of each pair of rows, and of each number
@@ -99,15 +98,6 @@ class Variational(Coded):
         self.latents = made
         if not made.normal:
             self.abilities = self.abilities - {"posterior"}
-
-    def recipe(self, rows: int) -> Recipe:
-        """Steps of 256 rows, or of fewer and more of them where the log mass of an image is dear: in equal minutes many
-        small steps are nearer than few large ones.
-        """
-        pixels = isinstance(self.lens, PixelLens)
-        batch = min(256, max(FEWEST, NUMBERS // self.lens.room)) if pixels else 256
-        steps = max(1, 128 // batch) * min(5000, 500 + rows // 5)
-        return Recipe(steps=steps, batch=min(batch, max(rows, 1)), rate=2e-3)
 
     @torch.no_grad()
     def start(self, batch: Batch) -> None:

@@ -12,9 +12,9 @@ from ...nn.coders import decoder, encoder
 from ...nn.quantise import FSQ, VQ, Quantiser, ResidualVQ, usage
 from ...spec import Columns, Given, Spec
 from .. import create
-from ..coded import Coded, Law, rows_of, spans, stem_of
+from ..coded import Coded, Law, rows_of, stem_of
 from ..lens import PixelLens, lens_of
-from ..model import Batch, Clock, Recipe, Rows
+from ..model import Batch, Clock, Rows, spans
 
 SETTLED = 0.5  # of a fit: from here on symbols no longer change
 QUANTISERS = ("vq", "residual", "fsq")
@@ -40,6 +40,7 @@ class VQAutoencoder(Coded):
     """
 
     abilities = frozenset({"sample", "log_prob", "bound", "encode", "express", "condition", "unknown"})
+    rate = 4e-3
 
     def __init__(
         self,
@@ -84,9 +85,6 @@ class VQAutoencoder(Coded):
         if codes not in FSQ_SIZES:
             raise SpecError(f"expected codes among {', '.join(map(str, FSQ_SIZES))} for fsq, got {codes}")
         return FSQ(FSQ_SIZES[codes])
-
-    def recipe(self, rows: int) -> Recipe:
-        return Recipe(steps=min(5000, 500 + rows // 5), batch=min(256, max(rows, 1)), rate=4e-3)
 
     @torch.no_grad()
     def start(self, batch: Batch) -> None:

@@ -15,7 +15,7 @@ from ...nn.mixed import mix
 from ...objectives import GAMES, critic_gap, finite_slope, gradient_penalty, sliced_distance, slope
 from ...spec import Columns, Given, Spec
 from ..lifted import Conditioned
-from ..model import Batch, Clock, Model, Recipe, Rows
+from ..model import DRAWN, Batch, Clock, Model, Recipe, Rows, spans
 from ..rivals import rivals_of
 from ..sequence_gan import SequenceGAN
 
@@ -151,6 +151,14 @@ class GAN(Conditioned):
     def firmer(self, times: int) -> bool:
         self.firm = 4.0**times
         return self.penalty in SLOPES
+
+    @property
+    def room(self) -> int:
+        return self.rivals.room
+
+    @property
+    def span(self) -> int:
+        return self.together(DRAWN) if self.room else 0
 
     def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
         own = self.rivals.prepare(x)
@@ -323,8 +331,13 @@ class GAN(Conditioned):
         self, z: Tensor, c: Columns | None = None, given: Given | None = None, known: Rows | None = None
     ) -> Columns:
         self.refuse(given, known)
-        e, uniform = z.to(self.device).split([self.latent, self.rivals.draws], 1)
-        return self.rivals.lower(e.to(self.dtype), self.see_condition(c, len(z)), uniform)
+        whole = (z.to(self.device), *self.see_condition(c, len(z)))
+        parts = []
+        for at in spans(len(z), self.span or max(len(z), 1)):
+            own, *condition = (part[at] for part in whole)
+            e, uniform = own.split([self.latent, self.rivals.draws], 1)
+            parts.append(self.rivals.lower(e.to(self.dtype), tuple(condition), uniform))
+        return {f.name: np.concatenate([part[f.name] for part in parts]) for f in self.spec.fields}
 
     # -- codes -------------------------------------------------------------------------------------------------------
 

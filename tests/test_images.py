@@ -177,6 +177,7 @@ def test_models_of_tables_and_words_of_tables_are_refused_for_images() -> None:
         pofx.fit(bars(), model="vae", fields={"label": "category"}, quiet=True)
     with pytest.raises(SpecError, match="model 'any_order' learns rows of tables, got images"):
         pofx.fit(bars(), model="any_order", quiet=True)
+    assert pofx.fit(bars(), steps=2, quiet=True).model.name == "vae"
     with pytest.raises(SpecError, match="expected kind among auto, table, tables, image"):
         pofx.fit(bars(), kind="video", quiet=True)
 

@@ -50,7 +50,7 @@ def ask_to_fit(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--model",
         default="auto",
-        help="a name of `pofx models` (default any_order; of text and music autoregressive, of sounds flow_matching)",
+        help="a name of `pofx models` (default any_order; images vae, text, music autoregressive, audio flow_matching)",
     )
     verb.add_argument(
         "--size", choices=("small", "base", "large"), help="of the network: half, once or twice its default width"

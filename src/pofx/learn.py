@@ -115,11 +115,12 @@ def fit(
     (.xlsx), or a pandas, Polars or Arrow frame; for images an array (n, H, W) or (n, H, W, 3), a .npy, .npz or IDX
     file, or a folder, zip or glob of pictures. labels: of images, one each, None where missing; a .npz (array
     `labels`), the labels file beside an IDX file, labels.csv and class sub-folders bring theirs. kind: table, image,
-    text, music, voices or audio, where that is not plain. model: a name of `pofx models`; auto is any_order of tables,
-    and of fewer than 1,000 training rows, unless steps, a size or an argument of a model are given, the simplest that
-    is not worse on held-out rows (choosing.py). minutes or steps bound the
-    work (by default the model's recipe does); minutes count from the call. size: small, base or large, half, once or
-    twice the width a network has by default. fields: how columns are to be read, where inference errs.
+    text, music, voices or audio, where that is not plain. model: a name of `pofx models`; auto is vae of images,
+    autoregressive of text and music, flow_matching of sounds, any_order of tables and voices; of tables of fewer than
+    1,000 training rows, unless steps, a size or an argument of a model are given, the simplest that is not worse on
+    held-out rows (choosing.py). minutes or steps bound the work (by default the model's recipe does); minutes count
+    from the call. size: small, base or large, half, once or twice the width a network has by default. fields: how
+    columns are to be read, where inference errs.
     condition: columns c of p(x | c); of images "label", which is also what is done where nothing is said and labels are
     found ("none" or () leaves them out). missing: "state", a missing cell is a state with a probability of its own;
     "unknown", it is integrated out by models that can, and samples have none. precision: "auto", wide networks train in

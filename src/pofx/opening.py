@@ -28,7 +28,9 @@ from .models.model import Model
 from .split import fingerprint, parts
 
 KINDS = ("auto", "table", "tables", "image", "text", "music", "voices", "audio")
-AUTO = {"text": "autoregressive", "music": "autoregressive", "audio": "flow_matching"}  # models where none is named
+AUTO = {  # models where none is named
+    "image": "vae", "text": "autoregressive", "music": "autoregressive", "audio": "flow_matching",
+}  # fmt: skip
 UNNAMED = {
     "image": "an array",
     "text": "a list",

@@ -194,6 +194,35 @@ def test_a_long_recording_gives_pieces_and_windows() -> None:
     assert "windows of long recordings" in codec.words(sounds)["example"]
 
 
+def test_a_model_of_a_long_recording_draws_and_goes_on_for_as_long_as_asked(tmp_path: Path) -> None:
+    own = {"reading": {"seconds": 0.5}, "steps": 60, "seed": 1, "threads": 1, "quiet": True}
+    made = pofx.fit(([chirp(30.0)], RATE), kind="audio", **own, **SMALL)
+    words = {"quiet": True, "allow_failed": True}
+    usual, size = made.sample(2, seed=3, **words), made.codec.samples
+    assert all(size <= len(clip) <= size + made.codec.window for clip in usual.clips)
+    for seconds in (0.1, 0.5, 3.21):
+        one, many = (made.sample(n, seconds=seconds, seed=3, **words).clips for n in (1, 3))
+        assert [len(clip) for clip in many] == [round(seconds * RATE)] * 3 and np.array_equal(one[0], many[0])
+        assert all(np.isfinite(clip).all() for clip in many) and not np.array_equal(many[0], many[1])
+    assert np.abs(many[0][-RATE:]).max() > 0.01 and made.model.lasts == 0
+    prompt = chirp(1.0)
+    on = made.continue_(([prompt], RATE), seconds=2.0, seed=0, **words).clips[0]
+    assert len(on) == 3 * RATE and np.array_equal(on[: RATE - 256], prompt[: RATE - 256])
+    for odd in (0.0, -1.0, float("nan"), 3601.0):
+        with pytest.raises(SpecError, match="expected seconds above 0"):
+            made.sample(1, seconds=odd, **words)
+    made.save(tmp_path / "m.pofx")
+    assert main(["sample", str(tmp_path / "m.pofx"), "-n", "1", "--seconds", "1.5", "-o", str(tmp_path / "s.wav"),
+                 "--quiet", "--allow-failed"]) == 0  # fmt: skip
+    assert soundfile.info(tmp_path / "s.wav").duration == 1.5
+
+
+def test_one_sound_alone_cannot_be_learned() -> None:
+    for one in (tone(400), np.array([0.1], np.float32)):
+        with pytest.raises(CodecError, match="expected two sounds or more, or a long recording, got one"):
+            pofx.fit(([one], RATE), kind="audio", steps=2, quiet=True)
+
+
 # -- the model and its verbs -------------------------------------------------------------------------------------------
 
 
@@ -264,6 +293,9 @@ def test_sounds_are_rebuilt_gone_between_and_gone_on_with(fitted, folder, tmp_pa
     assert len(on) >= 1200 and np.array_equal(on[: 1200 - 256], prompt.clips[0][: 1200 - 256])
     with pytest.raises(CodecError, match="as examples last"):
         fitted.continue_(long, quiet=True)
+    for verb in (fitted.sample, fitted.continue_):
+        with pytest.raises(SpecError, match="which models of long recordings take, got 2"):
+            verb(prompt if verb == fitted.continue_ else 1, seconds=2, quiet=True)
     with pytest.raises(CodecError, match="expected a folder for 8"):
         fitted.reconstruct(unseen, path=tmp_path / "one.wav")
 

@@ -73,6 +73,23 @@ def test_the_command_line_learns_a_text_column(table, tmp_path, capsys):
     drawn = tmp_path / "drawn.csv"
     assert main(["sample", out, "-n", "3", "--given", "kind = ham", "-o", str(drawn), "--quiet"]) == 0
     assert set(pd.read_csv(drawn)["kind"]) == {"ham"}
+    capsys.readouterr()
+    assert main(["sample", out, "-n", "3", "--given", "kind = ham", "--seed", "1", "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("message,kind\n") and "(seed 1)" in said
+
+
+def test_lines_are_printed_where_no_output_is_named(tmp_path, capsys):
+    pofx.fit(["anna", "bella", "carla", "dora"] * 5, steps=3, quiet=True, **SMALL).save(tmp_path / "n.pofx")
+    words = ["sample", str(tmp_path / "n.pofx"), "-n", "4", "--seed", "2", "--quiet"]
+    assert main([*words, "-o", str(tmp_path / "new.txt")]) == 0
+    capsys.readouterr()
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert said.startswith((tmp_path / "new.txt").read_text()) and said.endswith("(seed 2)\n")
+    pofx.fit(pd.DataFrame({"n": range(40)}), model="independent", quiet=True).save(tmp_path / "t.pofx")
+    assert main(["sample", str(tmp_path / "t.pofx"), "-n", "4"]) == 2
+    assert "expected an output (-o)" in capsys.readouterr().err
 
 
 def test_what_is_no_text_or_label_is_refused(table):

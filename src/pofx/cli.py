@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .cli_audio import ask_how_guided, ask_to_go_on, words_of_guidance
+from .cli_audio import ask_how_guided, words_of_guidance
 from .cli_codes import compress, decompress, interpolate
 from .cli_fitting import ask_to_fit, ask_to_read, json_of, settings_of, words_of_fitting, words_of_reading
 from .cli_photos import ask_of_task, ask_to_restore, run_restoring, verb_of, words_of_task
@@ -110,7 +110,7 @@ def _sample(verbs: Any) -> None:
     verb = _verb(verbs, "sample", "draw new rows")
     verb.add_argument("model", metavar="MODEL")
     ask_how_many(verb)
-    verb.add_argument("-o", "--output", required=True)
+    verb.add_argument("-o", "--output", help="a file, folder or database; without it text is printed")
     ask_where_to(verb, "--table", "--sheet")
     verb.add_argument("--given", action="append", default=[], help='a condition, "age in [20,30]"; repeated: all hold')
     verb.add_argument("--balance", metavar="COLUMN", help="whose levels get equal shares; or shares of values as JSON")
@@ -127,7 +127,7 @@ def _sample(verbs: Any) -> None:
 def _continue(verbs: Any) -> None:
     verb = _verb(verbs, "continue", "go on with a text, a piece of music or a sound")
     ask_to_continue(verb)
-    ask_to_go_on(verb)
+    ask_how_guided(verb)
     _failed(verb)
 
 
@@ -329,6 +329,8 @@ def run_sample(told: argparse.Namespace) -> str:
     from .bundle import load
 
     model = load(told.model)
+    if told.output is None and (model.many or model.codec.kind != "text"):
+        raise PofxError("expected an output (-o), which a model of text alone can do without: name a file or folder")
     if model.many:
         return sample_several(told, model)
     if told.rows is None or told.scale is not None:
@@ -342,6 +344,8 @@ def run_sample(told: argparse.Namespace) -> str:
     words |= {"balance": read_balance(told.balance)} if told.balance else {}
     words |= {"solver_steps": told.solver_steps} if told.solver_steps is not None else {}
     rows = verb_of(model, "sample", words)(told.rows, told.given, allow_failed=told.allow_failed, **words)
+    if told.output is None:
+        return f"{shown(rows)}\n(seed {model.last_seed}){model.remarks()}"
     return f"wrote {rows:,} rows to {written(told)} (seed {model.last_seed}){model.remarks()}"
 
 

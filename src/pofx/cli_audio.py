@@ -20,18 +20,13 @@ def words_of_audio(told: argparse.Namespace) -> dict[str, Any]:
 
 def ask_how_guided(verb: argparse.ArgumentParser) -> None:
     """What `sample` and `continue` ask of sounds."""
+    verb.add_argument("--seconds", type=float, help="of long recordings: how long what is drawn is (continue: 10)")
     verb.add_argument("--guidance", type=float, help="of sounds: 1 the law itself, above 1 clearer and less varied")
 
 
 def words_of_guidance(told: argparse.Namespace) -> dict[str, Any]:
     """What was said of that."""
-    return {} if told.guidance is None else {"guidance": told.guidance}
-
-
-def ask_to_go_on(verb: argparse.ArgumentParser) -> None:
-    """What `continue` asks of sounds."""
-    verb.add_argument("--seconds", type=float, help="of sounds: how long what follows is (default 10)")
-    ask_how_guided(verb)
+    return {name: getattr(told, name) for name in ("seconds", "guidance") if getattr(told, name) is not None}
 
 
 def continue_audio(told: argparse.Namespace, model: Any) -> str:
@@ -43,7 +38,6 @@ def continue_audio(told: argparse.Namespace, model: Any) -> str:
         raise PofxError("expected sounds to go on with and -o, got one of them alone: give both")
     bold = {k: getattr(told, k) for k in ("temperature", "top_p", "symbols") if getattr(told, k) is not None}
     words = bold | words_of_guidance(told) | {"seed": told.seed, "path": told.output}
-    words |= {} if told.seconds is None else {"seconds": told.seconds}
     words |= {"allow_failed": True} if told.allow_failed else {}
     made = verb_of(model, "continue_", words)(told.input, quiet=told.quiet, **words)
     return f"wrote {made:,} sounds to {told.output} (seed {model.last_seed})"

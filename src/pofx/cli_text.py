@@ -84,9 +84,9 @@ def source_of(told: argparse.Namespace) -> Any:
     return source_at(told) if told.text is None else [told.text]
 
 
-def shown(rows: list[str]) -> str:
-    """Texts for a terminal."""
-    return "\n".join(rows)
+def shown(rows: Any) -> str:
+    """Texts for a terminal; with their labels, as CSV."""
+    return "\n".join(rows) if isinstance(rows, list) else str(rows.to_csv(index=False)).rstrip("\n")
 
 
 def continue_text(told: argparse.Namespace) -> str:

@@ -26,6 +26,8 @@ from .restore_audio import denoised, noise_power, stretches, widened
 from .spec import Columns
 from .split import parts
 
+LONGEST = 3600  # seconds that are drawn
+GONE_ON = 10.0  # seconds that follow a sound where nothing is said
 SHOWN = 12  # samples on a page, and half as many rebuilt sounds
 
 
@@ -82,6 +84,7 @@ class FittedAudio(FittedByLabel):
         n: int,
         given: Sequence[str] | str | Mapping[str, Any] | None = None,
         *,
+        seconds: float | None = None,
         guidance: float | None = None,
         solver_steps: int | None = None,
         seed: int | None = None,
@@ -91,15 +94,41 @@ class FittedAudio(FittedByLabel):
     ) -> Any:
         """n new sounds; with `path`, written to a folder.
 
-        given: "label = 3" or {"label": [3, 5]}. guidance: 1 draws from p(x | label), more is clearer and less varied;
-        by default that of the fit. A sample of 10 is the beginning of one of 100 of the same seed. Raises SpecError for
-        n below 1, CodecError for a label that was not learned.
+        given: "label = 3" or {"label": [3, 5]}. seconds: of a model of long recordings, how long each is, by default as
+        an example; longer ones are gone on with as `continue_` does. guidance: 1 draws from p(x | label), more is
+        clearer and less varied; by default that of the fit. A sample of 10 is the beginning of one of 100 of the same
+        seed. Raises SpecError for n below 1, and for seconds that are not above 0 or of clips, CodecError for a label
+        that was not learned.
         """
-        seed = self._seed(seed)
+        seed, size = self._seed(seed), self._size(seconds)
         _check_place(path)
-        with self.model.solved(guidance=_guided(guidance)):
-            rows = self.draws(n, given, seed, solver_steps=solver_steps, quiet=quiet, allow_failed=allow_failed)
-            return self._told(list(rows), path)
+        with self.model.solved(guidance=_guided(guidance)), self.model.lasting(self._length(size)):
+            rows = list(self.draws(n, given, seed, solver_steps=solver_steps, quiet=quiet, allow_failed=allow_failed))
+        if size:
+            rows = [replace(part, clips=tuple(clip[:size] for clip in part.clips)) for part in rows]
+        return self._told(rows, path)
+
+    @property
+    def _each(self) -> int:
+        """The samples that a code stands for."""
+        return PERIOD * self.codec.window // 4
+
+    def _length(self, size: int) -> int:
+        """Codes of so many samples, whose frames are a quarter of a window apart, with one at each end."""
+        return math.ceil((size + self.codec.window // 4) / self._each) if size else 0
+
+    def _size(self, seconds: float | None) -> int:
+        """The samples of so many seconds, 0 where none were asked for; SpecError where they cannot be."""
+        if seconds is None:
+            return 0
+        if not 0 < seconds <= LONGEST:
+            raise SpecError(f"expected seconds above 0 and at most {LONGEST:,}, got {seconds:g}")
+        if not self.codec.windows:
+            raise SpecError(
+                f"expected no seconds, which models of long recordings take, got {seconds:g}: this one learned clips, "
+                f"which last {self.codec.samples / self.codec.rate:.2f} s at most and end by themselves"
+            )
+        return max(1, round(seconds * self.codec.rate))
 
     def reconstruct(self, source: Any, *, path: str | Path | None = None, allow_failed: bool = False) -> Sounds | int:
         """The sounds that the codes of these, of any length, stand for; as long and as loud."""
@@ -231,8 +260,7 @@ class FittedAudio(FittedByLabel):
         sound that is as long as an example where examples are clips, or too short to have a code.
         """
         _check_place(path)
-        if seconds is not None and not seconds > 0:
-            raise SpecError(f"expected seconds above 0, got {seconds}")
+        self._size(seconds)
         self._trust(allow_failed)
         sounds, generator = self._sounds(prompt), torch.Generator().manual_seed(self._seed(seed))
         c, made = self._condition(sounds), []
@@ -246,7 +274,7 @@ class FittedAudio(FittedByLabel):
     def _continued(
         self, clip: np.ndarray, c: Columns | None, seconds: float | None, generator: torch.Generator
     ) -> np.ndarray:
-        frames, latent, each = self.model.frames, self.model.latent, PERIOD * self.codec.window // 4
+        frames, latent, each = self.model.frames, self.model.latent, self._each
         there = len(clip) // each  # codes that are all of the prompt
         if there < 1 or (not self.codec.windows and there >= frames):
             raise CodecError(
@@ -260,14 +288,11 @@ class FittedAudio(FittedByLabel):
             )
         levels, loud = self.codec.spell(clip)
         codes = self.model.encode({LEVEL: levels}).view(1, -1, latent)[:, :there]
-        more = math.ceil((seconds or 10.0) * self.codec.rate / each) if self.codec.windows else frames - there
-        end = there + min(more, 10**6)
-        while codes.shape[1] < end:
-            known = codes[:, -(frames // 2 or 1) :] if self.codec.windows else codes
-            drawn = self.model.drawn(self.model.noise(1, generator), c, known)
-            codes = torch.cat([codes, drawn[:, known.shape[1] :]], 1)
+        size = len(clip) + self._size(seconds or GONE_ON) if self.codec.windows else None
+        held, end = (None, self._length(size)) if size else (frames, frames)
+        codes = self.model.gone_on(codes, end, c, lambda: self.model.noise(1, generator), held)
         made = self.codec.decode(self.model.express(codes[:, :end].flatten(1)), np.array([loud])).clips[0]
-        return joined(clip, made, self.codec.window)
+        return joined(clip, made, self.codec.window)[:size]
 
     def anomaly(self, source: Any, *, path: str | Path | None = None) -> Any:
         """Of each sound `anomaly`, the mean distance of its levels from rebuilt ones, in 255ths of 80 decibels, and

@@ -61,6 +61,10 @@ class AudioCodec(Labelling):
         blank = Spec((Block("sound", (Level.learn(LEVEL, np.zeros((1, 1, 1), np.uint8)),), shape),))
         made = cls(blank, sounds.rate, 0.0, float(np.median([v for v in loud if v > 0])), windows)
         clips, _ = made._cut(sounds)
+        if len(clips) < 2:
+            raise CodecError(
+                f"expected two sounds or more, or a long recording, got one of {longest:.2f} s: give others"
+            )
         made.top = max(float(part.max()) for part in made._decibels(clips))
         fields = (Level.learn(LEVEL, made._levels(clips)),)
         label = Spec((Block(LABEL, (label_field(sounds.labels),)),)) if sounds.labels is not None else None

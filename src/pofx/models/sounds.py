@@ -1,7 +1,9 @@
 """Sounds as levels over frames and frequencies: an autoencoder of them and a flow of its codes, fitted in turn."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -112,6 +114,7 @@ class SoundFlow(Conditioned):
             raise SpecError(f"expected a guidance of 0 or more, got {guidance}")
         Solved.enough(solver_steps)
         self.guidance, self.solver_steps, self.latent = guidance, solver_steps, latent
+        self.lasts = 0  # codes of a draw, 0: those of an example
         self.coder = SoundCoder(spec, latent, width, max(depth // 2, 1))
         self.context = Context(self.sight_of_condition)
         self.frames = self.coder.frames // STRIDE
@@ -139,8 +142,8 @@ class SoundFlow(Conditioned):
     def _told(self, x: Columns) -> tuple[Tensor, Tensor]:
         blank = torch.zeros(0, self.frames, self.latent, device=self.device)
         parts = [self.coder.told(part.to(self.device)) for part in self.coder.prepare(x)[0].split(APART) if len(part)]
-        m, v = (torch.cat(own) if own else blank for own in zip(*parts or [((), ())], strict=True))
-        return m, v
+        m, v = zip(*parts or [(blank, blank)], strict=True)
+        return torch.cat(m), torch.cat(v)
 
     @torch.no_grad()
     def start(self, batch: Batch) -> None:
@@ -185,6 +188,15 @@ class SoundFlow(Conditioned):
         finally:
             self.solver_steps, self.guidance = before
 
+    @contextmanager
+    def lasting(self, codes: int) -> Iterator[None]:
+        """Draws of so many codes for a while: an example, gone on with (`gone_on`) or cut; 0: an example."""
+        self.lasts = codes
+        try:
+            yield
+        finally:
+            self.lasts = 0
+
     def _velocity(self, t: float, x: Tensor, condition: Batch) -> Tensor:
         w, times = self.guidance, x.new_full((len(x),), t)
         if w == 1 or not self.context.width:
@@ -225,7 +237,24 @@ class SoundFlow(Conditioned):
         self, z: Tensor, c: Columns | None = None, given: Given | None = None, known: Rows | None = None
     ) -> Columns:
         self.refuse(given, known)
-        return self.express(self.drawn(z, c).flatten(1))
+        codes = self.drawn(z, c)
+        if self.lasts:
+            each = [torch.Generator().manual_seed(_seed(row)) for row in z]
+            more = partial(_normal, each, self.code_size)
+            codes = self.gone_on(codes, self.lasts, c, more)[:, : self.lasts]
+        return self.express(codes.flatten(1))
+
+    def gone_on(
+        self, codes: Tensor, end: int, c: Columns | None, noise: Callable[[], Tensor], held: int | None = None
+    ) -> Tensor:
+        """Codes, (n, k, latent), and what follows until there are `end` or more. The last `held` of them, half an
+        example by default, are held while as many as are missing for an example are drawn from `noise`.
+        """
+        held = held or max(self.frames // 2, 1)
+        while codes.shape[1] < end:
+            known = codes[:, -held:]
+            codes = torch.cat([codes, self.drawn(noise(), c, known)[:, known.shape[1] :]], 1)
+        return codes
 
     # -- codes -------------------------------------------------------------------------------------------------------
 
@@ -262,3 +291,13 @@ class SoundFlow(Conditioned):
         """How far levels are from rebuilt ones, in steps, and the square of that on [0, 1]."""
         off = self._off(x)
         return {"steps off": float(np.abs(off).mean()), "squared error": float(np.square(off / 255).mean())}
+
+
+def _seed(noise: Tensor) -> int:
+    """A seed that a row's noise decides, so that what follows it is its own."""
+    return int.from_bytes(blake2b(noise.cpu().numpy().tobytes(), digest_size=7).digest(), "little")
+
+
+def _normal(each: list[torch.Generator], size: int) -> Tensor:
+    """Normal numbers, (n, size), of n generators."""
+    return torch.cat([torch.randn(1, size, generator=generator) for generator in each])

@@ -198,8 +198,7 @@ IMAGES = """**Images by class: flows, autoencoders, adversarial networks**
 
 Measured by `make bench-images` after so many CPU-minutes on one thread, or minutes of a GPU: bits a dimension of test
 images given their label, lower is better (a bound); skill, coverage and distance as below; the share of draws that a
-classifier of real images finds to be of the label they were drawn for. Rows of Fashion-MNIST whose model has a `vae`
-are of its earlier recipe, of fewer and larger steps.
+classifier of real images finds to be of the label they were drawn for.
 
 """
 HALVES = """**Hidden halves of digits**

@@ -23,6 +23,7 @@ Law = Callable[[Tensor, Columns | None], Tensor]
 ROOM = 2**21  # numbers that a decoder may say at a time: 8 MiB, which a processor's cache holds
 ROWS = 256  # rows that are encoded, once, for all their draws
 FEWEST, NUMBERS = 32, 2**19  # images of a step, and numbers that the log mass of more of them works on
+STEADY = 2e-3  # the rate of so few images: at twice that a long fit of `vq` can lose its symbols
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Coded(Conditioned):
 
     family = "autoencoders"
     images = True
-    rate: ClassVar[float] = 2e-3  # of a step
+    rate: ClassVar[float] = STEADY  # of a step of rows
     sums: ClassVar[bool] = False  # whether it sums over the classes of a row whose class is not known
 
     def __init__(self, spec: Spec, lens: Lens) -> None:
@@ -72,7 +73,7 @@ class Coded(Conditioned):
         pixels = isinstance(self.lens, PixelLens)
         batch = min(256, max(FEWEST, NUMBERS // self.lens.room)) if pixels else 256
         steps = max(1, 128 // batch) * min(5000, 500 + rows // 5)
-        return Recipe(steps=steps, batch=min(batch, max(rows, 1)), rate=self.rate)
+        return Recipe(steps=steps, batch=min(batch, max(rows, 1)), rate=min(self.rate, STEADY) if pixels else self.rate)
 
     def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
         own, extra = self.lens.prepare(x)

@@ -298,7 +298,9 @@ def test_words_of_the_command_line(base: Path, tmp_path: Path, capsys: pytest.Ca
     told = page.read_text()
     assert told.count("<svg") >= 4 and "All 9 keys hold in every row" in told and "orders.customer_id" in told
     assert "http://" not in re.sub(r'xmlns(:xlink)?="[^"]*"', "", told)
-    assert not any(json.loads(figures.read_text())["keys"].values())
+    kept = json.loads(figures.read_text())
+    assert not any(kept["keys"].values()) and f"Beside held-out entities: {kept['verdict']['word']}" in told
+    assert all(finding["words"].split(":")[0] in told for finding in kept["verdict"]["findings"])
     assert main(["score", str(model), str(base), "-o", str(tmp_path / "s.db"), "--draws", "3"]) == 2
     assert main(["sample", str(model), "--given", "a = 1", "-o", str(tmp_path / "p.db")]) == 2
     for words in (["--table", "orders"], ["--resume"], ["--from", str(model)], ["--epsilon", "1"]):

@@ -11,14 +11,16 @@ from .page import facts_of, home
 SHOWN = 12  # numbers of children that have a bar of their own; more are one
 
 
-def render_tables(evidence: Any, *, title: str, tree: str, provenance: Mapping[str, Any]) -> str:
-    """The page of a `tables.judging.TablesEvidence`; it needs no network."""
+def render_tables(
+    evidence: Any, *, title: str, tree: str, verdict: Mapping[str, Any], provenance: Mapping[str, Any]
+) -> str:
+    """The page of a `tables.judging.TablesEvidence` and the verdict on it; it needs no network."""
     wrong = ", ".join(f"{name}: {n:,} rows" for name, n in evidence.keys.items() if n)
     counts = {name: _counts(*both) for name, both in evidence.counts.items()}
     told = {k: v for k, v in provenance.items() if k in ("source", "seed", "split", "fit seconds", "versions")}
     return home().get_template("tables.html").render(
         title=title, evidence=evidence, tree=tree, broken=wrong, counts=counts, judged=_judged(evidence.pairs),
-        facts=facts_of(told),
+        facts=facts_of(told), fit=verdict,
     )  # fmt: skip
 
 

@@ -289,6 +289,8 @@ class FittedTables(Fitted):
         Held-out entities (the test rows of roots with all below them) are what samples are judged by. data: what was
         learned from, if it is no longer where it was; report: where the page of it is written.
         """
+        from .verdict import verdict
+
         for place in (report, json):
             if place is not None:
                 store.check_folder(Path(place))
@@ -296,14 +298,17 @@ class FittedTables(Fitted):
         house = Household.read(tables, relations, {name: law.codec for name, law in self.laws.items()})
         part = shared(relations, house.parent, house.rows, self.provenance["split"], self.provenance["seed"])
         evidence = self.judged(house, part, seed, quiet)
+        told = verdict(evidence).to_json()
         if report is not None:
             from ..report.tables import render_tables
 
             tree, title = relations.tree(self.provenance["rows"]), f"any_order on {self.provenance['source']}"
-            page = render_tables(evidence, title=title, tree=tree, provenance=self.provenance)
+            page = render_tables(evidence, title=title, tree=tree, verdict=told, provenance=self.provenance)
             write_text(Path(report), page)
         if json is not None:
-            write_text(Path(json), dumps({"provenance": self.provenance} | evidence.to_json(), indent=1))
+            write_text(
+                Path(json), dumps({"provenance": self.provenance, "verdict": told} | evidence.to_json(), indent=1)
+            )
         return evidence
 
     def judged(self, house: Household, part: Mapping[str, np.ndarray], seed: int, quiet: bool) -> "TablesEvidence":

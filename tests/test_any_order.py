@@ -112,6 +112,10 @@ def test_many_joint_cells_are_kept_by_weight() -> None:
     drawn = model.decode(model.noise(2000, torch.Generator().manual_seed(0)), given=wide)
     assert all((drawn[k] >= 10).all() and (drawn[k] <= 150).all() for k in "abc")
     assert 100 < model.effective <= JOINT
+    few = create("any_order", model.spec, size="small").eval()
+    narrow = {k: Allowed(intervals=((10, 20),)) for k in "abc"}  # all joint cells are enumerated: exact
+    few.decode(few.noise(50, torch.Generator().manual_seed(0)), given=narrow)
+    assert few.effective == np.inf
 
 
 def test_a_condition_holds_where_float32_gives_it_no_chance() -> None:

@@ -99,7 +99,7 @@ class Model(nn.Module):
     voiced: ClassVar["type[Model] | None"] = None  # and of music in voices
     config: dict[str, Any]
     name: str
-    effective: float = math.inf  # the least effective sample size of a weighted condition since it was last reset
+    effective: float = math.inf  # the least effective sample size of a condition that is not exact, since last reset
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()

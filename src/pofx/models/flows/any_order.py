@@ -257,17 +257,20 @@ class AnyOrder(Bounded):
             for j in range(self.before):
                 walk.learn(np.array([j]), token[row : row + 1, j], seen[row : row + 1, j])
             mine = np.flatnonzero(group.reshape(-1) == g)
-            tokens, weight = self._beginnings(walk, first, cuts, float(u[row, first[0]]))
-            self.effective = min(self.effective, float(weight.sum() ** 2 / (weight**2).sum()))
+            tokens, weight, exact = self._beginnings(walk, first, cuts, float(u[row, first[0]]))
+            if not exact:
+                self.effective = min(self.effective, float(weight.sum() ** 2 / (weight**2).sum()))
             chosen, u[mine, first[0]] = invert(torch.from_numpy(weight)[None], u[mine, first[0]])
             token[mine[:, None], first[:-1]] = tokens[chosen]
 
-    def _beginnings(self, walk: Pass, first: list[int], cuts: Cuts, offset: float) -> tuple[np.ndarray, np.ndarray]:
-        """Joint tokens (P, fields - 1) of the constrained fields but the last, and their weights (P,).
+    def _beginnings(
+        self, walk: Pass, first: list[int], cuts: Cuts, offset: float
+    ) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Joint tokens (P, fields - 1) of the constrained fields but the last, their weights (P,), whether all.
 
         All of them where they are at most 4,096; else as many, kept at each field by systematic resampling.
         """
-        tokens, weight = np.zeros((1, 0), np.int64), np.ones(1)
+        tokens, weight, exact = np.zeros((1, 0), np.int64), np.ones(1), True
         for j in first[:-1]:
             law, codes = self._allowed(j, walk.hidden, cuts[j])
             joint = (weight[:, None] * law).reshape(-1)
@@ -276,13 +279,13 @@ class AnyOrder(Bounded):
             if len(keep) > JOINT:
                 at = (np.arange(JOINT) + offset) / JOINT * weight.sum()
                 keep = keep[np.minimum(np.searchsorted(np.cumsum(weight), at), len(keep) - 1)]
-                weight = np.full(JOINT, weight.sum() / JOINT)
+                weight, exact = np.full(JOINT, weight.sum() / JOINT), False
             parent, code = np.divmod(keep, len(codes))
             tokens = np.concatenate([tokens[parent], codes[code][:, None]], 1)
             walk = walk.take(parent)
             walk.learn(np.full(len(parent), j), codes[code], np.ones(len(parent), bool))
         left = self._coarse_law(first[-1], walk.hidden, cuts[first[-1]]).sum(1)
-        return tokens, weight * left.numpy()
+        return tokens, weight * left.numpy(), exact
 
     def _allowed(self, j: int, h: Tensor, cut: Cut) -> tuple[np.ndarray, np.ndarray]:
         """(P(token, allowed), token) of field j's allowed tokens: (groups, A) and (A,)."""

@@ -402,7 +402,7 @@ class Fitted(Editing):
         if self.verdict:
             lines.append(f"verdict    {self.verdict}{_figures(p['verdict']['figures'])}")
             lines += [f"           {reason}" for reason in self.reasons()]
-        lines += [f"{k:<10} {_words(v)}" for k, v in p["fit"].items() if k != "looks"]
+        lines += [f"{k:<10} {told}" for k, v in p["fit"].items() if k != "looks" and (told := _words(v))]
         lines += [f"prior      {_words({k: v for k, v in p['prior'].items() if k != 'looks'})}"] if "prior" in p else []
         meaning = m.words(p["fit"])
         lines += [f"means      {meaning}"] if meaning else []

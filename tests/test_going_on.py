@@ -52,6 +52,14 @@ def test_it_ends_no_worse_on_the_validation_rows_than_it_began(old):
     assert fit(shop(600), start=old, steps=60, **WORDS).provenance["fit"]["validation"] <= began + 1e-9
 
 
+def test_other_rows_that_may_have_been_learned_from_do_not_choose_the_weights(old):
+    more = fit(pd.concat([shop(600), shop(60, seed=1)], ignore_index=True), start=old, steps=150, **WORDS)
+    told = more.provenance["fit"]
+    assert (told["steps"], told["best step"], told["stopped"]) == (150, 150, "planned")
+    looks = [look["valid"] for look in told["looks"]]
+    assert len(looks) > 5 and told["validation"] == looks[-1] > min(looks), "a fit whose last look is not its best"
+
+
 def test_levels_that_are_new_are_learned(old):
     rows = shop(600, kinds=6, seed=1)
     more = fit(rows, start=old, steps=150, **WORDS)

@@ -43,8 +43,9 @@ def begun(start: "Fitted | str | Path", model: str, asked: Mapping[str, Any], co
 
 def reopened(
     old: Fitted, source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int
-) -> tuple[Opened, tuple[Sequence[float], int]]:
-    """(the codec with what is new in the rows, the rows and so on; the split, and its seed).
+) -> tuple[Opened, tuple[Sequence[float], int], bool]:
+    """(the codec with what is new in the rows, the rows and so on; the split, and its seed; whether the rows are those
+    that the model was fitted on).
 
     The rows that the model was fitted on are split as they were, so that its test rows stay unseen.
     """
@@ -62,7 +63,7 @@ def reopened(
     words = "the same rows" if same else f"other rows than the {old.provenance['rows']:,} before"
     seen = "" if same else "; rows of both may be among the test rows of either"
     notes = {"goes on": f"from {old.provenance['train_rows']:,} training rows, on {words}{seen}"} | notes | dirty
-    return (codec, rows, kind, clean, notes), (split, seed)
+    return (codec, rows, kind, clean, notes), (split, seed), same
 
 
 def adopted(old: Fitted, codec: TableCodec, seed: int) -> Model:

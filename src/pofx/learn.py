@@ -259,7 +259,7 @@ def _fit_one(
     source, words = located(source, reading)
     kind = kind if kind != "auto" else kind_of(source)
     _check_rules(kind, asked["constraints"], asked["dirty"])
-    old = None
+    old, same = None, True
     if start is not None:
         settled = {name: asked[name] for name in ("fields", "labels", "rare")} | {"condition": condition, "size": size}
         old = begun(start, model, {**settled, **laws}, config)
@@ -275,7 +275,7 @@ def _fit_one(
         raise Unsupported(f"model {model!r} cannot learn p(x | c): these can: {', '.join(who_can('condition'))}")
     with bar("reading", None, "row", quiet) as tick:
         if old is not None:
-            opened, (split, seed) = reopened(old, source, words, split, seed)
+            opened, (split, seed), same = reopened(old, source, words, split, seed)
         else:
             told = asked | {"condition": condition, "missing": missing, "cls": cls, "tick": tick}
             opened = OPENERS[kind](source, words, split, seed, **told)
@@ -295,7 +295,7 @@ def _fit_one(
     place = Checkpoint(Path(checkpoint), own) if checkpoint is not None else None
     course = Course(
         data.codec.spec, seed, pick_device(device), precision, steps, until, place, resume, quiet, pool=data.pool,
-        warm=old is not None,
+        warm=old is not None, blind=not same,
     )  # fmt: skip
     words |= (source.words if isinstance(source, Place) else {}) | ({"stream": "yes"} if data.pool else {})
     origin = named(source, UNNAMED.get(kind, f"a {data.container} frame")) | {"reading": words}

@@ -24,7 +24,8 @@ class Course:
 
     steps, or until, a moment of time.monotonic(), bound it; with checkpoint its state is kept, and with resume it goes
     on there, as far as was planned. pool: rows on disk that steps take in the place of the training rows; warm: the
-    model was trained already; name: what is trained, for the bar.
+    model was trained already, blind: from what may be validation rows now (loop.Trainer); name: what is trained, for
+    the bar.
     """
 
     spec: Spec
@@ -39,6 +40,7 @@ class Course:
     guard: Guard | None = None
     pool: Pool | None = None
     warm: bool = False
+    blind: bool = False
     name: str = ""
 
     def run(self, model: Model, train: Columns, valid: Columns) -> dict[str, Any]:
@@ -70,7 +72,9 @@ class Course:
         )
         torch.manual_seed(self.seed)
         enough = self.guard if self.guard is not None and self.guard.examiner.enough else None
-        trainer = Trainer(model, learned, watched, self.seed, self.device, self.precision, enough, self.pool, self.warm)
+        trainer = Trainer(
+            model, learned, watched, self.seed, self.device, self.precision, enough, self.pool, self.warm, self.blind
+        )
         held = place.read() if place is not None and self.resume else None
         if held is not None:
             trainer.restore(held[0], held[1])

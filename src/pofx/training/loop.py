@@ -136,9 +136,11 @@ class Trainer:
     """A model, its players and its data: `run` trains it.
 
     warm: the model was trained already: nothing starts from data, rates are WARM of the recipe's, and what it is at
-    first counts as its best look. pool: rows on disk that the steps take in the place of `train`, now a sample of it.
-    precision: `auto` lets wide networks compute in bfloat16 while they train, where the device repays it (nn/mixed.py),
-    `float32` does not. Raises SpecError where there is not a single row to learn from.
+    first counts as its best look. blind: it may have learned from the validation rows before, which then tell nothing:
+    the last averaged weights are left, after all steps, unless a guard looks. pool: rows on disk that the steps take in
+    the place of `train`, now a sample of it. precision: `auto` lets wide networks compute in bfloat16 while they train,
+    where the device repays it (nn/mixed.py), `float32` does not. Raises SpecError where there
+    is not a single row to learn from.
     """
 
     def __init__(
@@ -152,6 +154,7 @@ class Trainer:
         guard: Guard | None = None,
         pool: Pool | None = None,
         warm: bool = False,
+        blind: bool = False,
         **recipe: Any,
     ) -> None:
         if len(train[0]) == 0:
@@ -182,7 +185,7 @@ class Trainer:
         self.sound = self._kept()
         self.quick = False  # whether the model is compiled
         self.guard = guard if len(self.players) > 1 else None
-        self.warm = warm
+        self.warm, self.blind = warm, blind and self.guard is None
         self.firm = 0  # times that the guard made the penalty firmer
         self.kept: tuple[dict[str, Any], dict[str, np.ndarray]] | None = None  # the state at the guard's best look
 
@@ -258,7 +261,7 @@ class Trainer:
                 value = self.guard.look()
             elif self.valid is not None:
                 value = self._watched(self.valid)
-            better = value is None or self.history.best is None or value < self.history.best
+            better = value is None or self.history.best is None or value < self.history.best or self.blind
             if better and (value is None or math.isfinite(value)):
                 self.history.best, self.history.best_step = value, self.step
                 self._take()

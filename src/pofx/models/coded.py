@@ -23,7 +23,7 @@ Law = Callable[[Tensor, Columns | None], Tensor]
 ROOM = 2**21  # numbers that a decoder may say at a time: 8 MiB, which a processor's cache holds
 ROWS = 256  # rows that are encoded, once, for all their draws
 FEWEST, NUMBERS = 32, 2**19  # images of a step, and numbers that the log mass of more of them works on
-STEADY = 2e-3  # the rate of so few images: at twice that a long fit of `vq` can lose its symbols
+STEADY = 2e-3  # the rate of so few images: at twice that a long fit of `vq` went wrong
 
 
 @dataclass(frozen=True)

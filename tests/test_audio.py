@@ -217,6 +217,13 @@ def test_a_model_of_a_long_recording_draws_and_goes_on_for_as_long_as_asked(tmp_
     assert soundfile.info(tmp_path / "s.wav").duration == 1.5
 
 
+def test_examples_of_one_code_are_gone_on_with() -> None:
+    own = {"reading": {"seconds": 0.05}, "steps": 4, "quiet": True, "guard": False}
+    made = pofx.fit(([chirp(5.0, 11_025)], 11_025), kind="audio", **own, **SMALL)
+    assert made.model.frames == 1
+    assert len(made.sample(1, seconds=0.4, seed=0, quiet=True).clips[0]) == 4410
+
+
 def test_one_sound_alone_cannot_be_learned() -> None:
     for one in (tone(400), np.array([0.1], np.float32)):
         with pytest.raises(CodecError, match="expected two sounds or more, or a long recording, got one"):

@@ -250,9 +250,9 @@ class SoundFlow(Conditioned):
         """Codes, (n, k, latent), and what follows until there are `end` or more. The last `held` of them, half an
         example by default, are held while as many as are missing for an example are drawn from `noise`.
         """
-        held = held or max(self.frames // 2, 1)
+        held = self.frames // 2 if held is None else held
         while codes.shape[1] < end:
-            known = codes[:, -held:]
+            known = codes[:, max(codes.shape[1] - held, 0) :]
             codes = torch.cat([codes, self.drawn(noise(), c, known)[:, known.shape[1] :]], 1)
         return codes
 

@@ -132,6 +132,7 @@ def test_a_folder_is_restored_file_by_file(tmp_path: Path, capsys: pytest.Captur
         (["denoise", str(noisy_), "-o", str(noisy_)], "another folder than that of the input"),
         (["denoise", str(noisy_), "-o", str(alone)], "expected a folder to write 3 files to"),
         (["upscale", str(empty), "-o", str(tmp_path / "large")], "found none"),
+        (["denoise", str(alone), "-o", str(tmp_path / "a.png"), "--broken", "skip"], "but for a folder of photos"),
     ]:
         assert main([*odd, "--quiet"]) == 2
         assert why in capsys.readouterr().err

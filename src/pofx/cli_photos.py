@@ -94,6 +94,8 @@ def run_restoring(told: argparse.Namespace) -> str:
     if "noise" in words:
         words["noise"] = _noise(words["noise"])
     verb = verb_of(model, told.verb, words)
+    if told.broken and not each:
+        raise PofxError("expected no --broken but for a folder of photos: leave it out")
     if each:
         return _each(verb, Path(told.files[-1]), Path(told.output), words, told.broken == "skip")
     said = verb(told.files[-1], path=told.output, **words)

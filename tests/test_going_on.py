@@ -53,11 +53,38 @@ def test_it_ends_no_worse_on_the_validation_rows_than_it_began(old):
 
 
 def test_other_rows_that_may_have_been_learned_from_do_not_choose_the_weights(old):
-    more = fit(pd.concat([shop(600), shop(60, seed=1)], ignore_index=True), start=old, steps=150, **WORDS)
+    more = fit(pd.concat([shop(60, seed=1), shop(600)], ignore_index=True), start=old, steps=150, **WORDS)
+    assert "stretches" not in more.provenance and "other rows than the 600 before" in more.info()
     told = more.provenance["fit"]
     assert (told["steps"], told["best step"], told["stopped"]) == (150, 150, "planned")
     looks = [look["valid"] for look in told["looks"]]
     assert len(looks) > 5 and told["validation"] == looks[-1] > min(looks), "a fit whose last look is not its best"
+
+
+def test_rows_that_are_appended_leave_the_others_in_their_parts(old, tmp_path: Path):
+    june, july = (shop(n, seed=i).astype({"size": str}) for i, n in enumerate((600, 90)))
+    files = [tmp_path / name for name in ("june.csv", "july.csv", "august.csv")]
+    for file, months in zip(files, ([june], [june, july], [june, july, july]), strict=True):
+        pd.concat(months).to_csv(file, index=False)
+    first = fit(files[0], model="any_order", steps=5, seed=3, **WORDS)
+    second = fit(files[1], start=first, steps=5, **WORDS)
+    third = fit(files[2], start=second, steps=5, **WORDS)
+    assert second.provenance["stretches"] == [600, 690] and third.provenance["stretches"] == [600, 690, 780]
+    assert "the same rows and 90 that follow them" in second.info() and third.provenance["seed"] == 3
+    for ends, made in ((1, first), (2, second), (3, third)):
+        for i, share in enumerate((0.8, 0.1, 0.1)):
+            part = made.learned_from(files[ends - 1])[i]
+            assert part.num_rows == round(sum([600, 90, 90][:ends]) * share)
+            assert part.slice(0, round(600 * share)).equals(first.learned_from(files[0])[i])
+    again = fit(files[1], start=second, steps=2, **WORDS)
+    assert again.provenance["stretches"] == [600, 690] and "on the same rows\n" in again.info()
+
+
+def test_a_part_of_a_frame_is_known_again_by_its_cells_alone():
+    frame = shop(90).assign(text=["a", None, "long words"] * 30)
+    first = fit(frame[:60], steps=2, **WORDS)
+    assert [part.num_rows for part in first.learned_from(frame[:60].copy())] == [48, 6, 6]
+    assert fit(frame, start=first, steps=2, **WORDS).provenance["stretches"] == [60, 90]
 
 
 def test_levels_that_are_new_are_learned(old):

@@ -28,7 +28,7 @@ from .models.model import who_can
 from .progress import bar
 from .rebuilding import rebuilding
 from .spec import Columns, Given
-from .split import fingerprint, parts, private_parts
+from .split import fingerprint, parts_of, private_parts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -347,7 +347,8 @@ class FittedTable(Fitted):
             raise CodecError(
                 f"{what!r} is not what the model was fitted on: its rows differ; give that file (train=, --data)"
             )
-        took = parts(table.num_rows, self.provenance["split"], self.provenance["seed"])
+        ends = self.provenance.get("stretches", [table.num_rows])
+        took = parts_of(ends, self.provenance["split"], self.provenance["seed"])
         if isinstance(table, Spool):
             learned, aside, unseen = (table.take(sample_of(part, self.provenance["seed"], JUDGED)) for part in took)
         else:

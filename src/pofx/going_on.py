@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .bundle import Fitted, load
 from .codecs.growing import grown
@@ -14,7 +14,7 @@ from .models import create
 from .models.flows.any_order import AnyOrder
 from .models.model import Model
 from .opening import Opened, cleaned
-from .split import fingerprint, parts
+from .split import fingerprint, parts_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,29 +41,48 @@ def begun(start: "Fitted | str | Path", model: str, asked: Mapping[str, Any], co
     return old
 
 
+class Dealt(NamedTuple):
+    """How rows are split: shares, seed, and the ends of the stretches that are split by themselves (split.parts_of).
+
+    known: whether rows that the old model was fitted on are in the parts that they were in.
+    """
+
+    shares: Sequence[float]
+    seed: int
+    ends: list[int]
+    known: bool
+
+
+def _dealt(old: Fitted, rows: "pa.Table | Spool", shares: Sequence[float], seed: int) -> Dealt:
+    """The rows that the model was fitted on are split as they were, also where others follow them."""
+    told, n = old.provenance, rows.num_rows
+    before, ends = told["rows"], told.get("stretches", [told["rows"]])
+    if fingerprint(rows) == told["fingerprint"]:
+        return Dealt(told["split"], told["seed"], ends, True)
+    if not isinstance(rows, Spool) and n > before and fingerprint(rows.slice(0, before)) == told["fingerprint"]:
+        return Dealt(told["split"], told["seed"], [*ends, n], True)
+    return Dealt(shares, seed, [n], False)
+
+
 def reopened(
     old: Fitted, source: Any, reading: Mapping[str, Any], split: Sequence[float], seed: int
-) -> tuple[Opened, tuple[Sequence[float], int], bool]:
-    """(the codec with what is new in the rows, the rows and so on; the split, and its seed; whether the rows are those
-    that the model was fitted on).
-
-    The rows that the model was fitted on are split as they were, so that its test rows stay unseen.
-    """
+) -> tuple[Opened, Dealt]:
+    """(the codec with what is new in the rows, the rows and so on; how they are split)."""
     rows, kind = read_rows(source, reading)
-    same = fingerprint(rows) == old.provenance["fingerprint"]
-    if same:
-        split, seed = old.provenance["split"], old.provenance["seed"]
-    took = parts(rows.num_rows, split, seed)
+    dealt = _dealt(old, rows, split, seed)
+    took = parts_of(dealt.ends, dealt.shares, dealt.seed)
 
     def learned() -> "Iterator[pa.Table]":
         yield from (some for _, some in rows.blocks(took[0])) if isinstance(rows, Spool) else [rows.take(took[0])]
 
     codec, notes = grown(old.codec, learned)
     clean, dirty = (took, {}) if isinstance(rows, Spool) else cleaned(codec, rows, took)
-    words = "the same rows" if same else f"other rows than the {old.provenance['rows']:,} before"
-    seen = "" if same else "; rows of both may be among the test rows of either"
-    notes = {"goes on": f"from {old.provenance['train_rows']:,} training rows, on {words}{seen}"} | notes | dirty
-    return (codec, rows, kind, clean, notes), (split, seed), same
+    more = rows.num_rows - old.provenance["rows"]
+    words = f"other rows than the {old.provenance['rows']:,} before; rows of both may be among the test rows of either"
+    if dealt.known:
+        words = f"the same rows and {more:,} that follow them" if more else "the same rows"
+    notes = {"goes on": f"from {old.provenance['train_rows']:,} training rows, on {words}"} | notes | dirty
+    return (codec, rows, kind, clean, notes), dealt
 
 
 def adopted(old: Fitted, codec: TableCodec, seed: int) -> Model:

@@ -259,7 +259,7 @@ def _fit_one(
     source, words = located(source, reading)
     kind = kind if kind != "auto" else kind_of(source)
     _check_rules(kind, asked["constraints"], asked["dirty"])
-    old, same = None, True
+    old, dealt = None, None
     if start is not None:
         settled = {name: asked[name] for name in ("fields", "labels", "rare")} | {"condition": condition, "size": size}
         old = begun(start, model, {**settled, **laws}, config)
@@ -275,7 +275,8 @@ def _fit_one(
         raise Unsupported(f"model {model!r} cannot learn p(x | c): these can: {', '.join(who_can('condition'))}")
     with bar("reading", None, "row", quiet) as tick:
         if old is not None:
-            opened, (split, seed), same = reopened(old, source, words, split, seed)
+            opened, dealt = reopened(old, source, words, split, seed)
+            split, seed = dealt.shares, dealt.seed
         else:
             told = asked | {"condition": condition, "missing": missing, "cls": cls, "tick": tick}
             opened = OPENERS[kind](source, words, split, seed, **told)
@@ -290,12 +291,12 @@ def _fit_one(
             model, config, data.notes = choice.model, choice.config, data.notes | {"chosen": str(choice)}
     say("\n".join(f"{k}: {v}" for k, v in data.notes.items()), quiet)
     made = _made(model, config, size, kind, data.codec, seed) if old is None else adopted(old, data.codec, seed)
-    own = _own(made, kind, data, seed, split)
+    own = _own(made, kind, data, seed, split) | ({"stretches": dealt.ends} if dealt and len(dealt.ends) > 1 else {})
     until = None if minutes is None else began + 60 * minutes * (1 - SPARE[1]) - SPARE[0]
     place = Checkpoint(Path(checkpoint), own) if checkpoint is not None else None
     course = Course(
         data.codec.spec, seed, pick_device(device), precision, steps, until, place, resume, quiet, pool=data.pool,
-        warm=old is not None, blind=not same,
+        warm=old is not None, blind=dealt is not None and not dealt.known,
     )  # fmt: skip
     words |= (source.words if isinstance(source, Place) else {}) | ({"stream": "yes"} if data.pool else {})
     origin = named(source, UNNAMED.get(kind, f"a {data.container} frame")) | {"reading": words}

@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +31,15 @@ def parts(
     if labels is not None:
         _spread(order, cut, labels)
     return np.sort(order[:cut]), np.sort(order[cut : cut + valid]), np.sort(order[cut + valid :])
+
+
+def parts_of(ends: Sequence[int], shares: Sequence[float], seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`parts` of each stretch of rows by itself, the stretches ending before rows `ends`: what is appended to a file
+    leaves the rows before it in the parts that they were in.
+    """
+    each = [tuple(part + a for part in parts(b - a, shares, seed)) for a, b in pairwise([0, *ends])]
+    train, valid, test = (np.concatenate(some) for some in zip(*each, strict=True))
+    return train, valid, test
 
 
 def _check(shares: Sequence[float]) -> None:
@@ -107,4 +117,4 @@ def _blocks(table: "pa.Table | Spool") -> "Iterator[pa.Table]":
     if isinstance(table, Spool):
         yield from (rows for _, rows in table.blocks())
     else:
-        yield table.combine_chunks()
+        yield table.take(np.arange(table.num_rows)).combine_chunks()  # a slice has bytes of what it is a slice of

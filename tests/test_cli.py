@@ -221,3 +221,11 @@ def test_arguments_that_a_model_cannot_take_are_a_line(
     call = ["fit", folder / "people.csv", "-o", folder / "x.pofx", "--model", model, "--quiet", "--steps", "1"]
     code, _, err = run(capsys, *call, "--set", words)
     assert code == 2 and text in err and err.count("\n") == 1
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    told = subprocess.run([sys.executable, "-m", "pofx.cli", "models"], stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (told.returncode, told.stderr) == (0, "")

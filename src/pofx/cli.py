@@ -1,6 +1,7 @@
 """The command line: `pofx VERB [MODEL.pofx] [INPUT ...] -o OUT`, each verb a call of the Python verb of its name."""
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -528,8 +529,18 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"pofx {told.verb}: stopped", file=sys.stderr)
         return 130
     if not told.quiet or told.verb in ("profile", "info", "models") or getattr(told, "output", "") is None:
-        print(said)  # what was asked for, where it went to no file
+        _printed(str(said))  # what was asked for, where it went to no file
     return 0 if getattr(said, "ok", True) else 1
+
+
+def _printed(said: str) -> None:
+    """Prints what may go into `head`, which closes its end when it has enough."""
+    try:
+        print(said, flush=True)
+    except BrokenPipeError:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # what is left in the buffer goes there at the end
 
 
 if __name__ == "__main__":

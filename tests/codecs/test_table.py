@@ -8,7 +8,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pofx.codecs.table import TableCodec, between, read_table, to_frame, write_table
@@ -209,6 +209,7 @@ def frames(draw: st.DrawFn) -> pa.Table:
 
 
 @given(frames())
+@example(pa.table({"a": [None] * 8 + [1e308], "b": [None] * 8 + [1.1e308], "last": list("010101010")}))
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 def test_every_small_frame_comes_back(table: pa.Table) -> None:
     back(table)

@@ -223,7 +223,7 @@ def _order(line: Columns, low: str, high: str) -> Order | None:
     rows = _spread(len(a))
     if (a[rows] > b[rows]).any() or (a > b).any():
         return None
-    there = ~np.isnan(a + b)
+    there = ~(np.isnan(a) | np.isnan(b))
     a, b = a[there], np.sort(b[there])
     if len(a) < ROWS:
         return None

@@ -534,13 +534,11 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _printed(said: str) -> None:
-    """Prints what may go into `head`, which closes its end when it has enough."""
+    """Prints what may go into `head`, which closes its end when it has enough: the rest goes nowhere."""
     try:
         print(said, flush=True)
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # what is left in the buffer goes there at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

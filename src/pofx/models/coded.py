@@ -47,7 +47,7 @@ class Coded(Conditioned):
 
     family = "autoencoders"
     images = True
-    rate: ClassVar[float] = STEADY  # of a step of rows
+    rate: ClassVar[float] = STEADY  # of a step of 256
     sums: ClassVar[bool] = False  # whether it sums over the classes of a row whose class is not known
 
     def __init__(self, spec: Spec, lens: Lens) -> None:
@@ -73,7 +73,8 @@ class Coded(Conditioned):
         pixels = isinstance(self.lens, PixelLens)
         batch = min(256, max(FEWEST, NUMBERS // self.lens.room)) if pixels else 256
         steps = max(1, 128 // batch) * min(5000, 500 + rows // 5)
-        return Recipe(steps=steps, batch=min(batch, max(rows, 1)), rate=min(self.rate, STEADY) if pixels else self.rate)
+        rate = self.rate if batch == 256 else min(self.rate, STEADY)
+        return Recipe(steps=steps, batch=min(batch, max(rows, 1)), rate=rate)
 
     def prepare(self, x: Columns, c: Columns | None = None) -> Batch:
         own, extra = self.lens.prepare(x)

@@ -139,8 +139,8 @@ class Trainer:
     first counts as its best look. blind: it may have learned from the validation rows before, which then tell nothing:
     the last averaged weights are left, after all steps, unless a guard looks. pool: rows on disk that the steps take in
     the place of `train`, now a sample of it. precision: `auto` lets wide networks compute in bfloat16 while they train,
-    where the device repays it (nn/mixed.py), `float32` does not. Raises SpecError where there
-    is not a single row to learn from.
+    where the device repays it (nn/mixed.py), `float32` does not. Raises SpecError where there is not a single row to
+    learn from.
     """
 
     def __init__(
